@@ -1,1 +1,8 @@
-//! .
+//! docker-registry: a container registry whose storage drivers are shared libraries.
+//!
+//! `ARCHITECTURE.md` maps the modules.
+
+pub mod http;
+pub mod layout;
+pub mod registry;
+pub mod storage;

@@ -1,0 +1,89 @@
+//! One request and its response, as the API handlers see them.
+//!
+//! Handlers know neither warp nor hyper nor sockets: they take a [`Request`], they return a
+//! [`Response`]. What goes out by `sendfile(2)` and what by copy is decided where the response is
+//! written, not here.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use docker_registry_driver_api::{ByteStream, CallContext, Reading, Traceparent};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+
+/// A request whose body has not been read yet.
+pub struct Request {
+    /// Method.
+    pub method: Method,
+    /// Path as it was sent: percent-encoding untouched, without the query.
+    pub path: String,
+    /// Query as it was sent, without the `?`; empty when there is none.
+    pub query: String,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// The body. A client that breaks off, stalls or breaks the framing shows as an `Err` item of kind
+    /// `BodyFailed`.
+    pub body: ByteStream,
+    /// Address of the client, when it is known.
+    pub peer: Option<SocketAddr>,
+    /// Identity of the request in logs and in the trace.
+    pub trace: Option<Traceparent>,
+}
+
+impl Request {
+    /// The context for storage calls that this request makes. Deadlines are added by the storage.
+    pub fn call(&self) -> CallContext {
+        CallContext { traceparent: self.trace, ..CallContext::default() }
+    }
+
+    /// A header's value when it is present once or more and readable as text; the first one counts.
+    pub fn header(&self, name: impl http::header::AsHeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The length that the client announced for the body, if it did so readably.
+    pub fn content_length(&self) -> Option<u64> {
+        self.header(header::CONTENT_LENGTH)?.parse().ok()
+    }
+}
+
+/// What a handler returns.
+pub type Response = http::Response<ResponseBody>;
+
+/// The body of a response.
+#[derive(Default)]
+pub enum ResponseBody {
+    /// Nothing. `Content-Length` is left as the handler set it (for `HEAD`), else 0.
+    #[default]
+    Empty,
+    /// Bytes in memory; `Content-Length` is set from them.
+    Whole(Bytes),
+    /// An object from the storage; `Content-Length` is set from [`Reading::length`].
+    Reading(Reading),
+}
+
+/// A response without body.
+pub fn empty(status: StatusCode) -> Response {
+    with_body(status, ResponseBody::Empty)
+}
+
+/// A response with a body in memory and its media type.
+pub fn whole(status: StatusCode, media_type: &'static str, content: impl Into<Bytes>) -> Response {
+    let mut response = with_body(status, ResponseBody::Whole(content.into()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
+/// A response with any body.
+pub fn with_body(status: StatusCode, body: ResponseBody) -> Response {
+    let mut response = http::Response::new(body);
+    *response.status_mut() = status;
+    response
+}
+
+/// Sets a header from text. Text that no header may hold (line breaks, control characters) is left
+/// out: nothing that reaches this point may split a response.
+pub fn set(response: &mut Response, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}

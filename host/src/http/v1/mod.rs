@@ -1,0 +1,1 @@
+//! The legacy V1 registry API.

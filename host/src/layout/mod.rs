@@ -1,0 +1,6 @@
+//! Every storage path in the program, and nothing else.
+//!
+//! `v1` is docker-registry 0.9.1's layout with its key encoding, `v2` is distribution's.
+
+pub mod v1;
+pub mod v2;

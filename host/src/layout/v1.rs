@@ -1,0 +1,1 @@
+//! Paths of the V1 layout.

@@ -1,0 +1,7 @@
+//! What a registry means, without HTTP and without storage paths in handlers.
+//!
+//! `registry::v2` knows repositories, blobs, uploads, manifests, tags; `registry::v1` knows images,
+//! ancestries, repositories and tags of the legacy API. Both stand on one storage.
+
+pub mod v1;
+pub mod v2;

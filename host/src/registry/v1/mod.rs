@@ -1,0 +1,1 @@
+//! Images, ancestries, repositories and tags of the V1 registry.

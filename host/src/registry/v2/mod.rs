@@ -1,0 +1,1 @@
+//! Repositories, blobs, uploads, manifests and tags of the V2/OCI registry.
