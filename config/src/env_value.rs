@@ -16,6 +16,8 @@ pub(crate) struct Through {
     pub(crate) variable: String,
     /// True when the variable is set; false when the default was used.
     pub(crate) is_set: bool,
+    /// The default, for the case that the variable's text must be ignored.
+    pub(crate) default: String,
     /// The text before YAML was read from it.
     pub(crate) text: String,
 }
@@ -41,6 +43,7 @@ impl<'a> Reference<'a> {
         Ok(Through {
             variable: self.variable.to_owned(),
             is_set: set.is_some(),
+            default: self.default.to_owned(),
             text: set.unwrap_or(self.default).to_owned(),
         })
     }
@@ -50,7 +53,22 @@ impl Through {
     /// The text of a variable that a key names as its own; `None` when the variable is not set.
     pub(crate) fn own(variable: &str, environment: &Environment) -> Result<Option<Through>, NotUnicode> {
         let text = environment.get(variable)?;
-        Ok(text.map(|text| Through { variable: variable.to_owned(), is_set: true, text: text.to_owned() }))
+        Ok(text.map(|text| Through {
+            variable: variable.to_owned(),
+            is_set: true,
+            default: String::new(),
+            text: text.to_owned(),
+        }))
+    }
+
+    /// The default that a key's description gives.
+    pub(crate) fn described_default(text: &str) -> Through {
+        Through { variable: String::new(), is_set: false, default: String::new(), text: text.to_owned() }
+    }
+
+    /// The same reference as if its variable were not set.
+    pub(crate) fn unset(&self) -> Through {
+        Through { is_set: false, text: self.default.clone(), ..self.clone() }
     }
 
     /// The text as YAML 1.1.
@@ -70,7 +88,9 @@ impl Through {
         }
         match self.parse() {
             Ok(Node::Scalar(scalar)) if !scalar.plain && text.starts_with(['\'', '"']) => Some(scalar.text),
-            Ok(Node::Scalar(scalar)) if scalar.plain && text.starts_with(&scalar.text) => {
+            Ok(Node::Scalar(scalar))
+                if scalar.plain && !scalar.text.is_empty() && text.starts_with(&scalar.text) =>
+            {
                 (!scalar.is_null()).then_some(scalar.text)
             }
             _ => Some(text.to_owned()),

@@ -25,20 +25,24 @@ fn distribution(entries: &[Entry], file: &str) -> Option<Problem> {
     })
 }
 
-/// The flavor that stores where the other file stores.
+/// The flavor that stores where the other file stores, and what else to do where more is needed.
 fn equivalent(entries: &[Entry]) -> String {
     let driver = child(entries, "storage")
         .and_then(|storage| storage.iter().find(|entry| !STORAGE_OPTIONS.contains(&entry.name.as_str())));
-    let mut keys = match driver {
+    let (mut keys, more) = match driver {
         Some(driver) if driver.name != "filesystem" => {
             let name = if driver.name == "azure" { "azureblob" } else { &driver.name };
-            format!("storage: {name}, and the keys that `docker-registry driver inspect {name}` lists")
+            let more = format!(" with the keys that `docker-registry driver inspect {name}` lists");
+            (format!("storage: {name}"), more)
         }
-        Some(Entry { node: Node::Map(options), .. }) => {
-            let folder = yaml::entry(options, "rootdirectory").and_then(text).unwrap_or("/var/lib/registry");
-            format!("storage: local, storage_path: {folder}")
+        driver => {
+            let folder = driver.and_then(|driver| match &driver.node {
+                Node::Map(options) => yaml::entry(options, "rootdirectory").and_then(text),
+                _ => None,
+            });
+            let folder = folder.unwrap_or("/var/lib/registry");
+            (format!("storage: local, storage_path: {folder}"), String::new())
         }
-        _ => "storage: local, storage_path: /var/lib/registry".to_owned(),
     };
     let address = child(entries, "http").and_then(|http| yaml::entry(http, "addr")).and_then(text);
     if let Some((host, port)) = address.and_then(|address| address.rsplit_once(':')) {
@@ -47,7 +51,7 @@ fn equivalent(entries: &[Entry]) -> String {
         }
         keys.push_str(&format!(", port: {port}"));
     }
-    format!("dev: {{{keys}}}")
+    format!("dev: {{{keys}}}{more}")
 }
 
 /// The web interface hyper/docker-registry-web, whose file often lies beside a registry's.

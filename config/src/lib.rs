@@ -10,6 +10,20 @@
 //! driver that [`Settings::storage`] names, passes the keys which that driver described to
 //! [`Loaded::check`], and hands [`Loaded::driver_settings`] to the driver.
 //!
+//! ```
+//! use docker_registry_config::{Environment, Key, KeyKind, Loader};
+//!
+//! let environment: Environment = [("STORAGE_PATH", "/data")].into_iter().collect();
+//! let loaded = Loader::new(environment).candidates(Vec::new()).load()?;
+//! assert_eq!(loaded.settings.storage, "local");
+//!
+//! let described_by_the_driver = [Key::new("storage_path", KeyKind::Text)];
+//! assert!(!loaded.check(Some(&described_by_the_driver)).has_errors());
+//! let (settings, _) = loaded.driver_settings(&described_by_the_driver);
+//! assert_eq!(settings.values()["storage_path"], "/data");
+//! # Ok::<(), docker_registry_config::Problems>(())
+//! ```
+//!
 //! The modules, in the order a file passes them: `locate` (which file), `yaml` and `marks` (text to nodes
 //! with lines), `merge` (`<<`), `flavor` (which part of the file), `env_value` (`_env:`), `scalar` (YAML 1.1
 //! types), `typed` (the type a key asks for), `server_keys` (the table of all keys), `settings`, `driver`

@@ -131,7 +131,9 @@ fn take(key: &Key, found: &Found, flavor: &Flavor, environment: &Environment, re
         let message =
             format!("{} is ignored: an orchestrator wrote the address of a service there", through.variable);
         resolved.problems.push(Problem::warning(&flavor.file, key.name.clone(), message).at(found.line));
-        return;
+        let written = Written::through(through.unset(), found.line);
+        let without = Found { line: found.line, written, variable: None };
+        return take(key, &without, flavor, environment, resolved);
     }
     match typed::convert(key, &found.written, environment) {
         Ok(value) => resolved.value = value,
@@ -165,8 +167,7 @@ fn is_injected(key: &Key, text: &str) -> bool {
 
 fn default(key: &Key, flavor: &Flavor, environment: &Environment, resolved: &mut Resolved) {
     let Some(text) = key.default.as_deref() else { return };
-    let through = Through { variable: String::new(), is_set: false, text: text.to_owned() };
-    match typed::convert(key, &Written::through(through, None), environment) {
+    match typed::convert(key, &Written::through(Through::described_default(text), None), environment) {
         Ok(value) => resolved.value = value,
         Err(message) => {
             let message = format!("the default in the key's description is wrong: {message}");

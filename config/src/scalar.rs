@@ -115,11 +115,17 @@ fn float(text: &str) -> Option<f64> {
         ".nan" | ".NaN" | ".NAN" if body.len() == text.len() => return Some(f64::NAN),
         _ => {}
     }
+    if body.starts_with('_') {
+        return None;
+    }
     let digits: String = body.chars().filter(|character| *character != '_').collect();
     let (whole, fraction) = digits.split_once('.')?;
     if let Some((first, rest)) = whole.split_once(':') {
         let first: i64 = all_digits(first).then(|| first.parse().ok()).flatten()?;
         let seconds = base_sixty(first, rest)? as f64;
+        if !all_digits(fraction) {
+            return None;
+        }
         let fraction: f64 = if fraction.is_empty() { 0.0 } else { decimal(&format!("0.{fraction}"))? };
         return Some(sign as f64 * (seconds + fraction));
     }
@@ -215,7 +221,20 @@ mod tests {
             assert_eq!(plain(text), Typed::Float(number), "{text}");
         }
         assert!(matches!(plain(".nan"), Typed::Float(number) if number.is_nan()));
-        for text in ["1e5", "1.5e3", ".", "1.2.3", "127.0.0.1", "-.nan", "inf", "nan", "1.5e", "a.5"] {
+        for text in [
+            "1e5",
+            "1.5e3",
+            ".",
+            "1.2.3",
+            "127.0.0.1",
+            "-.nan",
+            "inf",
+            "nan",
+            "1.5e",
+            "a.5",
+            "_1.5",
+            "1:30.1e5",
+        ] {
             assert_eq!(plain(text), Typed::Text(text.to_owned()));
         }
     }

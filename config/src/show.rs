@@ -86,7 +86,7 @@ fn place(origin: &Origin, flavor: &Flavor) -> String {
 /// Masks the password in every URL such as `mysql://user:password@host/name`.
 fn without_passwords(value: Value) -> Value {
     match value {
-        Value::String(text) => Value::String(mask_url(text)),
+        Value::String(text) => Value::String(mask_url(&text)),
         Value::Array(items) => Value::Array(items.into_iter().map(without_passwords).collect()),
         Value::Object(map) => {
             Value::Object(map.into_iter().map(|(name, value)| (name, without_passwords(value))).collect())
@@ -95,12 +95,13 @@ fn without_passwords(value: Value) -> Value {
     }
 }
 
-fn mask_url(text: String) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text };
-    // The last `@` ends the user's part even when the password holds a slash or another `@`.
-    let Some((user, host)) = rest.rsplit_once('@') else { return text };
-    match user.split_once(':') {
-        Some((user, _)) => format!("{scheme}://{user}:{MASK}@{host}"),
-        None => text,
-    }
+/// A text with the password masked if it is a URL that holds one.
+pub(crate) fn mask_url(text: &str) -> String {
+    let masked = text.split_once("://").and_then(|(scheme, rest)| {
+        // The last `@` ends the user's part even when the password holds a slash or another `@`.
+        let (user, host) = rest.rsplit_once('@')?;
+        let (user, _) = user.split_once(':')?;
+        Some(format!("{scheme}://{user}:{MASK}@{host}"))
+    });
+    masked.unwrap_or_else(|| text.to_owned())
 }

@@ -4,25 +4,36 @@
 //! are `None`. Messages name the offending value only when the key is no secret.
 
 use crate::env_value::{Reference, Through};
-use crate::environment::Environment;
+use crate::environment::{Environment, NotUnicode};
 use crate::keys::{Key, KeyKind};
 use crate::scalar::{Scalar, Typed};
+use crate::show::mask_url;
 use crate::yaml::{self, Entry, Node};
 use serde_json::{Map, Number, Value};
 
 /// A value as found, before it has a type.
 #[derive(Clone)]
 pub(crate) struct Written {
-    /// The node; the reason if the text of a variable is not YAML.
-    pub(crate) node: Result<Node, String>,
+    /// The node, or why the text of a variable is none.
+    pub(crate) node: Result<Node, Unusable>,
     /// Set when the value came through `_env:` or a variable.
     pub(crate) through: Option<Through>,
+}
+
+/// Why the text of a variable is no value.
+#[derive(Clone)]
+pub(crate) enum Unusable {
+    /// It is not YAML; the parser's message.
+    Yaml(String),
+    /// It is not even UTF-8.
+    NotUnicode(NotUnicode),
 }
 
 impl Written {
     /// A text that is read as YAML, such as a variable's.
     pub(crate) fn through(through: Through, line: Option<usize>) -> Written {
-        let node = through.parse().map_err(|error| error.message).map(|node| relabelled(node, line));
+        let node = through.parse().map_err(|error| Unusable::Yaml(error.message));
+        let node = node.map(|node| relabelled(node, line));
         Written { node, through: Some(through) }
     }
 
@@ -31,7 +42,7 @@ impl Written {
         match Reference::read(&entry.node).map(|reference| reference.follow(environment)) {
             None => Written { node: Ok(entry.node.clone()), through: None },
             Some(Ok(through)) => Written::through(through, entry.line),
-            Some(Err(error)) => Written { node: Err(error.to_string()), through: None },
+            Some(Err(error)) => Written { node: Err(Unusable::NotUnicode(error)), through: None },
         }
     }
 }
@@ -63,8 +74,9 @@ pub(crate) fn convert(
     }
     let node = match &written.node {
         Ok(node) => node,
+        Err(Unusable::NotUnicode(error)) => return Err(error.to_string()),
         Err(_) if key.secret => return Err("the value is not valid YAML".to_owned()),
-        Err(message) => return Err(format!("the value is not valid YAML: {message}")),
+        Err(Unusable::Yaml(message)) => return Err(format!("the value is not valid YAML: {message}")),
     };
     if node.is_null() {
         return Ok(None);
@@ -93,9 +105,10 @@ pub(crate) fn convert(
     converted.map(Some).ok_or_else(mismatch)
 }
 
-/// A long value is cut in messages.
+/// A value for a message: cut when it is long, on one line, passwords in URLs masked.
 fn shortened(text: &str) -> String {
     const LONGEST: usize = 60;
+    let text = mask_url(text);
     let mut characters = text.chars();
     let start: String =
         characters.by_ref().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -298,7 +311,7 @@ mod tests {
     #[test]
     fn a_secret_is_not_in_the_message() {
         let key = Key { secret: true, ..Key::new("key", KeyKind::Integer) };
-        let through = Through { variable: "V".into(), is_set: true, text: "hunter2".into() };
+        let through = Through::described_default("hunter2");
         let message = convert(&key, &Written::through(through, None), &Environment::default());
         assert_eq!(message, Err("the value is not a whole number".to_owned()));
     }

@@ -96,10 +96,12 @@ fn convert(value: Value, mark: Option<&Mark>) -> Result<Node, YamlError> {
             }
             Node::Map(entries)
         }
-        Value::Tagged(tagged) => {
+        Value::Tagged(_) => {
             return Err(YamlError {
                 line: first_line(mark),
-                message: format!("the tag {} has no meaning here", tagged.tag),
+                // Not the tag itself: a secret without quotes may begin with `!`.
+                message: "a tag has no meaning here; put quotes around a value that begins with `!`"
+                    .to_owned(),
             });
         }
     })
@@ -168,6 +170,25 @@ mod tests {
         let expected =
             [("0123", true), ("0123", false), ("1.50", true), ("7", false), ("yes\n", false), ("yes", true)];
         assert_eq!(scalars, expected);
+    }
+
+    #[test]
+    fn lines_are_right_with_carriage_returns_and_a_document_start() {
+        let entries = map("---\r\n# 注释\r\none: 1\r\ntwo: 0123\r\n...\r\n");
+        let lines: Vec<_> = entries.iter().map(|entry| entry.line).collect();
+        assert_eq!(lines, [Some(3), Some(4)]);
+        assert!(matches!(&entries[1].node, Node::Scalar(scalar) if scalar.text == "0123"));
+    }
+
+    #[test]
+    fn a_value_without_marks_is_still_right() {
+        let value = serde_yaml::from_str("a: {<<: {x: 1}, s: text, n: ~, l: [true]}").expect("valid YAML");
+        let Ok(Node::Map(entries)) = convert(value, None) else { panic!("a mapping") };
+        let Node::Map(inner) = &entries[0].node else { panic!("a mapping") };
+        assert_eq!(entries[0].line, None);
+        assert!(inner[0].plain && inner[2].node.is_null());
+        assert!(matches!(&inner[1].node, Node::Scalar(scalar) if scalar.text == "text" && !scalar.plain));
+        assert!(matches!(&inner[3].node, Node::List(items) if items.len() == 1));
     }
 
     #[test]
