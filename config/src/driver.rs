@@ -129,7 +129,8 @@ fn collect_unknown(
 
 /// The known name that differs least, unless it differs much.
 fn nearest(name: &str, known: &[&Key]) -> Option<String> {
-    let limit = (name.len() / 3).clamp(1, 4);
+    // More than two slips is another word: `s3_secret_key` is not `secret_key` misspelt.
+    let limit = (name.len() / 4).clamp(1, 2);
     known
         .iter()
         .map(|key| (strsim::damerau_levenshtein(name, &key.name), &key.name))

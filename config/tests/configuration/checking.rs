@@ -68,6 +68,18 @@ fn unknown_keys_are_warnings_the_rest_are_errors() {
 }
 
 #[test]
+fn only_a_near_name_is_suggested() {
+    let lines = problems("dev: {storage: s, s3_secret_key: x, loglvel: info}\n", &[], &[]);
+    assert_eq!(
+        lines,
+        [
+            "config.yml:1: loglvel: unknown key (did you mean loglevel?)",
+            "config.yml:1: s3_secret_key: unknown key"
+        ]
+    );
+}
+
+#[test]
 fn without_the_driver_its_keys_are_not_called_unknown() {
     let loaded = load("dev: {storage: nowhere, bucket: b, port: x}\n", &[]);
     let problems = loaded.check(None);
