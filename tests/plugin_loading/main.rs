@@ -1,6 +1,7 @@
 //! The plug-in host against real libraries: the built drivers, and files that are none.
 
 mod across;
+mod faults;
 mod refused;
 
 use std::{path::PathBuf, sync::Arc};
