@@ -10,6 +10,7 @@
 //! drivers live in one process; a library is never unloaded.
 
 mod compatibility;
+mod configuration;
 mod library_file;
 #[allow(unsafe_code)]
 mod load;
@@ -17,6 +18,7 @@ mod problem;
 mod search;
 mod services;
 
+pub use configuration::configuration_keys;
 pub use library_file::LibraryFile;
 pub use load::{Execution, LoadedDriver, load};
 pub use problem::PluginError;
