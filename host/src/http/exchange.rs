@@ -36,7 +36,7 @@ impl Request {
     }
 
     /// A header's value when it is present once or more and readable as text; the first one counts.
-    pub fn header(&self, name: impl http::header::AsHeaderName) -> Option<&str> {
+    pub fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
