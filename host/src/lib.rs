@@ -7,3 +7,4 @@ pub mod layout;
 pub mod plugin;
 pub mod registry;
 pub mod storage;
+pub mod telemetry;

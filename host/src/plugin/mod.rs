@@ -15,6 +15,7 @@ mod library_file;
 #[allow(unsafe_code)]
 mod load;
 mod problem;
+pub mod region;
 mod search;
 mod services;
 
