@@ -159,7 +159,7 @@ enum Body {
 }
 
 impl Connection {
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole answer, which a server may give before it has read the body.
     pub fn send(
         &mut self,
         method: &str,
@@ -168,8 +168,9 @@ impl Connection {
         body: &[u8],
     ) -> io::Result<Response> {
         self.begin(method, target, headers, Length::Known(body.len() as u64))?;
-        self.write(body)?;
-        self.finish(method == "HEAD")
+        let written = self.write(body);
+        let answer = self.finish(method == "HEAD");
+        if answer.is_err() { written.and(answer) } else { answer }
     }
 
     /// Sends the head of a request. The body follows in as many writes as the caller likes.

@@ -37,11 +37,24 @@ pub const OCTETS: (&str, &str) = ("Content-Type", "application/octet-stream");
 
 /// The text of a manifest over blobs of these digests and sizes; the first is the image configuration.
 pub fn manifest(blobs: &[(String, u64)]) -> String {
+    manifest_with_note(blobs, "")
+}
+
+/// Like [`manifest`], with a note that makes manifests over the same blobs differ.
+pub fn manifest_with_note(blobs: &[(String, u64)], note: &str) -> String {
     let descriptor = |kind: &str, (digest, size): &(String, u64)| json!({"mediaType": format!("application/vnd.docker.{kind}"), "digest": digest, "size": size});
     let layers: Vec<Value> =
         blobs[1..].iter().map(|blob| descriptor("image.rootfs.diff.tar.gzip", blob)).collect();
     let configuration = descriptor("container.image.v1+json", &blobs[0]);
-    json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": configuration, "layers": layers}).to_string()
+    let annotations = json!({"note": note});
+    json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": configuration,
+        "layers": layers,
+        "annotations": annotations,
+    })
+    .to_string()
 }
 
 /// Pushes a manifest made by [`manifest`].
