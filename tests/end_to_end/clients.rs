@@ -1,11 +1,9 @@
 //! Each packaged client pushes and pulls an image of several layers and a manifest list, byte for byte, while the
 //! server stays small. One image has a layer of more than 1 GiB.
 
-mod round_trips;
-
 use docker_registry_tests::podman::Program;
+use docker_registry_tests::round_trips::{self, Images};
 use docker_registry_tests::server::Server;
-use round_trips::Images;
 
 /// Content of the top layer where size does not matter.
 const SMALL: u64 = 8 << 20;

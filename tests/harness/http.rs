@@ -200,7 +200,14 @@ impl Connection {
 
     /// Sends one chunk of a chunked body. An empty chunk ends the body.
     pub fn write_chunk(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
+        let size = format!("{:x}\r\n", bytes.len());
+        if bytes.len() > BUFFER {
+            // Copying would cost more than two small writes.
+            self.stream.write_all(size.as_bytes())?;
+            self.stream.write_all(bytes)?;
+            return self.stream.write_all(b"\r\n");
+        }
+        let mut chunk = size.into_bytes();
         chunk.extend_from_slice(bytes);
         chunk.extend_from_slice(b"\r\n");
         self.stream.write_all(&chunk)
@@ -213,22 +220,40 @@ impl Connection {
         Ok(Response { body, ..response })
     }
 
+    /// Sends a prepared request and reads past the answer, as cheaply as that can be done: for load.
+    ///
+    /// Returns the status and the number of bytes in the body.
+    pub fn exchange(&mut self, request: &[u8]) -> io::Result<(u16, u64)> {
+        self.stream.write_all(request)?;
+        let head = self.receive_head(false)?;
+        let mut bytes = 0;
+        self.receive_body(request.starts_with(b"HEAD "), &head, &mut |piece| bytes += piece.len() as u64)?;
+        Ok((head.status, bytes))
+    }
+
     /// Reads the answer to a request, its body handed to `sink`. `head` tells that it answers a HEAD request.
     pub fn receive(&mut self, head: bool, sink: &mut dyn FnMut(&[u8])) -> io::Result<Response> {
-        let answer = self.receive_head()?;
-        match answer.body {
-            _ if head || matches!(answer.status, 204 | 304) => {}
-            Body::Sized(bytes) => self.receive_sized(bytes, sink)?,
-            Body::Chunked => self.receive_chunks(sink)?,
-            Body::UntilClose => while self.receive_some(u64::MAX, sink)? > 0 {},
-        }
+        let answer = self.receive_head(true)?;
+        self.receive_body(head, &answer, sink)?;
         Ok(Response { status: answer.status, headers: answer.headers, body: Vec::new() })
     }
 
+    fn receive_body(&mut self, head: bool, answer: &Head, sink: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        match answer.body {
+            _ if head || matches!(answer.status, 204 | 304) => Ok(()),
+            Body::Sized(bytes) => self.receive_sized(bytes, sink),
+            Body::Chunked => self.receive_chunks(sink),
+            Body::UntilClose => {
+                while self.receive_some(u64::MAX, sink)? > 0 {}
+                Ok(())
+            }
+        }
+    }
+
     /// Reads a response head. Interim responses (1xx) are skipped.
-    fn receive_head(&mut self) -> io::Result<Head> {
+    fn receive_head(&mut self, keep_headers: bool) -> io::Result<Head> {
         loop {
-            if let Some((head, bytes)) = parse_head(&self.buffer[self.start..self.end])? {
+            if let Some((head, bytes)) = parse_head(&self.buffer[self.start..self.end], keep_headers)? {
                 self.start += bytes;
                 if head.status >= 200 {
                     return Ok(head);
@@ -304,7 +329,7 @@ impl Connection {
 }
 
 /// The head at the start of these bytes and its length, or nothing while it is incomplete.
-fn parse_head(bytes: &[u8]) -> io::Result<Option<(Head, usize)>> {
+fn parse_head(bytes: &[u8], keep_headers: bool) -> io::Result<Option<(Head, usize)>> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut response = httparse::Response::new(&mut headers);
     let length = match response.parse(bytes) {
@@ -312,12 +337,11 @@ fn parse_head(bytes: &[u8]) -> io::Result<Option<(Head, usize)>> {
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(error) => return Err(malformed(&error.to_string())),
     };
-    let headers: Vec<(String, String)> = response
-        .headers
-        .iter()
-        .map(|header| (header.name.to_ascii_lowercase(), String::from_utf8_lossy(header.value).into_owned()))
-        .collect();
-    let value = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let status = response.code.unwrap_or(0);
+    let value = |name: &str| {
+        let header = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(header.value).ok()
+    };
     let body = if value("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
         Body::Chunked
     } else if let Some(length) = value("content-length") {
@@ -325,7 +349,12 @@ fn parse_head(bytes: &[u8]) -> io::Result<Option<(Head, usize)>> {
     } else {
         Body::UntilClose
     };
-    Ok(Some((Head { status: response.code.unwrap_or(0), headers, body }, length)))
+    let text = |header: &httparse::Header<'_>| {
+        (header.name.to_ascii_lowercase(), String::from_utf8_lossy(header.value).into_owned())
+    };
+    let headers =
+        if keep_headers { response.headers.iter().map(|header| text(header)).collect() } else { Vec::new() };
+    Ok(Some((Head { status, headers, body }, length)))
 }
 
 fn malformed(what: &str) -> io::Error {

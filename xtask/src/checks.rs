@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     let shell = workspace.shell()?;
     let cargo = cargo();
-    packages::install_missing(&shell)?;
+    packages::install_missing(&shell, packages::FOR_TESTS)?;
 
     cmd!(shell, "{cargo} fmt --all --check").run()?;
     cmd!(shell, "{cargo} clippy --workspace --all-targets --all-features -- -D warnings").run()?;

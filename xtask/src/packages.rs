@@ -1,4 +1,4 @@
-//! The Debian packages the tests use: installed when missing, and only then.
+//! The Debian packages that tests and benchmark use: installed when missing, and only then.
 //!
 //! Daemons that come with a package are kept from starting: the tests start their own, with their own folders.
 
@@ -10,19 +10,26 @@ use anyhow::{Context, Result, bail};
 use xshell::{Shell, cmd};
 
 /// A package and the program it is wanted for.
-struct Package {
+pub(crate) struct Package {
     name: &'static str,
+    /// A name in one of the system's folders, or a whole path where the name alone is not telling.
     program: &'static str,
 }
 
-/// Everything the default test run and the benchmark start.
-const PACKAGES: &[Package] = &[
+/// The registry that this one is compared with. Its program has the name of ours.
+const PEER: Package = Package { name: "docker-registry", program: "/usr/bin/docker-registry" };
+
+/// What the tests start.
+pub(crate) const FOR_TESTS: &[Package] = &[
     Package { name: "buildah", program: "buildah" },
-    Package { name: "docker-registry", program: "docker-registry" },
+    PEER,
     Package { name: "docker.io", program: "dockerd" },
     Package { name: "podman", program: "podman" },
     Package { name: "skopeo", program: "skopeo" },
 ];
+
+/// What the benchmark starts.
+pub(crate) const FOR_BENCHMARK: &[Package] = &[PEER];
 
 /// Debian asks this script before it starts a service; 101 means "must not be started".
 const POLICY_SCRIPT: &str = "/usr/sbin/policy-rc.d";
@@ -31,19 +38,19 @@ const POLICY_SCRIPT: &str = "/usr/sbin/policy-rc.d";
 ///
 /// # Errors
 /// When something is missing and this user may not install it, with the command that would.
-pub(crate) fn install_missing(shell: &Shell) -> Result<()> {
+pub(crate) fn install_missing(shell: &Shell, packages: &[Package]) -> Result<()> {
     let missing: Vec<&str> =
-        PACKAGES.iter().filter(|package| !is_present(package)).map(|package| package.name).collect();
+        packages.iter().filter(|package| !is_present(package)).map(|package| package.name).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let names = missing.join(" ");
     if !Path::new("/usr/bin/apt-get").exists() {
-        bail!("the tests need these programs, and this is no Debian to install them on: {names}");
+        bail!("these packages are needed, and this is no Debian to install them on: {names}");
     }
     if !is_root(shell)? {
         bail!(
-            "the tests need packages that only root can install: run this command as root once, \
+            "packages are missing that only root can install: run this command as root once, \
              or first `apt-get install --no-install-recommends {names}`"
         );
     }
@@ -54,12 +61,13 @@ pub(crate) fn install_missing(shell: &Shell) -> Result<()> {
     cmd!(shell, "apt-get update -qq").quiet().run().context("the package lists cannot be updated")?;
     cmd!(shell, "apt-get install -qq --yes --no-install-recommends {missing...}")
         .quiet()
+        .ignore_stdout()
         .run()
         .with_context(|| format!("apt-get could not install {names}"))
 }
 
-/// Whether this process runs as root. The docker daemon of the tests needs it, too.
-pub(crate) fn is_root(shell: &Shell) -> Result<bool> {
+/// Whether this process runs as root.
+fn is_root(shell: &Shell) -> Result<bool> {
     Ok(cmd!(shell, "id -u").quiet().read()?.trim() == "0")
 }
 
@@ -67,6 +75,7 @@ pub(crate) fn is_root(shell: &Shell) -> Result<bool> {
 fn is_present(package: &Package) -> bool {
     ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"]
         .iter()
+        // Joining a whole path gives that path.
         .any(|folder| Path::new(folder).join(package.program).exists())
 }
 

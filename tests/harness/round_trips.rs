@@ -3,28 +3,28 @@
 //! Each of them pushes, looks at the registry with the plain client of the harness, pulls into an empty storage
 //! and compares digests with those of the files that were made in the beginning.
 
-use docker_registry_tests::docker::Docker;
-use docker_registry_tests::images::{Blob, Image, Layout, Saved, foreign_architecture, native_architecture};
-use docker_registry_tests::podman::{Engine, Program};
-use docker_registry_tests::server::Server;
-use docker_registry_tests::{skopeo, v2};
+use crate::docker::Docker;
+use crate::images::{Blob, Image, Layout, Saved, foreign_architecture, native_architecture};
+use crate::podman::{Engine, Program};
+use crate::server::Server;
+use crate::{skopeo, v2};
 use tempfile::TempDir;
 
 /// What the server may use, whatever the size of the images.
 const MEMORY_LIMIT: u64 = 64 << 20;
 
 /// Two images for two kinds of machine on one common layer, and the list of both.
-pub(crate) struct Images {
-    pub(crate) layout: Layout,
-    pub(crate) native: Image,
-    pub(crate) foreign: Image,
-    pub(crate) list: Blob,
+pub struct Images {
+    layout: Layout,
+    native: Image,
+    foreign: Image,
+    list: Blob,
     _folder: TempDir,
 }
 
 impl Images {
-    /// The top layer of the image for this machine has `top` bytes of content.
-    pub(crate) fn new(top: u64) -> Images {
+    /// Makes them. The top layer of the image for this machine has `top` bytes of content.
+    pub fn new(top: u64) -> Images {
         let folder =
             tempfile::Builder::new().prefix("docker-registry-test-").tempdir().expect("a temporary folder");
         let mut layout = Layout::create(&folder.path().join("layout"));
@@ -46,7 +46,7 @@ impl Images {
 }
 
 /// skopeo copies a single image to the registry and back.
-pub(crate) fn skopeo_image(server: &Server, images: &Images) {
+pub fn skopeo_image(server: &Server, images: &Images) {
     let reference = format!("{}/skopeo/image:latest", server.registry());
     skopeo::push(images.layout.folder(), "native", &reference);
 
@@ -64,7 +64,7 @@ pub(crate) fn skopeo_image(server: &Server, images: &Images) {
 }
 
 /// skopeo copies a manifest list with everything below it to the registry and back.
-pub(crate) fn skopeo_list(server: &Server, images: &Images) {
+pub fn skopeo_list(server: &Server, images: &Images) {
     let reference = format!("{}/skopeo/list:latest", server.registry());
     skopeo::push(images.layout.folder(), "list", &reference);
 
@@ -83,7 +83,7 @@ pub(crate) fn skopeo_list(server: &Server, images: &Images) {
 }
 
 /// The Docker Engine pushes a loaded image, forgets it and pulls it.
-pub(crate) fn docker_image(server: &Server, images: &Images) {
+pub fn docker_image(server: &Server, images: &Images) {
     let docker = Docker::start();
     let reference = format!("{}/docker/image:latest", server.registry());
     docker.load(&images.layout, &images.native, &reference);
@@ -103,7 +103,7 @@ pub(crate) fn docker_image(server: &Server, images: &Images) {
 
 /// The Docker Engine pushes two images, its command line makes a list of them, and a pull of the list gives the
 /// image for this machine.
-pub(crate) fn docker_list(server: &Server, images: &Images) {
+pub fn docker_list(server: &Server, images: &Images) {
     let docker = Docker::start();
     let repository = format!("{}/docker/list", server.registry());
     let mut tagged = Vec::new();
@@ -135,7 +135,7 @@ pub(crate) fn docker_list(server: &Server, images: &Images) {
 }
 
 /// podman or buildah pushes an image, and another storage of the same program pulls it.
-pub(crate) fn podman_image(program: Program, server: &Server, images: &Images) {
+pub fn podman_image(program: Program, server: &Server, images: &Images) {
     let engine = Engine::new(program);
     let repository = format!("{}/image", program.name());
     let reference = format!("{}/{repository}:latest", server.registry());
@@ -155,7 +155,7 @@ pub(crate) fn podman_image(program: Program, server: &Server, images: &Images) {
 }
 
 /// podman or buildah pushes two images and a list of them, and a pull of the list gives the image for this machine.
-pub(crate) fn podman_list(program: Program, server: &Server, images: &Images) {
+pub fn podman_list(program: Program, server: &Server, images: &Images) {
     let engine = Engine::new(program);
     let repository = format!("{}/list", program.name());
     let mut tagged = Vec::new();
