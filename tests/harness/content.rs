@@ -125,3 +125,48 @@ impl Read for Content {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn digest_is_the_one_everybody_knows() {
+        assert_eq!(digest(b""), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    }
+
+    #[test]
+    fn content_is_the_same_in_any_portions() {
+        let size = 2 * BLOCK as u64 + 12_345;
+        let whole = Content::bytes(7, size);
+        assert_eq!(whole.len() as u64, size);
+
+        let mut content = Content::new(7, size);
+        let mut portions = Vec::new();
+        let mut portion = vec![0; 77_777];
+        loop {
+            let count = content.read(&mut portion).expect("content can be read");
+            if count == 0 {
+                break;
+            }
+            portions.extend_from_slice(&portion[..count]);
+        }
+        assert!(portions == whole);
+        assert_eq!(Content::digest(7, size), digest(&whole));
+    }
+
+    #[test]
+    fn no_stamp_occurs_twice() {
+        let pages: Vec<Vec<u8>> = [1, 2]
+            .into_iter()
+            .flat_map(|seed| {
+                let bytes = Content::bytes(seed, 3 * BLOCK as u64);
+                bytes.chunks(STAMP_EVERY).map(<[u8]>::to_vec).collect::<Vec<_>>()
+            })
+            .collect();
+        let different: HashSet<&Vec<u8>> = pages.iter().collect();
+        assert_eq!(different.len(), pages.len());
+    }
+}

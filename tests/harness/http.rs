@@ -360,3 +360,47 @@ fn parse_head(bytes: &[u8], keep_headers: bool) -> io::Result<Option<(Head, usiz
 fn malformed(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// Serves these bytes to one connection, whatever it asks.
+    fn answer_with(answer: &'static [u8]) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("the client connects");
+            let mut request = [0; 1000];
+            let _ = stream.read(&mut request);
+            stream.write_all(answer).expect("the client reads");
+        });
+        Client::new(address)
+    }
+
+    #[test]
+    fn chunks_are_joined_and_interim_answers_skipped() {
+        let client = answer_with(
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: b\r\n\r\n\
+              3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nTrailer: t\r\n\r\n",
+        );
+        let answer = client.get("/").expect(200);
+        assert_eq!((answer.text().as_str(), answer.header("x-a")), ("abcde", Some("b")));
+    }
+
+    #[test]
+    fn a_body_that_ends_early_is_an_error() {
+        let client = answer_with(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
+        let error = client.try_send("GET", "/", &[], b"").expect_err("seven bytes are missing");
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn the_answer_to_head_has_no_body_to_wait_for() {
+        let client = answer_with(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
+        assert!(client.head("/").expect(200).body.is_empty());
+    }
+}

@@ -296,3 +296,17 @@ fn announced(log: &str, admin: bool) -> Option<SocketAddr> {
         rest[..end].parse().ok()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_announced_addresses_are_told_apart() {
+        let log = "{\"message\":\"admin listening at http://127.0.0.1:4001\"}\n\
+                   INFO listening at http://127.0.0.1:4000 with driver local\n";
+        assert_eq!(announced(log, false), Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 4000))));
+        assert_eq!(announced(log, true), Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 4001))));
+        assert_eq!(announced("INFO starting\n", false), None);
+    }
+}

@@ -93,6 +93,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
         }
     }
     println!("{report}");
+    if arguments.noise {
+        return Ok(());
+    }
     let missed = report.missed_bars();
     for bar in &missed {
         println!("missed: {bar}");
