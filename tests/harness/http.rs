@@ -352,8 +352,7 @@ fn parse_head(bytes: &[u8], keep_headers: bool) -> io::Result<Option<(Head, usiz
     let text = |header: &httparse::Header<'_>| {
         (header.name.to_ascii_lowercase(), String::from_utf8_lossy(header.value).into_owned())
     };
-    let headers =
-        if keep_headers { response.headers.iter().map(|header| text(header)).collect() } else { Vec::new() };
+    let headers = if keep_headers { response.headers.iter().map(text).collect() } else { Vec::new() };
     Ok(Some((Head { status, headers, body }, length)))
 }
 
