@@ -4,5 +4,7 @@
 
 pub mod http;
 pub mod layout;
+pub mod plugin;
 pub mod registry;
 pub mod storage;
+pub mod telemetry;
