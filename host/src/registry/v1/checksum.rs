@@ -169,7 +169,9 @@ mod tests {
     #[tokio::test]
     async fn batches_of_every_kind_are_hashed_in_order() {
         let chunk = |size: usize| Bytes::from((0..size).map(|i| (i % 251) as u8).collect::<Vec<_>>());
-        for chunks in [vec![chunk(5)], vec![chunk(1); 1000], vec![chunk(700_000); 5], vec![chunk(3_000_000), chunk(1)]] {
+        for chunks in
+            [vec![chunk(5)], vec![chunk(1); 1000], vec![chunk(700_000); 5], vec![chunk(3_000_000), chunk(1)]]
+        {
             assert_eq!(checksum("{}", chunks.clone()).await, expected("{}", &chunks.concat()));
         }
     }

@@ -166,7 +166,8 @@ fn decompress(mut layer: impl Read + 'static) -> io::Result<Box<dyn BufRead>> {
         [0x1f, 0x8b, ..] => Box::new(BufReader::new(flate2::read::MultiGzDecoder::new(whole))),
         [b'B', b'Z', b'h', ..] => Box::new(BufReader::new(bzip2::read::MultiBzDecoder::new(whole))),
         [0xfd, b'7', b'z', b'X', b'Z', 0] => {
-            let decoder = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
+            let decoder =
+                liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
             Box::new(BufReader::new(liblzma::read::XzDecoder::new_stream(whole, decoder)))
         }
         _ => Box::new(BufReader::new(whole)),
@@ -261,7 +262,11 @@ fn read_block(archive: &mut impl Read, block: &mut [u8; BLOCK]) -> std::result::
         return Ok(false);
     }
     let header = Header::from_byte_slice(block);
-    let sum: u32 = block.iter().enumerate().map(|(i, byte)| if (148..156).contains(&i) { 32 } else { u32::from(*byte) }).sum();
+    let sum: u32 = block
+        .iter()
+        .enumerate()
+        .map(|(i, byte)| if (148..156).contains(&i) { 32 } else { u32::from(*byte) })
+        .sum();
     if header.cksum()? == sum { Ok(true) } else { Err(Broken) }
 }
 
@@ -375,15 +380,17 @@ impl Member {
         if path.split('/').any(|part| part.starts_with(".wh..wh.")) {
             return None;
         }
-        let (folder, file) = path.rsplit_once('/').map_or(("", path.as_str()), |(_, file)| {
-            (&path[..path.len() - file.len()], file)
-        });
+        let (folder, file) = path
+            .rsplit_once('/')
+            .map_or(("", path.as_str()), |(_, file)| (&path[..path.len() - file.len()], file));
         let (path, deleted) = match file.strip_prefix(".wh.") {
             Some(file) => (format!("{folder}{file}"), true),
             None => (path, false),
         };
         let kind = self.kind.to_string();
-        Some(json::to_text(&json!([path, kind, deleted, self.size, self.mtime, self.mode, self.uid, self.gid])))
+        Some(json::to_text(&json!([
+            path, kind, deleted, self.size, self.mtime, self.mode, self.uid, self.gid
+        ])))
     }
 }
 
@@ -468,7 +475,9 @@ mod tests {
     #[test]
     fn what_is_no_archive_is_refused_and_an_empty_archive_is_not() {
         let pattern: Vec<u8> = (0..5000).map(|i| (i % 251) as u8).collect();
-        for layer in [vec![], pattern, b"\x1f\x8bbroken".to_vec(), b"BZhbroken".to_vec(), archive()[..100].to_vec()] {
+        for layer in
+            [vec![], pattern, b"\x1f\x8bbroken".to_vec(), b"BZhbroken".to_vec(), archive()[..100].to_vec()]
+        {
             assert!(matches!(list(layer), Err(Error::NotAnArchive)));
         }
         assert_eq!(list(vec![0; 1024]).unwrap(), "[]");

@@ -10,7 +10,9 @@
 //! complete image. An unfinished one is pushed again from its JSON on.
 
 use bytes::Bytes;
-use docker_registry_driver_api::{ByteStream, CallContext, ErrorKind, UploadHint, UploadProgress, UploadState};
+use docker_registry_driver_api::{
+    ByteStream, CallContext, ErrorKind, UploadHint, UploadProgress, UploadState,
+};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
@@ -88,7 +90,8 @@ impl Registry {
             return Err(Error::ImageChanged);
         }
         for _ in 0..COMMIT_ATTEMPTS {
-            let (layer, mark) = futures::try_join!(self.head(call, &layer_path), self.head(call, &mark_path))?;
+            let (layer, mark) =
+                futures::try_join!(self.head(call, &layer_path), self.head(call, &mark_path))?;
             if layer.is_some() {
                 if mark.is_none() {
                     upload.abort().await;
@@ -149,7 +152,12 @@ impl Registry {
     }
 
     /// The ancestry of an image with this `parent` member, as it is stored.
-    async fn ancestry_below(&self, call: &CallContext, id: &ImageId, parent: Option<&Value>) -> Result<String> {
+    async fn ancestry_below(
+        &self,
+        call: &CallContext,
+        id: &ImageId,
+        parent: Option<&Value>,
+    ) -> Result<String> {
         let parent = match parent {
             None | Some(Value::Null | Value::Bool(false)) => return Ok(json::to_text(&json!([id.as_str()]))),
             Some(Value::String(text)) if text.is_empty() => return Ok(json::to_text(&json!([id.as_str()]))),
