@@ -11,6 +11,7 @@
 mod bad_input;
 mod client;
 mod crash;
+mod interposed;
 mod old_store;
 mod push;
 mod recorded;
