@@ -39,6 +39,7 @@ mod deleting;
 mod fencing;
 mod listing;
 mod local_store;
+mod memory_store;
 mod objects;
 mod reading;
 mod uploads;

@@ -90,7 +90,8 @@ impl Store {
             let child = child.map_err(|error| Error::from(error).at(path))?;
             let name = child.file_name();
             let place = child.path();
-            let own = name.to_str().is_some_and(is_reserved);
+            let text = name.to_str();
+            let own = text.is_some_and(is_reserved);
             if own && path.is_empty() {
                 continue;
             }
@@ -98,11 +99,11 @@ impl Store {
                 Err(error) if is_absent(&error) => continue,
                 other => other.map_err(|error| Error::from(error).at(path))?,
             };
-            let name = name.to_string_lossy();
-            let child_path = if path.is_empty() { name.into_owned() } else { format!("{path}/{name}") };
+            let lossy = name.to_string_lossy();
+            let child_path = if path.is_empty() { lossy.into_owned() } else { format!("{path}/{lossy}") };
             if kind.is_dir() {
                 removed += self.remove_folder(&place, &child_path)?;
-            } else if let (false, Ok(object)) = (own, ObjectPath::new(child_path.clone())) {
+            } else if let (true, Ok(object)) = (text.is_some() && !own, ObjectPath::new(&*child_path)) {
                 let _lock = self.staging.lock(&object, false)?;
                 removed += u64::from(remove(&place, &child_path)?);
             } else {

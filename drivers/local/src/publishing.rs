@@ -79,10 +79,6 @@ impl Store {
             };
             let info = reading::info(&file.metadata()?);
             let Err(error) = self.rename_if(source, place.target, path, condition)? else {
-                if let Some(mut copy) = beside {
-                    // It has its final name now; there is nothing to remove.
-                    copy.disable_cleanup(true);
-                }
                 return Ok(info);
             };
             match error.kind() {

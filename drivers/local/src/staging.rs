@@ -72,7 +72,8 @@ impl Staging {
         &self.uploads
     }
 
-    /// A new empty file with the permissions of an object. It is removed when it is dropped.
+    /// A new empty file with the permissions of an object. Its name is removed when it is dropped; after
+    /// a rename there is nothing under that name any more.
     pub(crate) fn temporary_file(&self) -> Result<NamedTempFile> {
         self.file_in(&self.temporary, "").map_err(staging_failed)
     }
