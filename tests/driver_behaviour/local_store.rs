@@ -224,6 +224,11 @@ async fn links_are_followed_by_readers_only() {
     store.rename(&call(), &path("real/relative"), &path("moved")).await.unwrap();
     assert_eq!(get(store, "moved").await, "inside");
     assert_eq!(get(store, "real/a").await, "inside");
+    fails(store.delete(&call(), &path("folder")).await, ErrorKind::NotFound);
+    for condition in [Condition::Always, Condition::IfAbsent] {
+        let put = store.put(&call(), &path("folder"), Bytes::from("x"), &condition).await;
+        fails(put, ErrorKind::Conflict);
+    }
     store.delete_tree(&call(), &prefix("folder")).await.unwrap();
     assert_eq!(all_below(store, "", 9).await, ["moved", "object", "real/a"]);
     assert_eq!(fs::read(elsewhere.path().join("file")).unwrap(), b"outside");
