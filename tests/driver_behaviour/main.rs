@@ -35,6 +35,7 @@ macro_rules! on_both_drivers {
 }
 
 mod conditions;
+mod crashes;
 mod deleting;
 mod fencing;
 mod listing;

@@ -56,6 +56,7 @@ impl Staging {
         for folder in [&temporary, &uploads, &locks] {
             durable::make_folders(folder, mode, &mut unsynced).map_err(unusable)?;
         }
+        unsynced.dedup();
         for folder in &unsynced {
             durable::sync_folder(folder).map_err(unusable)?;
         }
