@@ -11,7 +11,7 @@
 
 use bytes::Bytes;
 use docker_registry_driver_api::{
-    ByteStream, CallContext, ErrorKind, UploadHint, UploadProgress, UploadState,
+    ByteStream, CallContext, Condition, ErrorKind, ObjectPath, UploadHint, UploadProgress, UploadState,
 };
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -76,12 +76,12 @@ impl Registry {
         let json = self.get(call, &json_path).await?.ok_or(Error::ImageNotFound)?.content;
         self.refuse_complete(call, id).await?;
 
+        let (body, checksum) = hashed(json.clone(), body, size).await?;
         let hint = UploadHint { final_path: Some(layer_path.clone()), size };
         let state = self.storage.open_upload(call, &hint).await?;
         let mut upload = OpenUpload::new(self.storage.clone(), call.clone(), state);
-        let (body, checksum) = hashed(json.clone(), body);
         upload.append(body).await?;
-        let checksum = checksum.wait().await?;
+        let checksum = checksum.take()?;
 
         let _order = self.locks.lock(id.as_str()).await;
         let json_now = self.get(call, &json_path).await?.ok_or(Error::ImageNotFound)?.content;
@@ -226,11 +226,7 @@ impl OpenUpload {
         }
     }
 
-    async fn commit(
-        &mut self,
-        path: &docker_registry_driver_api::ObjectPath,
-        condition: &docker_registry_driver_api::Condition,
-    ) -> Result<()> {
+    async fn commit(&mut self, path: &ObjectPath, condition: &Condition) -> Result<()> {
         self.storage.commit(&self.call, self.state()?, path, condition).await?;
         self.state = None;
         Ok(())
