@@ -2,7 +2,10 @@
 //!
 //! `ARCHITECTURE.md` maps the modules.
 
+pub mod cli;
 pub mod http;
 pub mod layout;
+pub mod plugin;
 pub mod registry;
 pub mod storage;
+pub mod telemetry;

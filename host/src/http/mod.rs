@@ -1,5 +1,19 @@
 //! Everything that speaks HTTP: the server loop, the two registry APIs and the admin listener.
 
+mod access_log;
+pub mod admin;
+mod connection;
 pub mod exchange;
+mod file_body;
+pub mod health;
+mod identity;
+mod request_body;
+mod respond;
+mod route_class;
+pub mod routes;
+pub mod sendfile;
+pub mod server;
+mod service;
+pub mod socket;
 pub mod v1;
 pub mod v2;

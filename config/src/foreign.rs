@@ -1,0 +1,82 @@
+//! Configuration files of other programs, recognised so that the answer is one useful sentence.
+
+use crate::problem::Problem;
+use crate::yaml::{self, Entry, Node};
+
+/// Keys under distribution's `storage` that are options, not drivers.
+const STORAGE_OPTIONS: [&str; 5] = ["delete", "cache", "maintenance", "redirect", "tag"];
+
+/// A problem that names the other program, or `None` for a file that may be ours.
+pub(crate) fn recognise(entries: &[Entry], file: &str) -> Option<Problem> {
+    distribution(entries, file).or_else(|| registry_web(entries, file))
+}
+
+/// `version: 0.1` with settings at the top level: the registry 2.x of Docker, now CNCF distribution.
+fn distribution(entries: &[Entry], file: &str) -> Option<Problem> {
+    let version = yaml::entry(entries, "version")?;
+    let is_known = matches!(&version.node, Node::Scalar(scalar) if scalar.text == "0.1");
+    let has_settings = ["storage", "http", "log"].iter().any(|name| yaml::entry(entries, name).is_some());
+    (is_known && has_settings).then(|| {
+        let message =
+            "this is a configuration of distribution (registry 2.x), which this release does not read";
+        Problem::error(file, "version", message)
+            .at(version.line)
+            .hint(format!("write instead, as the whole file: {}", equivalent(entries)))
+    })
+}
+
+/// The flavor that stores where the other file stores, and what else to do where more is needed.
+fn equivalent(entries: &[Entry]) -> String {
+    let driver = child(entries, "storage")
+        .and_then(|storage| storage.iter().find(|entry| !STORAGE_OPTIONS.contains(&entry.name.as_str())));
+    let (mut keys, more) = match driver {
+        Some(driver) if driver.name != "filesystem" => {
+            let name = if driver.name == "azure" { "azureblob" } else { &driver.name };
+            let more = format!(" with the keys that `docker-registry driver inspect {name}` lists");
+            (format!("storage: {name}"), more)
+        }
+        driver => {
+            let folder = driver.and_then(|driver| match &driver.node {
+                Node::Map(options) => yaml::entry(options, "rootdirectory").and_then(text),
+                _ => None,
+            });
+            let folder = folder.unwrap_or("/var/lib/registry");
+            (format!("storage: local, storage_path: {folder}"), String::new())
+        }
+    };
+    let address = child(entries, "http").and_then(|http| yaml::entry(http, "addr")).and_then(text);
+    if let Some((host, port)) = address.and_then(|address| address.rsplit_once(':')) {
+        if !host.is_empty() {
+            keys.push_str(&format!(", host: \"{host}\""));
+        }
+        keys.push_str(&format!(", port: {port}"));
+    }
+    format!("dev: {{{keys}}}{more}")
+}
+
+/// The web interface hyper/docker-registry-web, whose file often lies beside a registry's.
+fn registry_web(entries: &[Entry], file: &str) -> Option<Problem> {
+    let registry = yaml::entry(entries, "registry")?;
+    let Node::Map(keys) = &registry.node else { return None };
+    let is_theirs = yaml::entry(keys, "url").is_some() && yaml::entry(keys, "storage").is_none();
+    is_theirs.then(|| {
+        let message = "this is a configuration of docker-registry-web, a web interface, not of a registry";
+        Problem::error(file, "registry", message)
+            .at(registry.line)
+            .hint("a registry needs at least: dev: {storage: local, storage_path: /var/lib/registry}")
+    })
+}
+
+fn child<'a>(entries: &'a [Entry], name: &str) -> Option<&'a [Entry]> {
+    match &yaml::entry(entries, name)?.node {
+        Node::Map(entries) => Some(entries),
+        _ => None,
+    }
+}
+
+fn text(entry: &Entry) -> Option<&str> {
+    match &entry.node {
+        Node::Scalar(scalar) if !scalar.is_null() => Some(&scalar.text),
+        _ => None,
+    }
+}

@@ -1,0 +1,150 @@
+//! From the operator's file and environment to what the host asks for.
+
+use crate::driver::{self, DriverSettings};
+use crate::environment::Environment;
+use crate::flavor::{self, Flavor};
+use crate::keys::DriverKey;
+use crate::locate::{self, Located, Source};
+use crate::problem::{Problem, Problems};
+use crate::resolve::{self, Origin};
+use crate::server_keys::{self, server_keys};
+use crate::settings::{self, ResolvedKeys, Settings};
+use crate::show::{self, ShownValue};
+use serde_json::Value;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Variables of the original's process manager, which this server has no use for.
+const WITHOUT_EFFECT: [&str; 12] = [
+    "GUNICORN_WORKERS",
+    "GUNICORN_SILENT_TIMEOUT",
+    "GUNICORN_USER",
+    "GUNICORN_GROUP",
+    "GUNICORN_ACCESS_LOG_FILE",
+    "GUNICORN_ERROR_LOG_FILE",
+    "GUNICORN_OPTS",
+    "GUNICORN_MAX_REQUESTS",
+    "NEW_RELIC_CONFIG_FILE",
+    "NEW_RELIC_LICENSE_KEY",
+    "NEW_RELIC_INI",
+    "NEW_RELIC_STAGE",
+];
+
+/// Finds, reads and checks a configuration.
+#[derive(Clone, Debug)]
+pub struct Loader {
+    environment: Environment,
+    file: Option<PathBuf>,
+    candidates: Vec<PathBuf>,
+}
+
+/// A configuration whose file could be read and whose flavor exists. There may still be errors in it: see
+/// [`Loaded::check`]. `Debug` shows no values.
+#[derive(Clone)]
+pub struct Loaded {
+    /// The server's settings.
+    pub settings: Settings,
+    /// Sentences the server logs at start: what was read from where, what has no effect.
+    pub notices: Vec<String>,
+    problems: Vec<Problem>,
+    flavor: Flavor,
+    environment: Environment,
+}
+
+impl Loader {
+    /// A loader that reads variables from `environment` and looks for a file in the usual places.
+    pub fn new(environment: Environment) -> Loader {
+        let candidates = locate::CANDIDATES.iter().map(PathBuf::from).collect();
+        Loader { environment, file: None, candidates }
+    }
+
+    /// Reads this file and looks nowhere else; `None` changes nothing.
+    pub fn file(self, file: Option<PathBuf>) -> Loader {
+        Loader { file, ..self }
+    }
+
+    /// Looks for these files, in this order, when nothing names one.
+    pub fn candidates(self, candidates: Vec<PathBuf>) -> Loader {
+        Loader { candidates, ..self }
+    }
+
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// When there is nothing to go on: the named file is missing or unreadable, it is not YAML, it belongs
+    /// to another program, or the flavor is missing. All other problems are in the [`Loaded`].
+    pub fn load(self) -> Result<Loaded, Problems> {
+        let Loader { environment, file, candidates } = self;
+        let mut notices = Vec::new();
+        let Located { source, text } =
+            locate::locate(file.as_deref(), &environment, &candidates, &mut notices)?;
+        let file = source.to_string();
+        let name = environment
+            .get("SETTINGS_FLAVOR")
+            .map_err(|error| Problem::error(&file, "", error.to_string()))?;
+        let flavor = flavor::select(&text, &file, settings::flavor_name(name), &mut notices)?;
+
+        let mut problems = flavor.check_groups(server_keys(), &environment);
+        let mut keys = ResolvedKeys::new();
+        for row in server_keys::rows() {
+            let mut resolved = resolve::resolve(&row.key, &flavor, &environment);
+            problems.append(&mut resolved.problems);
+            let is_on = !matches!(resolved.value, None | Some(Value::Bool(false)));
+            // The sample switches the search on by itself; that is no wish of the operator.
+            let is_wish = source != Source::BuiltInSample || !matches!(resolved.origin, Origin::File { .. });
+            if let Some(what) = row.later.filter(|_| is_on && is_wish) {
+                notices.push(format!("{} has no effect: this release does not {what}", row.key.name));
+            }
+            keys.insert(&row.key.name, resolved);
+        }
+        let settings = settings::build(&keys, &flavor, source, &mut problems);
+        for name in WITHOUT_EFFECT {
+            if matches!(environment.get(name), Ok(Some(value)) if !value.is_empty()) {
+                notices.push(format!(
+                    "{name} has no effect: there are no gunicorn workers and no New Relic agent"
+                ));
+            }
+        }
+        Ok(Loaded { settings, notices, problems, flavor, environment })
+    }
+}
+
+impl Loaded {
+    /// Every problem: the server's, those of the driver's keys, and keys nobody knows (warnings).
+    ///
+    /// `keys` is what the driver described, together with the alternate driver's keys where there is one.
+    /// `None` when the driver could not be opened: then only what the server knows is checked, because
+    /// any other key may be the driver's.
+    pub fn check(&self, keys: Option<&[DriverKey]>) -> Problems {
+        let mut problems = self.problems.clone();
+        if let Some(keys) = keys {
+            problems.extend(self.driver_settings(keys).1);
+            let unknown = driver::unknown(keys, &self.flavor, &self.environment);
+            problems.extend(unknown.into_iter().map(|key| key.problem(&self.flavor)));
+        }
+        Problems(problems).sorted()
+    }
+
+    /// The configuration for a driver, and what is wrong with it (types, required keys).
+    pub fn driver_settings(&self, keys: &[DriverKey]) -> (DriverSettings, Vec<Problem>) {
+        driver::settings(keys, &self.flavor, &self.environment)
+    }
+
+    /// Every effective value with its origin, secrets masked.
+    ///
+    /// Without the driver's keys, the values of keys the server does not know are masked too.
+    pub fn show(&self, keys: &[DriverKey]) -> Vec<ShownValue> {
+        show::show(keys, &self.flavor, &self.environment)
+    }
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Loaded")
+            .field("settings", &self.settings)
+            .field("notices", &self.notices)
+            .field("problems", &self.problems)
+            .finish_non_exhaustive()
+    }
+}

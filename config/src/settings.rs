@@ -1,0 +1,322 @@
+//! The server's own settings, with types and within their bounds.
+
+use crate::flavor::{DEFAULT_FLAVOR, Flavor};
+use crate::locate::Source;
+use crate::problem::Problem;
+use crate::resolve::Resolved;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the server needs to know, beside the driver's own configuration.
+///
+/// A value with an error has its default here; [`crate::Loaded::check`] says whether there is one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The flavor's name; empty when the whole document is the configuration.
+    pub flavor: String,
+    /// The file it was read from.
+    pub source: Source,
+    /// The text at `/`. Without one, the original answers `docker-registry server (FLAVOR)`.
+    pub issue: Option<String>,
+    /// How much is logged.
+    pub loglevel: LogLevel,
+    /// Whether `/_ping` answers verbosely.
+    pub debug: bool,
+    /// Whether requests meant for an index are answered here. False is an error in this release.
+    pub standalone: bool,
+    /// The driver's name in lower case, `local` for `file`. Empty only when that is reported as an error.
+    pub storage: String,
+    /// The name of the driver that glance uses beside itself, in the same form.
+    pub storage_alternate: Option<String>,
+    /// Folders to search for drivers before all others.
+    pub drivers: Vec<PathBuf>,
+    /// The protocols to serve; at least one.
+    pub protocols: Protocols,
+    /// Where to listen.
+    pub bind: Address,
+    /// Where metrics and health are; `None` when switched off.
+    pub admin: Option<Address>,
+    /// Bounds on what clients and the driver may take.
+    pub limits: Limits,
+    /// The hosts named in `X-Docker-Endpoints`; empty for the host of the request.
+    pub registry_endpoints: Vec<String>,
+}
+
+/// A host, by name or number, and a port; port 0 lets the system choose one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// A name or an address, IPv6 without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(formatter, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(formatter, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// The registry protocols a server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocols {
+    /// The API of docker 0.6 to 1.9.
+    pub v1: bool,
+    /// The V2 and OCI API.
+    pub v2: bool,
+}
+
+/// Bounds; the table of keys has a sentence about each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections open at the same time.
+    pub max_connections: usize,
+    /// The largest manifest accepted, in bytes.
+    pub max_manifest_size: u64,
+    /// The time a client has to send the head of a request.
+    pub header_timeout: Duration,
+    /// How long a connection without a request stays open.
+    pub idle_timeout: Duration,
+    /// How long a request body may pause.
+    pub body_timeout: Duration,
+    /// How long requests may go on after the signal to stop.
+    pub graceful_timeout: Duration,
+    /// Calls of the driver running at the same time.
+    pub driver_calls: usize,
+    /// The deadline of one call of the driver.
+    pub driver_timeout: Duration,
+}
+
+/// How much is logged. `critical` of the original logs what `error` logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Everything, also from libraries.
+    Trace,
+    /// Each step.
+    Debug,
+    /// Each request and change of state.
+    Info,
+    /// What may need attention.
+    Warn,
+    /// What failed.
+    Error,
+}
+
+impl LogLevel {
+    /// The name that tracing's filters understand.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Trace => "trace",
+            LogLevel::Debug => "debug",
+            LogLevel::Info => "info",
+            LogLevel::Warn => "warn",
+            LogLevel::Error => "error",
+        }
+    }
+
+    fn parse(text: &str) -> Option<LogLevel> {
+        Some(match text.to_ascii_lowercase().as_str() {
+            "trace" | "notset" => LogLevel::Trace,
+            "debug" => LogLevel::Debug,
+            "info" => LogLevel::Info,
+            "warn" | "warning" => LogLevel::Warn,
+            "error" | "critical" | "fatal" => LogLevel::Error,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// The server's keys by name, each resolved.
+pub(crate) type ResolvedKeys = BTreeMap<&'static str, Resolved>;
+
+/// Builds the settings; what does not fit its bounds is added to `problems`.
+pub(crate) fn build(
+    keys: &ResolvedKeys,
+    flavor: &Flavor,
+    source: Source,
+    problems: &mut Vec<Problem>,
+) -> Settings {
+    let mut reader = Reader { keys, flavor, problems };
+    let bind = reader.address("host", "port", 5000);
+    Settings {
+        flavor: flavor.name.clone(),
+        source,
+        issue: reader.text("issue"),
+        loglevel: reader.loglevel(),
+        debug: reader.boolean("debug", false),
+        standalone: reader.standalone(),
+        storage: reader.driver("storage").unwrap_or_default(),
+        storage_alternate: reader.driver("storage_alternate"),
+        drivers: reader.list("drivers").into_iter().map(PathBuf::from).collect(),
+        protocols: reader.protocols(),
+        bind,
+        admin: reader.admin(),
+        limits: Limits {
+            max_connections: reader.count("limits.max_connections"),
+            max_manifest_size: reader.size("limits.max_manifest_size"),
+            header_timeout: reader.duration("limits.header_timeout"),
+            idle_timeout: reader.duration("limits.idle_timeout"),
+            body_timeout: reader.duration("limits.body_timeout"),
+            graceful_timeout: reader.duration("limits.graceful_timeout"),
+            driver_calls: reader.count("limits.driver_calls"),
+            driver_timeout: reader.duration("limits.driver_timeout"),
+        },
+        registry_endpoints: reader.list("registry_endpoints"),
+    }
+}
+
+/// Takes typed values out of the resolved keys and checks their bounds.
+struct Reader<'a> {
+    keys: &'a ResolvedKeys,
+    flavor: &'a Flavor,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn value(&self, name: &str) -> Option<&Value> {
+        self.keys.get(name)?.value.as_ref()
+    }
+
+    fn problem(&mut self, name: &str, message: impl Into<String>, hint: impl Into<String>) {
+        let line = self.keys.get(name).and_then(|resolved| resolved.origin.line());
+        self.problems.push(Problem::error(&self.flavor.file, name, message).at(line).hint(hint));
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.value(name)?.as_str().map(str::to_owned)
+    }
+
+    fn boolean(&self, name: &str, otherwise: bool) -> bool {
+        self.value(name).and_then(Value::as_bool).unwrap_or(otherwise)
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        let items = self.value(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect()
+    }
+
+    fn address(&mut self, host: &str, port: &str, default_port: u16) -> Address {
+        let written = self.value(port).and_then(Value::as_i64).unwrap_or(i64::from(default_port));
+        let number = u16::try_from(written).unwrap_or_else(|_| {
+            self.problem(port, format!("{written} is not a port"), "a port is 0 to 65535");
+            default_port
+        });
+        let host = self.text(host).unwrap_or_default();
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
+        Address { host: host.to_owned(), port: number }
+    }
+
+    /// `HOST:PORT`, or a word that means off.
+    fn admin(&mut self) -> Option<Address> {
+        let text = self.text("admin")?;
+        if matches!(text.to_ascii_lowercase().as_str(), "off" | "false" | "no" | "") {
+            return None;
+        }
+        let address = text.rsplit_once(':').and_then(|(host, port)| {
+            let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+            Some(Address { host: host.to_owned(), port: port.parse().ok()? }).filter(|_| !host.is_empty())
+        });
+        if address.is_none() {
+            self.problem(
+                "admin",
+                format!("`{text}` is not an address"),
+                "HOST:PORT, for example 127.0.0.1:5001, or off",
+            );
+        }
+        address
+    }
+
+    fn loglevel(&mut self) -> LogLevel {
+        let text = self.text("loglevel").unwrap_or_default();
+        LogLevel::parse(&text).unwrap_or_else(|| {
+            self.problem(
+                "loglevel",
+                format!("`{text}` is not a log level"),
+                "one of debug, info, warn, error, critical",
+            );
+            LogLevel::Info
+        })
+    }
+
+    /// A registry that was protected by an index must not become an open one without a word.
+    fn standalone(&mut self) -> bool {
+        let standalone = self.boolean("standalone", true);
+        if !standalone {
+            self.problem(
+                "standalone",
+                "this release cannot ask an index who may do what, so it would be open to everyone",
+                "write `standalone: true` and let the proxy in front ask for passwords",
+            );
+        }
+        standalone
+    }
+
+    /// The name becomes part of a file's name, so nothing but a plain word is let through.
+    fn driver(&mut self, key: &str) -> Option<String> {
+        let name = self.text(key)?.to_ascii_lowercase();
+        let is_word = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        if name.is_empty() || !is_word {
+            self.problem(
+                key,
+                "this is not the name of a driver",
+                "a name has only letters, digits, `_` and `-`",
+            );
+            return None;
+        }
+        Some(if name == "file" { "local".to_owned() } else { name })
+    }
+
+    fn protocols(&mut self) -> Protocols {
+        let mut protocols = Protocols { v1: false, v2: false };
+        for name in self.list("protocols") {
+            match name.to_ascii_lowercase().as_str() {
+                "v1" => protocols.v1 = true,
+                "v2" => protocols.v2 = true,
+                _ => self.problem("protocols", format!("`{name}` is not a protocol"), "v1, v2 or both"),
+            }
+        }
+        if !protocols.v1 && !protocols.v2 {
+            self.problem("protocols", "no protocol is left to serve", "v1, v2 or both");
+            return Protocols { v1: true, v2: true };
+        }
+        protocols
+    }
+
+    fn count(&mut self, name: &str) -> usize {
+        let written = self.value(name).and_then(Value::as_i64).unwrap_or(1);
+        match usize::try_from(written) {
+            Ok(count) if count > 0 => count,
+            _ => {
+                self.problem(name, format!("{written} is too few"), "at least 1");
+                1
+            }
+        }
+    }
+
+    fn size(&mut self, name: &str) -> u64 {
+        self.value(name).and_then(Value::as_u64).unwrap_or(0)
+    }
+
+    fn duration(&mut self, name: &str) -> Duration {
+        let seconds = self.value(name).and_then(Value::as_f64).unwrap_or(0.0);
+        Duration::try_from_secs_f64(seconds).unwrap_or_default()
+    }
+}
+
+/// The flavor to choose: `SETTINGS_FLAVOR`, or `dev`.
+pub(crate) fn flavor_name(variable: Option<&str>) -> &str {
+    variable.unwrap_or(DEFAULT_FLAVOR)
+}

@@ -1,0 +1,157 @@
+//! The server's own settings.
+
+use crate::support::{load, problems, sample};
+use docker_registry_config::{Address, KeyKind, LogLevel, Protocols, Settings, server_keys};
+use std::path::PathBuf;
+use std::time::Duration;
+
+fn settings(keys: &str, variables: &[(&str, &str)]) -> Settings {
+    let loaded = load(&format!("dev:\n  storage: local\n  {keys}\n"), variables);
+    assert_eq!(loaded.check(None).to_string(), "", "{keys}");
+    loaded.settings
+}
+
+fn address(host: &str, port: u16) -> Address {
+    Address { host: host.to_owned(), port }
+}
+
+#[test]
+fn the_sample_s_dev_flavor_serves_both_protocols_on_port_5000() {
+    let settings = sample(&[]).settings;
+    assert_eq!(settings.bind, address("0.0.0.0", 5000));
+    assert_eq!(settings.admin, Some(address("127.0.0.1", 5001)));
+    assert_eq!(settings.protocols, Protocols { v1: true, v2: true });
+    assert_eq!(settings.loglevel, LogLevel::Debug);
+    assert!(settings.debug && settings.standalone);
+    assert_eq!(settings.issue.as_deref(), Some("\"docker-registry server\""));
+    assert_eq!(settings.limits.max_manifest_size, 4 << 20);
+}
+
+#[test]
+fn a_file_that_says_nothing_has_the_same_defaults_as_the_sample() {
+    let (bare, sample) = (settings("", &[]), sample(&[("SETTINGS_FLAVOR", "local")]).settings);
+    assert_eq!(bare.issue, None);
+    let (source, issue) = (sample.source.clone(), sample.issue.clone());
+    assert_eq!(Settings { flavor: "local".to_owned(), source, issue, ..bare }, sample);
+}
+
+#[test]
+fn variables_name_where_to_listen() {
+    let variables = [("REGISTRY_HOST", "127.0.0.1"), ("REGISTRY_PORT", "6000"), ("REGISTRY_PROTOCOLS", "v1")];
+    for settings in [sample(&variables).settings, settings("", &variables)] {
+        assert_eq!(settings.bind, address("127.0.0.1", 6000));
+        assert_eq!(settings.protocols, Protocols { v1: true, v2: false });
+    }
+    assert_eq!(settings("port: 7000", &variables).bind.port, 7000);
+    assert_eq!(settings("host: '[::1]'", &[]).bind.to_string(), "[::1]:5000");
+}
+
+#[test]
+fn a_port_injected_by_an_orchestrator_is_ignored_with_a_warning() {
+    let variables = [("REGISTRY_PORT", "tcp://10.0.0.1:5000"), ("CACHE_REDIS_PORT", "tcp://10.0.0.2:6379")];
+    let loaded = sample(&variables);
+    assert_eq!(loaded.settings.bind.port, 5000);
+    let problems = loaded.check(None);
+    assert!(!problems.has_errors());
+    assert_eq!(problems.0.len(), 2);
+    assert!(problems.to_string().contains("port: REGISTRY_PORT is ignored"), "{problems}");
+    // The default in the file still counts, and so does a file that does not mention the variable.
+    let written = load("dev: {storage: s, port: '_env:REGISTRY_PORT:7000'}\n", &variables);
+    assert_eq!(written.settings.bind.port, 7000);
+    let unwritten = load("dev: {storage: s}\n", &variables);
+    assert_eq!(unwritten.settings.bind.port, 5000);
+}
+
+#[test]
+fn the_admin_listener_moves_and_closes() {
+    assert_eq!(settings("admin: off", &[]).admin, None);
+    assert_eq!(settings("", &[("REGISTRY_ADMIN", "off")]).admin, None);
+    assert_eq!(sample(&[("REGISTRY_ADMIN", "off")]).settings.admin, None);
+    assert_eq!(settings("admin: '[::1]:9000'", &[]).admin, Some(address("::1", 9000)));
+    assert_eq!(settings("", &[("REGISTRY_ADMIN", "0.0.0.0:9001")]).admin, Some(address("0.0.0.0", 9001)));
+    assert_eq!(sample(&[("REGISTRY_ADMIN", "127.0.0.1:0")]).settings.admin, Some(address("127.0.0.1", 0)));
+}
+
+#[test]
+fn limits_take_numbers_and_units() {
+    let limits = settings(
+        "limits: {max_manifest_size: 1MB, header_timeout: 500ms, body_timeout: 90, driver_calls: 8}",
+        &[],
+    )
+    .limits;
+    assert_eq!(limits.max_manifest_size, 1_000_000);
+    assert_eq!(limits.header_timeout, Duration::from_millis(500));
+    assert_eq!(limits.body_timeout, Duration::from_secs(90));
+    assert_eq!(limits.driver_calls, 8);
+    let graceful = settings("", &[("GUNICORN_GRACEFUL_TIMEOUT", "3600")]).limits.graceful_timeout;
+    assert_eq!(graceful, Duration::from_secs(3600));
+    let lines = problems("dev: {storage: s, limits: {max_connections: 0}}\n", &[], &[]);
+    assert_eq!(lines, ["config.yml:1: limits.max_connections: 0 is too few (at least 1)"]);
+}
+
+#[test]
+fn names_of_drivers_and_folders() {
+    assert_eq!(settings("drivers: /opt/drivers", &[]).drivers, [PathBuf::from("/opt/drivers")]);
+    assert_eq!(settings("drivers: [/a, /b c]", &[]).drivers, [PathBuf::from("/a"), PathBuf::from("/b c")]);
+    let glance = sample(&[("SETTINGS_FLAVOR", "glance")]).settings;
+    assert_eq!((glance.storage.as_str(), glance.storage_alternate.as_deref()), ("glance", Some("local")));
+    assert_eq!(load("dev: {storage: FILE}\n", &[]).settings.storage, "local");
+    for name in ["../local", "a/b", "''"] {
+        let lines = problems(&format!("dev: {{storage: {name}}}\n"), &[], &[]);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].starts_with("config.yml:1: storage: this is not the name of a driver"), "{lines:?}");
+    }
+}
+
+#[test]
+fn words_are_checked() {
+    assert_eq!(settings("loglevel: WARNING", &[]).loglevel, LogLevel::Warn);
+    assert_eq!(settings("loglevel: critical", &[]).loglevel, LogLevel::Error);
+    assert_eq!(
+        problems("dev: {storage: s, protocols: [v3]}\n", &[], &[]),
+        [
+            "config.yml:1: protocols: `v3` is not a protocol (v1, v2 or both)",
+            "config.yml:1: protocols: no protocol is left to serve (v1, v2 or both)"
+        ]
+    );
+    let hosts = settings("registry_endpoints: 'one:5000, two:5000'", &[]).registry_endpoints;
+    assert_eq!(hosts, ["one:5000", "two:5000"]);
+}
+
+#[test]
+fn a_registry_that_asked_an_index_does_not_open_silently() {
+    let problems = sample(&[("STANDALONE", "false")]).check(None);
+    assert!(problems.has_errors());
+    assert!(problems.to_string().contains("standalone: this release cannot ask an index"), "{problems}");
+}
+
+#[test]
+fn what_has_no_effect_is_said() {
+    let variables = [("CACHE_LRU_REDIS_HOST", "redis"), ("GUNICORN_WORKERS", "8"), ("GUNICORN_OPTS", "")];
+    let loaded =
+        load("dev: {storage: s, mirroring: {source: 'https://x'}, storage_redirect: false}\n", &variables);
+    assert_eq!(
+        loaded.notices,
+        [
+            "mirroring.source has no effect: this release does not mirror another registry",
+            "cache_lru.host has no effect: this release does not use a cache",
+            "GUNICORN_WORKERS has no effect: there are no gunicorn workers and no New Relic agent",
+        ]
+    );
+}
+
+#[test]
+fn the_table_is_sound() {
+    let names: Vec<_> = server_keys().map(|key| key.name.as_ref()).collect();
+    let mut unique = names.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    assert_eq!(unique.len(), names.len());
+    for key in server_keys() {
+        assert!(key.doc.ends_with('.') && key.doc.len() > 8, "{}: {}", key.name, key.doc);
+        let name = key.name.rsplit('.').next().unwrap_or_default();
+        let sounds_secret = ["password", "secret"].iter().any(|word| name.contains(word));
+        assert!(!sounds_secret || key.secret, "{} must be secret", key.name);
+        assert!(!(key.kind == KeyKind::Map && key.default.is_some()), "{}", key.name);
+    }
+}

@@ -1,0 +1,122 @@
+//! The warp filter that every request passes, and the life of a request around its handler.
+//!
+//! The filter takes a request apart into what handlers know ([`Request`]). Guarantees: each request has
+//! an identity, is counted and logged once, and a panic of its handler is a 500 for it alone.
+
+use std::{convert::Infallible, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use bytes::Buf;
+use futures::{FutureExt, Stream};
+use http::{HeaderMap, Method, StatusCode, header};
+use warp::{Filter, reply::Response as Outgoing};
+
+use super::{
+    access_log::Record,
+    exchange::{Request, Response, whole},
+    identity::Identity,
+    request_body::request_body,
+    respond::{fault, respond},
+    routes::Handler,
+    sendfile::Windows,
+    socket::Activity,
+};
+use crate::telemetry::names;
+
+/// What a request may know of its connection; travels as an extension of the request.
+#[derive(Debug)]
+pub(crate) struct ConnectionFacts {
+    pub(crate) peer: SocketAddr,
+    pub(crate) activity: Arc<Activity>,
+    /// Present when the connection sends files itself.
+    pub(crate) windows: Option<Arc<Windows>>,
+    /// HTTP/1: an unread request body is in the way of the next request.
+    pub(crate) in_sequence: bool,
+}
+
+/// What the filter needs to answer.
+pub(crate) struct Application {
+    pub(crate) handler: Arc<dyn Handler>,
+    /// Longest path and query together, in bytes.
+    pub(crate) max_uri: usize,
+    /// Longest time between two pieces of a request body.
+    pub(crate) body_timeout: Duration,
+}
+
+/// The one filter of the server.
+pub(crate) fn filter(
+    application: Arc<Application>,
+) -> impl Filter<Extract = (Outgoing,), Error = warp::Rejection> + Clone {
+    warp::method()
+        .and(warp::path::full())
+        .and(warp::query::raw().or(warp::any().map(String::new)).unify())
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Arc<ConnectionFacts>>())
+        .and(warp::body::stream())
+        .then(move |method, path: warp::path::FullPath, query, headers, facts, body| {
+            let application = Arc::clone(&application);
+            async move { application.answer(method, path.as_str(), query, headers, facts, body).await }
+        })
+}
+
+impl Application {
+    async fn answer<B: Buf>(
+        &self,
+        method: Method,
+        path: &str,
+        query: String,
+        headers: HeaderMap,
+        facts: Option<Arc<ConnectionFacts>>,
+        body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
+    ) -> Outgoing {
+        let facts = facts.as_deref();
+        let peer = facts.map(|facts| facts.peer);
+        let active = facts.map(|facts| facts.activity.begin());
+        let record = Record::begin(
+            Identity::of(&headers),
+            &method,
+            path,
+            peer,
+            headers.get(header::USER_AGENT),
+            active,
+        );
+        let unread = facts.filter(|facts| facts.in_sequence && has_body(&headers));
+        let body = request_body(body, self.body_timeout, unread.map(|facts| Arc::clone(&facts.activity)));
+        let response = if path.len() + query.len() > self.max_uri {
+            drop(body);
+            whole(StatusCode::URI_TOO_LONG, "text/plain; charset=utf-8", "the address is too long\n")
+        } else {
+            let trace = Some(record.identity.trace);
+            let path = path.to_owned();
+            self.handle(Request { method: method.clone(), path, query, headers, body, peer, trace }).await
+        };
+        respond(response, &method, facts.and_then(|facts| facts.windows.as_ref()), record).await
+    }
+
+    async fn handle(&self, request: Request) -> Response {
+        // A handler shares nothing with other requests but what locks and atomics protect.
+        match AssertUnwindSafe(self.handler.handle(request)).catch_unwind().await {
+            Ok(response) => response,
+            Err(panic) => {
+                metrics::counter!(names::HTTP_PANICS).increment(1);
+                tracing::error!(panic = panic_text(&*panic), "a request handler panicked");
+                fault()
+            }
+        }
+    }
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
+}
+
+/// The error type of services that always answer.
+pub(crate) type Never = Infallible;

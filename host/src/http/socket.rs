@@ -1,0 +1,373 @@
+//! The TCP socket of one connection, with what an HTTP library cannot do from above.
+//!
+//! Guarantees:
+//! - a client that sends no request for too long, sends its header too slowly or takes no bytes of a
+//!   response is cut off, whatever the protocol above waits for;
+//! - slices that are [`Windows`] leave by `sendfile(2)`, at most one window per call and with a pause
+//!   for other connections after each; everything else is written as usual;
+//! - a request that was answered before its body was read gets its answer: the socket is not reset
+//!   under it, but read on for a bounded time after the response.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes};
+use rustix::net::SendFlags;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    net::TcpStream,
+    time::{Instant, Sleep},
+};
+
+use super::sendfile::{FilePart, Windows};
+
+/// How long a client may take for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// From the first byte of a request (on a new connection: from its start) to the end of its header.
+    pub header: Duration,
+    /// Between two requests on one connection.
+    pub idle: Duration,
+    /// Between two pieces of a request body.
+    pub body: Duration,
+    /// Until the client takes more bytes of a response.
+    pub write: Duration,
+    /// How long a request body that nobody wanted is read and dropped, so that the client sees the
+    /// response to it.
+    pub linger: Duration,
+}
+
+/// What the requests of a connection tell its socket.
+#[derive(Debug, Default)]
+pub(crate) struct Activity {
+    /// Requests between the end of their header and the end of their response.
+    active: AtomicUsize,
+    /// Requests so far.
+    begun: AtomicU64,
+    /// A request body was given up before its end.
+    abandoned_body: AtomicBool,
+}
+
+impl Activity {
+    /// Counts a request as active until the guard is dropped.
+    pub(crate) fn begin(self: &Arc<Self>) -> ActiveRequest {
+        self.active.fetch_add(1, Relaxed);
+        self.begun.fetch_add(1, Relaxed);
+        self.abandoned_body.store(false, Relaxed);
+        ActiveRequest(Arc::clone(self))
+    }
+
+    /// Notes that the rest of a request body will not be read.
+    pub(crate) fn abandon_body(&self) {
+        self.abandoned_body.store(true, Relaxed);
+    }
+
+    /// Whether the client may still be sending a body that nobody reads.
+    pub(crate) fn body_was_abandoned(&self) -> bool {
+        self.abandoned_body.load(Relaxed)
+    }
+}
+
+/// See [`Activity::begin`].
+#[derive(Debug)]
+pub(crate) struct ActiveRequest(Arc<Activity>);
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Relaxed);
+    }
+}
+
+/// See the module.
+pub(crate) struct Socket {
+    stream: TcpStream,
+    /// Bytes that were read to find out the protocol.
+    replay: Bytes,
+    windows: Option<Arc<Windows>>,
+    activity: Arc<Activity>,
+    timeouts: Timeouts,
+    waiting: Waiting,
+    read_alarm: Alarm,
+    write_alarm: Alarm,
+    /// A full window has just been sent: others come first.
+    pause: bool,
+    closing: Closing,
+}
+
+/// What the reading side waits for.
+struct Waiting {
+    /// Number of requests when this state began.
+    begun: u64,
+    /// When the first byte of the next header came.
+    header_since: Option<Instant>,
+    /// When the connection became idle.
+    idle_since: Option<Instant>,
+}
+
+#[derive(PartialEq)]
+enum Closing {
+    No,
+    Lingering,
+}
+
+impl Socket {
+    /// `replay` is handed out before anything is read.
+    pub(crate) fn new(
+        stream: TcpStream,
+        replay: Bytes,
+        windows: Option<Arc<Windows>>,
+        activity: Arc<Activity>,
+        timeouts: Timeouts,
+    ) -> Self {
+        let waiting = Waiting { begun: 0, header_since: Some(Instant::now()), idle_since: None };
+        Self {
+            stream,
+            replay,
+            windows,
+            activity,
+            timeouts,
+            waiting,
+            read_alarm: Alarm::default(),
+            write_alarm: Alarm::default(),
+            pause: false,
+            closing: Closing::No,
+        }
+    }
+
+    /// Ends with an error when the client is too slow with its next request.
+    fn poll_read_timeout(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if self.activity.active.load(Relaxed) > 0 {
+            // Reading bodies is timed where they are read; waiting for a handler is not the client's fault.
+            self.read_alarm.disarm();
+            return Poll::Pending;
+        }
+        self.notice_finished_requests();
+        let (deadline, what) = match self.waiting.header_since {
+            Some(since) => (since + self.timeouts.header, "the request header took too long"),
+            None => {
+                let since = *self.waiting.idle_since.get_or_insert_with(Instant::now);
+                (since + self.timeouts.idle, "no request came for too long")
+            }
+        };
+        ready!(self.read_alarm.poll_at(deadline, cx));
+        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, what))
+    }
+
+    fn notice_finished_requests(&mut self) {
+        let begun = self.activity.begun.load(Relaxed);
+        if begun != self.waiting.begun {
+            self.waiting = Waiting { begun, header_since: None, idle_since: None };
+        }
+    }
+
+    /// Keeps the time since the last progress of writing.
+    fn timed_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match result {
+            Poll::Ready(result) => {
+                self.write_alarm.disarm();
+                Poll::Ready(result)
+            }
+            Poll::Pending => {
+                ready!(self.write_alarm.poll_after(self.timeouts.write, cx));
+                Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the client took no bytes of the response for too long",
+                )))
+            }
+        }
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let Some(windows) = &self.windows else {
+            return Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        };
+        match slices.iter().position(|slice| windows.holds(slice)) {
+            None => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
+            Some(0) => {
+                let part = windows
+                    .find(&slices[0])
+                    .ok_or_else(|| io::Error::other("a window of a file was closed before it was sent"))?;
+                self.poll_send_file(cx, &part, slices[0].len())
+            }
+            // The usual shape: a header, and a file behind it that fills up the header's packet.
+            Some(1) => self.poll_send_more(cx, &slices[0]),
+            Some(before) => Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..before]),
+        }
+    }
+
+    fn poll_send_more(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            let sent = self.stream.try_io(Interest::WRITABLE, || {
+                Ok(rustix::net::send(&self.stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?)
+            });
+            match sent {
+                Err(error) if is_temporary(&error) => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
+    }
+
+    fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        part: &FilePart,
+        length: usize,
+    ) -> Poll<io::Result<usize>> {
+        if std::mem::take(&mut self.pause) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            let mut offset = part.offset;
+            let sent = self.stream.try_io(Interest::WRITABLE, || {
+                Ok(rustix::fs::sendfile(&self.stream, &part.file, Some(&mut offset), length)?)
+            });
+            match sent {
+                Err(error) if is_temporary(&error) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(0) => {
+                    let error = super::file_body::too_short(part.offset);
+                    tracing::error!(%error, "a response was broken off");
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, error)));
+                }
+                Ok(sent) => {
+                    self.pause = sent == length;
+                    if let Some(windows) = &self.windows {
+                        windows.count_sent(sent);
+                    }
+                    return Poll::Ready(Ok(sent));
+                }
+            }
+        }
+    }
+
+    /// Reads and drops what the client still sends, until it stops or the time is over.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = [0; 16 * 1024];
+        for _ in 0..16 {
+            if self.read_alarm.poll_after(self.timeouts.linger, cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Whether a call on a non-blocking socket is to be made again once the socket is ready.
+fn is_temporary(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        if self.replay.has_remaining() {
+            let length = self.replay.len().min(buffer.remaining());
+            buffer.put_slice(&self.replay.split_to(length));
+        } else if Pin::new(&mut self.stream).poll_read(cx, buffer)?.is_pending() {
+            let error = ready!(self.poll_read_timeout(cx));
+            tracing::debug!(%error, "a connection is closed");
+            return Poll::Ready(Err(error));
+        }
+        if buffer.filled().len() > before && self.activity.active.load(Relaxed) == 0 {
+            self.notice_finished_requests();
+            self.waiting.header_since.get_or_insert_with(Instant::now);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = self.poll_send(cx, &[IoSlice::new(bytes)]);
+        self.timed_write(cx, result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = self.poll_send(cx, slices);
+        self.timed_write(cx, result)
+    }
+
+    /// Always: the library above then queues body slices as they are instead of copying them.
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.closing == Closing::No {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            if !self.activity.body_was_abandoned() {
+                return Poll::Ready(Ok(()));
+            }
+            self.read_alarm.disarm();
+            self.closing = Closing::Lingering;
+        }
+        ready!(self.poll_linger(cx));
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A timer that costs nothing while nobody waits.
+#[derive(Default)]
+struct Alarm {
+    sleep: Option<Pin<Box<Sleep>>>,
+    armed: bool,
+}
+
+impl Alarm {
+    /// Ready `duration` after the first poll since the alarm was disarmed.
+    fn poll_after(&mut self, duration: Duration, cx: &mut Context<'_>) -> Poll<()> {
+        if self.armed
+            && let Some(sleep) = &mut self.sleep
+        {
+            return sleep.as_mut().poll(cx);
+        }
+        self.poll_at(Instant::now() + duration, cx)
+    }
+
+    /// Ready at `deadline`.
+    fn poll_at(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if sleep.deadline() != deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        self.armed = true;
+        sleep.as_mut().poll(cx)
+    }
+
+    fn disarm(&mut self) {
+        self.armed = false;
+    }
+}

@@ -1,0 +1,5 @@
+//! What the server says about itself: logs and metrics.
+
+pub mod logs;
+pub mod metrics;
+pub mod names;

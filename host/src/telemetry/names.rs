@@ -1,0 +1,53 @@
+//! Every metric of the server: name, labels, unit and meaning in one place.
+//!
+//! Names and labels that distribution has too mean the same as there, so that dashboards go on
+//! working. No metric carries the name of a repository: their number has no limit.
+
+/// Counter. Finished requests, by `handler` (route class), `method` and `code`.
+pub const HTTP_REQUESTS: &str = "registry_http_requests_total";
+/// Histogram, seconds. From the end of the request header to the end of the response, by `handler` and
+/// `method`.
+pub const HTTP_DURATION: &str = "registry_http_request_duration_seconds";
+/// Counter, bytes. Content of responses, by `handler`.
+pub const HTTP_SENT_BYTES: &str = "registry_http_response_bytes_total";
+/// Gauge. Requests under way, by `handler`.
+pub const HTTP_IN_FLIGHT: &str = "registry_http_in_flight_requests";
+/// Counter. Handlers that panicked.
+pub const HTTP_PANICS: &str = "registry_http_panics_total";
+/// Gauge. Open client connections.
+pub const HTTP_CONNECTIONS: &str = "registry_http_connections";
+/// Counter, bytes. Content that left by `sendfile(2)`.
+pub const SENDFILE_BYTES: &str = "registry_http_sendfile_bytes_total";
+/// Histogram, seconds. Storage calls, by `driver` and `action` (the driver method). For `read` until
+/// the object is open.
+pub const STORAGE_ACTION: &str = "registry_storage_action_seconds";
+/// Counter. Failed storage calls, by `driver`, `action` and `kind` of the error. An absent object is
+/// an answer and not counted.
+pub const STORAGE_ERRORS: &str = "registry_storage_errors_total";
+/// Gauge, 0 or 1. Whether the storage answered the last health checks.
+pub const STORAGE_HEALTHY: &str = "registry_storage_healthy";
+/// Gauge, always 1. The labels `version`, `driver` and `driver_version` say what runs.
+pub const INFO: &str = "registry_info";
+
+/// Name, kind and help text of all of them.
+pub(crate) const ALL: [(&str, Kind, &str); 11] = [
+    (HTTP_REQUESTS, Kind::Counter, "Finished requests"),
+    (HTTP_DURATION, Kind::Histogram, "Time from the end of the request header to the end of the response"),
+    (HTTP_SENT_BYTES, Kind::Counter, "Bytes of response content"),
+    (HTTP_IN_FLIGHT, Kind::Gauge, "Requests under way"),
+    (HTTP_PANICS, Kind::Counter, "Handlers that panicked"),
+    (HTTP_CONNECTIONS, Kind::Gauge, "Open client connections"),
+    (SENDFILE_BYTES, Kind::Counter, "Bytes of response content that left by sendfile"),
+    (STORAGE_ACTION, Kind::Histogram, "Time of storage calls"),
+    (STORAGE_ERRORS, Kind::Counter, "Failed storage calls"),
+    (STORAGE_HEALTHY, Kind::Gauge, "Whether the storage answered the last health checks"),
+    (INFO, Kind::Gauge, "What runs, in the labels"),
+];
+
+/// Kind of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
