@@ -1,1 +1,48 @@
-fn main() {}
+//! `cargo xtask`: the few commands a developer needs, each of them complete on a bare machine.
+//!
+//! `run` builds and serves, `test` installs what the tests need and runs them all, `bench` compares this server
+//! with Debian's packaged registry. Nothing here is part of the product.
+
+mod bench;
+mod checks;
+mod packages;
+mod serve;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use workspace::Workspace;
+
+/// Build, run, test and measure docker-registry.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build everything and serve flavor dev on port 5000, with the storage drivers just built.
+    Run(serve::Arguments),
+    /// Install what the tests need, then check formatting and lints and run every test.
+    Test(checks::Arguments),
+    /// Put the same load on this server and on Debian's docker-registry (distribution 2.8) and print the ratios.
+    Bench(bench::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = Workspace::locate().and_then(|workspace| match Arguments::parse().command {
+        Command::Run(arguments) => serve::run(&workspace, arguments),
+        Command::Test(arguments) => checks::run(&workspace, arguments),
+        Command::Bench(arguments) => bench::run(&workspace, arguments),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

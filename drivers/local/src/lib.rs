@@ -1,1 +1,252 @@
-//! .
+//! Storage driver `local`: objects are files below one folder.
+//!
+//! # On disk
+//! The object `a/b` is the file `STORAGE_PATH/a/b`. What the driver itself needs lies in
+//! `STORAGE_PATH/.docker-registry/`: temporary files, pending uploads, lock files. Names that begin
+//! with `.docker-registry` cannot be addressed and never show in a listing.
+//!
+//! # Guarantees
+//! - A write becomes visible by one `rename(2)` and is on disk, name and content, before it returns.
+//! - Conditional writes hold between processes: `renameat2(2)` for absence, `flock(2)` for tags.
+//! - Uploads survive the process and go on in another one that sees the same folder.
+//! - Every call makes one hop to a blocking thread. Nothing touches a file on the polling thread.
+//!
+//! # Symbolic links
+//! Links that an operator made are followed when objects are read and listed, folders included and
+//! also to places outside of the root. A write or a deletion replaces or removes a link to a file, and
+//! leaves the file. A link to a folder goes with `delete_tree` only, and what is behind it stays. A
+//! link back to a folder above makes listings repeat.
+//!
+//! # Files changed by others
+//! A file that another program replaces by a rename is fine. One that it changes in place is not: the
+//! server may be sending it.
+
+mod appending;
+mod deleting;
+mod durable;
+mod listing;
+mod objects;
+mod publishing;
+mod reading;
+mod record;
+mod root;
+mod settings;
+mod staging;
+mod stop;
+mod uploads;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use docker_registry_driver_api::{
+    ByteStream, Bytes, CallContext, Capabilities, Capability, Condition, Description, Driver, ETag, Error,
+    ErrorKind, HostServices, ListPage, ListRequest, Object, ObjectInfo, ObjectPath, Prefix, ReadRange,
+    Reading, RedirectRequest, Result, Settings, Stat, UploadHint, UploadPage, UploadProgress, UploadState,
+    async_trait,
+};
+
+use crate::{root::Root, settings::LocalSettings, staging::Staging, stop::Stop};
+
+docker_registry_driver_api::export_driver! {
+    name: "local",
+    driver: LocalDriver,
+    // Every method works on a blocking thread.
+    nonblocking: true,
+}
+
+/// The driver: one folder of the local file system.
+pub struct LocalDriver {
+    store: Arc<Store>,
+}
+
+/// Everything that calls share. Its methods block; they are spread over the modules by subject.
+pub(crate) struct Store {
+    settings: LocalSettings,
+    root: Root,
+    staging: Staging,
+}
+
+impl LocalDriver {
+    /// Runs `work` on a thread that may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Arc<Store>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let store = Arc::clone(&self.store);
+        blocking(move || work(&store)).await
+    }
+}
+
+/// Runs `work` on a thread that may block. The work goes on when the caller is dropped; a write is
+/// then done or not, but never by half.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|failure| {
+        Err(Error::new(ErrorKind::Internal, "the file operation was not finished").caused_by(&failure))
+    })
+}
+
+#[async_trait]
+impl Driver for LocalDriver {
+    fn describe() -> Description {
+        Description {
+            summary: "a folder of the local file system".to_owned(),
+            licence: "Apache-2.0".to_owned(),
+            keys: LocalSettings::keys(),
+        }
+    }
+
+    async fn open(settings: Settings, _host: HostServices) -> Result<Self> {
+        blocking(move || {
+            let settings = LocalSettings::read(&settings)?;
+            let root = Root::open(&settings)?;
+            let staging = Staging::open(root.folder(), &settings)?;
+            let store = Store { settings, root, staging };
+            store.remove_broken_uploads();
+            Ok(Self { store: Arc::new(store) })
+        })
+        .await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::from_iter([
+            Capability::PutIfAbsent,
+            Capability::PutIfMatch,
+            Capability::FileRegions,
+            Capability::StrongConsistency,
+            Capability::CheapRename,
+            Capability::ResumableUploads,
+            Capability::ListUploads,
+        ])
+    }
+
+    async fn get(&self, _call: &CallContext, path: &ObjectPath, max_size: u64) -> Result<Object> {
+        let path = path.clone();
+        self.blocking(move |store| store.get(&path, max_size)).await
+    }
+
+    async fn put(
+        &self,
+        _call: &CallContext,
+        path: &ObjectPath,
+        content: Bytes,
+        condition: &Condition,
+    ) -> Result<Option<ETag>> {
+        let (path, condition) = (path.clone(), condition.clone());
+        self.blocking(move |store| store.put(&path, &content, &condition)).await
+    }
+
+    async fn head(&self, _call: &CallContext, path: &ObjectPath) -> Result<ObjectInfo> {
+        let path = path.clone();
+        self.blocking(move |store| store.head(&path)).await
+    }
+
+    async fn stat(&self, _call: &CallContext, path: &Prefix) -> Result<Stat> {
+        let path = path.clone();
+        self.blocking(move |store| store.stat(&path)).await
+    }
+
+    async fn read(&self, _call: &CallContext, path: &ObjectPath, range: ReadRange) -> Result<Reading> {
+        let path = path.clone();
+        self.blocking(move |store| store.read(&path, range)).await
+    }
+
+    /// A folder that a crash left empty shows among the children until something is written or
+    /// deleted in it. Looking into each folder of a page would cost more than that is worth.
+    async fn list(&self, _call: &CallContext, request: &ListRequest) -> Result<ListPage> {
+        let request = request.clone();
+        self.blocking(move |store| listing::page(&store.root, &request)).await
+    }
+
+    async fn open_upload(&self, _call: &CallContext, _hint: &UploadHint) -> Result<UploadState> {
+        self.blocking(|store| store.open_upload()).await
+    }
+
+    async fn append(
+        &self,
+        _call: &CallContext,
+        state: &UploadState,
+        expected_offset: u64,
+        body: ByteStream,
+    ) -> Result<UploadProgress> {
+        appending::append(Arc::clone(&self.store), state.clone(), expected_offset, body).await
+    }
+
+    async fn commit(
+        &self,
+        _call: &CallContext,
+        state: &UploadState,
+        final_path: &ObjectPath,
+        condition: &Condition,
+    ) -> Result<ObjectInfo> {
+        let (state, path, condition) = (state.clone(), final_path.clone(), condition.clone());
+        self.blocking(move |store| store.commit(&state, &path, &condition)).await
+    }
+
+    async fn abort(&self, _call: &CallContext, state: &UploadState) -> Result<()> {
+        let state = state.clone();
+        self.blocking(move |store| store.abort(&state)).await
+    }
+
+    async fn list_uploads(
+        &self,
+        _call: &CallContext,
+        older_than: SystemTime,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<UploadPage> {
+        let after = after.map(str::to_owned);
+        self.blocking(move |store| store.list_uploads(older_than, after.as_deref(), limit as usize)).await
+    }
+
+    async fn copy(&self, _call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
+        let (from, to) = (from.clone(), to.clone());
+        self.blocking(move |store| store.copy(&from, &to)).await
+    }
+
+    async fn rename(&self, _call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
+        let (from, to) = (from.clone(), to.clone());
+        self.blocking(move |store| store.rename(&from, &to)).await
+    }
+
+    async fn delete(&self, _call: &CallContext, path: &ObjectPath) -> Result<()> {
+        let path = path.clone();
+        self.blocking(move |store| store.delete(&path)).await
+    }
+
+    async fn delete_many(
+        &self,
+        _call: &CallContext,
+        paths: &[ObjectPath],
+    ) -> Result<Vec<(ObjectPath, Error)>> {
+        let paths = paths.to_vec();
+        self.blocking(move |store| store.delete_many(paths)).await
+    }
+
+    async fn delete_tree(&self, _call: &CallContext, prefix: &Prefix) -> Result<u64> {
+        let (prefix, stop) = (prefix.clone(), Stop::default());
+        let _guard = stop.when_dropped();
+        self.blocking(move |store| store.delete_tree(&prefix, &stop)).await
+    }
+
+    async fn redirect_url(&self, _call: &CallContext, _request: &RedirectRequest) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    async fn health(&self, _call: &CallContext) -> Result<()> {
+        self.blocking(|store| store.staging.probe()).await
+    }
+
+    async fn close(&self, _grace: Duration) {
+        let store = Arc::clone(&self.store);
+        // A failure leaves an empty folder, which the next start removes.
+        let _ = blocking(move || {
+            store.staging.close();
+            Ok(())
+        })
+        .await;
+    }
+}

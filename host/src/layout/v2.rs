@@ -1,1 +1,163 @@
-//! Paths of the V2 layout.
+//! Paths of the V2 layout: distribution's own, so that either server reads what the other wrote.
+//!
+//! ```text
+//! docker/registry/v2/
+//!   blobs/ALGORITHM/XX/HEX/data
+//!   repositories/NAME/
+//!     _layers/ALGORITHM/HEX/link
+//!     _manifests/revisions/ALGORITHM/HEX/link
+//!     _manifests/tags/TAG/current/link
+//!     _manifests/tags/TAG/index/ALGORITHM/HEX/link
+//!     _uploads/UUID/startedat
+//! ```
+//! A link holds a digest as text, `startedat` a time as in RFC 3339. Uploads in flight are ours alone:
+//! `upload.json` is this server's record of one, and `data` holds content that is hashed once more before
+//! it gets its name. `startedat` lets distribution's purge remove what was forgotten.
+//!
+//! Names, tags, digests and upload ids are checked types, so no path here can leave the root, and none
+//! can exceed the longest path (the test below).
+
+use docker_registry_driver_api::{ObjectPath, Prefix};
+
+use crate::registry::{
+    digest::Digest,
+    v2::{RepositoryName, Tag, UploadId},
+};
+
+const ROOT: &str = "docker/registry/v2";
+
+/// Folder name of a repository's manifests and tags.
+pub const MANIFESTS_FOLDER: &str = "_manifests";
+/// Folder name of the links to a repository's blobs.
+pub const LAYERS_FOLDER: &str = "_layers";
+/// Greater than no folder name of the layout and smaller than all that begin with `_`.
+pub const BEFORE_OWN_FOLDERS: &str = "_";
+
+/// The content of a blob, shared by all repositories.
+pub fn blob(digest: &Digest) -> ObjectPath {
+    let (algorithm, hex) = (digest.algorithm().name(), digest.hex());
+    path(format!("{ROOT}/blobs/{algorithm}/{}/{hex}/data", &hex[..2]))
+}
+
+/// The folder below which all repositories lie.
+pub fn repositories() -> Prefix {
+    path(format!("{ROOT}/repositories")).into()
+}
+
+/// The folder of a repository, which may be the first part of another one's name as well.
+pub fn repository(name: &RepositoryName) -> Prefix {
+    path(repository_text(name)).into()
+}
+
+/// A folder of a repository's own: [`MANIFESTS_FOLDER`] or [`LAYERS_FOLDER`].
+pub fn own_folder(name: &RepositoryName, folder: &'static str) -> Prefix {
+    path(format!("{}/{folder}", repository_text(name))).into()
+}
+
+/// The link that makes a blob part of a repository.
+pub fn layer_link(name: &RepositoryName, digest: &Digest) -> ObjectPath {
+    path(format!("{}/{LAYERS_FOLDER}/{}/link", repository_text(name), digest_text(digest)))
+}
+
+/// The link that makes a manifest part of a repository.
+pub fn revision_link(name: &RepositoryName, digest: &Digest) -> ObjectPath {
+    path(format!("{}/{MANIFESTS_FOLDER}/revisions/{}/link", repository_text(name), digest_text(digest)))
+}
+
+/// The folder of a repository's tags.
+pub fn tags(name: &RepositoryName) -> Prefix {
+    path(tags_text(name)).into()
+}
+
+/// The link from a tag to its manifest.
+pub fn tag_link(name: &RepositoryName, tag: &Tag) -> ObjectPath {
+    path(format!("{}/{tag}/current/link", tags_text(name)))
+}
+
+/// The folder of all manifests that a tag has ever pointed to.
+pub fn tag_history(name: &RepositoryName, tag: &Tag) -> Prefix {
+    path(format!("{}/{tag}/index", tags_text(name))).into()
+}
+
+/// The link that remembers that a tag has pointed to a manifest.
+pub fn tag_history_link(name: &RepositoryName, tag: &Tag, digest: &Digest) -> ObjectPath {
+    path(format!("{}/{tag}/index/{}/link", tags_text(name), digest_text(digest)))
+}
+
+/// When an upload began.
+pub fn upload_started_at(name: &RepositoryName, id: &UploadId) -> ObjectPath {
+    path(format!("{}/startedat", upload_text(name, id)))
+}
+
+/// This server's record of an upload.
+pub fn upload_record(name: &RepositoryName, id: &UploadId) -> ObjectPath {
+    path(format!("{}/upload.json", upload_text(name, id)))
+}
+
+/// Where an upload's content waits while it is hashed once more.
+pub fn upload_data(name: &RepositoryName, id: &UploadId) -> ObjectPath {
+    path(format!("{}/data", upload_text(name, id)))
+}
+
+fn repository_text(name: &RepositoryName) -> String {
+    format!("{ROOT}/repositories/{name}")
+}
+
+fn tags_text(name: &RepositoryName) -> String {
+    format!("{}/{MANIFESTS_FOLDER}/tags", repository_text(name))
+}
+
+fn upload_text(name: &RepositoryName, id: &UploadId) -> String {
+    format!("{}/_uploads/{id}", repository_text(name))
+}
+
+fn digest_text(digest: &Digest) -> String {
+    format!("{}/{}", digest.algorithm().name(), digest.hex())
+}
+
+fn path(text: String) -> ObjectPath {
+    ObjectPath::new(text).expect("names, tags, digests and upload ids keep the rules of object paths")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sha512() -> Digest {
+        Digest::parse(&format!("sha512:{}", "ab".repeat(64))).unwrap()
+    }
+
+    #[test]
+    fn the_paths_are_those_of_distribution() {
+        let name = RepositoryName::parse("library/ubuntu").unwrap();
+        let tag = Tag::parse("22.04").unwrap();
+        let digest = Digest::parse(&format!("sha256:{}", "0f".repeat(32))).unwrap();
+        let hex = digest.hex();
+        let base = "docker/registry/v2/repositories/library/ubuntu";
+        let expected = [
+            (blob(&digest), format!("docker/registry/v2/blobs/sha256/0f/{hex}/data")),
+            (layer_link(&name, &digest), format!("{base}/_layers/sha256/{hex}/link")),
+            (revision_link(&name, &digest), format!("{base}/_manifests/revisions/sha256/{hex}/link")),
+            (tag_link(&name, &tag), format!("{base}/_manifests/tags/22.04/current/link")),
+            (
+                tag_history_link(&name, &tag, &digest),
+                format!("{base}/_manifests/tags/22.04/index/sha256/{hex}/link"),
+            ),
+        ];
+        for (path, text) in expected {
+            assert_eq!(path.as_str(), text);
+        }
+    }
+
+    #[test]
+    fn the_longest_names_make_paths_that_are_allowed() {
+        let name = RepositoryName::parse(&"x".repeat(255)).unwrap();
+        let many_parts = RepositoryName::parse(&format!("{}x", "y/".repeat(127))).unwrap();
+        let tag = Tag::parse(&"t".repeat(128)).unwrap();
+        for name in [name, many_parts] {
+            assert!(tag_history_link(&name, &tag, &sha512()).as_str().len() <= 1024);
+            upload_record(&name, &UploadId::random());
+            layer_link(&name, &sha512());
+        }
+    }
+}

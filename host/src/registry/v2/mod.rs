@@ -1,1 +1,76 @@
 //! Repositories, blobs, uploads, manifests and tags of the V2/OCI registry.
+//!
+//! No HTTP and no storage paths: callers pass checked names, and every path comes from
+//! [`crate::layout::v2`]. A [`Registry`] is the whole of it on one storage. Every change is made of
+//! steps in an order that leaves, when the process dies between any two, the old state or the new one,
+//! with garbage at worst; a method that returns `Ok` has made its change durable.
+
+mod blobs;
+mod catalog;
+mod failure;
+mod links;
+mod manifests;
+pub mod media_types;
+mod names;
+mod references;
+mod tags;
+mod upload_record;
+mod uploads;
+
+pub use blobs::{BlobFacts, Mount};
+pub use catalog::Catalog;
+pub use failure::{Failure, Result};
+pub use manifests::{Manifest, PutManifest};
+pub use names::{RepositoryName, Tag, UploadId};
+pub use references::MissingReference;
+pub use tags::TagPage;
+pub use uploads::{Chunk, UploadStatus};
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
+
+use tokio::sync::RwLock;
+
+use crate::storage::Storage;
+
+/// Storage calls that one request makes at a time.
+const PARALLEL_CALLS: usize = 16;
+
+/// The V2 registry on one storage. Clones share everything.
+#[derive(Clone)]
+pub struct Registry {
+    storage: Storage,
+    tag_locks: Arc<TagLocks>,
+}
+
+impl Registry {
+    /// The registry on `storage`.
+    pub fn new(storage: Storage) -> Self {
+        Self { storage, tag_locks: Arc::default() }
+    }
+}
+
+/// Keeps a deletion of tags from taking a tag that was pushed in the same moment.
+///
+/// Storages cannot delete on a condition, so a deletion looks at the tag and then removes it; a push
+/// between the two would be lost. Within one process pushes share a lock that deletions hold alone.
+/// Between processes the gap of one call remains.
+struct TagLocks {
+    locks: [RwLock<()>; 64],
+    hasher: RandomState,
+}
+
+impl Default for TagLocks {
+    fn default() -> Self {
+        Self { locks: std::array::from_fn(|_| RwLock::new(())), hasher: RandomState::new() }
+    }
+}
+
+impl TagLocks {
+    fn of(&self, name: &RepositoryName, tag: &Tag) -> &RwLock<()> {
+        let index = self.hasher.hash_one((name, tag)) % self.locks.len() as u64;
+        &self.locks[index as usize]
+    }
+}

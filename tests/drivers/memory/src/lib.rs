@@ -41,6 +41,15 @@ use crate::{
     uploads::Uploads,
 };
 
+// Makes the library a driver. `nonblocking` is a promise: no method below blocks the thread it is
+// polled on. The locks are held for map look-ups only. With `false` the server runs every call on a
+// thread pool of the driver's own, which is the right choice for code that does block.
+docker_registry_driver_api::export_driver! {
+    name: "memory",
+    driver: MemoryDriver,
+    nonblocking: true,
+}
+
 /// The driver. One value serves all calls, from any thread, for the life of the server.
 pub struct MemoryDriver {
     settings: MemorySettings,

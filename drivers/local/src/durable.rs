@@ -1,0 +1,89 @@
+//! What makes changes survive a power cut, and the folders around objects.
+//!
+//! A file's own `fsync(2)` keeps its content. Its name is kept by an fsync of the folder that holds
+//! it, and a new folder's name by an fsync of the folder above.
+
+use std::{
+    fs::{self, DirBuilder, File, Permissions},
+    io::{self, ErrorKind as Io},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+/// How often a folder is made again that others remove at the same time.
+const ATTEMPTS: usize = 100;
+
+/// Waits until the names in `folder` are on disk.
+///
+/// A folder that is gone has nothing to keep. Some file systems have no fsync for folders and say so;
+/// they keep what they can.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    match synced {
+        Err(error) if matches!(error.kind(), Io::NotFound | Io::InvalidInput | Io::Unsupported) => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes one folder with the configured permissions.
+pub(crate) fn make_folder(folder: &Path, mode: Option<u32>) -> io::Result<()> {
+    DirBuilder::new().mode(0o777).create(folder)?;
+    // Set explicitly, because the umask would take bits away.
+    mode.map_or(Ok(()), |mode| fs::set_permissions(folder, Permissions::from_mode(mode)))
+}
+
+/// Makes `folder` and what is missing above it, and adds to `unsynced` each folder that got a new
+/// name. The caller syncs them, in one go after its own change: the first sync then carries all of
+/// them to disk in one transaction of a journalling file system.
+pub(crate) fn make_folders(folder: &Path, mode: Option<u32>, unsynced: &mut Vec<PathBuf>) -> io::Result<()> {
+    for _ in 0..ATTEMPTS {
+        match make_folder(folder, mode) {
+            Ok(()) => {
+                unsynced.extend(folder.parent().map(Path::to_owned));
+                return Ok(());
+            }
+            Err(error) if error.kind() == Io::AlreadyExists => return Ok(()),
+            // The folder above is missing, or was removed between its making and now.
+            Err(error) if error.kind() == Io::NotFound => match folder.parent() {
+                Some(above) => make_folders(above, mode, unsynced)?,
+                None => return Err(error),
+            },
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Io::ResourceBusy.into())
+}
+
+/// Removes `folder` and the folders above it up to `root` as long as they are empty. Returns the
+/// lowest one that stays: its fsync makes the removal durable.
+pub(crate) fn prune(folder: &Path, root: &Path) -> PathBuf {
+    let mut lowest = folder;
+    while lowest != root {
+        match fs::remove_dir(lowest) {
+            Ok(()) => {}
+            Err(error) if error.kind() == Io::NotFound => {}
+            // Not empty is the usual case. A mount point or a link stays as well.
+            Err(_) => break,
+        }
+        match lowest.parent() {
+            Some(above) => lowest = above,
+            None => break,
+        }
+    }
+    lowest.to_owned()
+}
+
+/// Removes a folder that holds nothing but folders. Returns whether it is gone.
+pub(crate) fn remove_hollow(folder: &Path) -> bool {
+    if let Ok(children) = fs::read_dir(folder) {
+        for child in children.flatten() {
+            if !child.file_type().is_ok_and(|kind| kind.is_dir()) || !remove_hollow(&child.path()) {
+                return false;
+            }
+        }
+    }
+    match fs::remove_dir(folder) {
+        Ok(()) => true,
+        Err(error) => error.kind() == Io::NotFound,
+    }
+}

@@ -1,0 +1,87 @@
+//! Small objects written whole, copies and moves.
+
+use std::{
+    fs::{self, File},
+    io::{ErrorKind as Io, Write},
+    os::unix::fs::MetadataExt,
+    path::Path,
+};
+
+use docker_registry_driver_api::{Condition, ETag, Error, ObjectPath, Result};
+
+use crate::{Store, durable, publishing, reading};
+
+impl Store {
+    /// See `Driver::put`.
+    pub(crate) fn put(
+        &self,
+        path: &ObjectPath,
+        content: &[u8],
+        condition: &Condition,
+    ) -> Result<Option<ETag>> {
+        self.root.object(path)?;
+        // Decided again at the rename. Here it saves a write that would be in vain.
+        self.check_condition(path, condition)?;
+        let mut file = self.staging.temporary_file()?;
+        file.write_all(content)
+            .and_then(|()| publishing::stamp(file.as_file()))
+            .and_then(|()| file.as_file().sync_all())
+            .map_err(|error| Error::from(error).at(path))?;
+        let info = self.publish(file.path(), file.as_file(), path, condition)?;
+        Ok(info.etag)
+    }
+
+    /// See `Driver::copy`.
+    pub(crate) fn copy(&self, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
+        let (source, info) = self.open_object(from)?;
+        self.root.object(to)?;
+        if from == to {
+            return Ok(());
+        }
+        let mut file = self.staging.temporary_file()?;
+        publishing::copy_content(&source, info.size, file.as_file_mut()).map_err(|error| error.at(from))?;
+        publishing::stamp(file.as_file())
+            .and_then(|()| file.as_file().sync_all())
+            .map_err(|error| Error::from(error).at(to))?;
+        self.publish(file.path(), file.as_file(), to, &Condition::Always)?;
+        Ok(())
+    }
+
+    /// See `Driver::rename`. One step within a file system. Between two of them, and for symbolic
+    /// links, it is a copy that is complete and on disk before the source goes.
+    pub(crate) fn rename(&self, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
+        let source = self.root.object(from)?;
+        self.root.object(to)?;
+        let (file, _) = self.open_object(from)?;
+        if from == to {
+            return Ok(());
+        }
+        let metadata = fs::symlink_metadata(&source).map_err(|error| reading::absent(error).at(from))?;
+        if metadata.is_symlink() {
+            // A relative link would point elsewhere from another folder.
+            self.copy(from, to)?;
+            return self.delete(from);
+        }
+        {
+            // A write that depends on the source's tag must not fall between.
+            let _lock = self.staging.lock(from, false)?;
+            self.publish(&source, &file, to, &Condition::Always)
+                .map_err(|error| if source.exists() { error } else { Error::not_found(from) })?;
+            remove_if_same(&source, &file).map_err(|error| error.at(from))?;
+        }
+        let stays = durable::prune(source.parent().unwrap_or(self.root.folder()), self.root.folder());
+        durable::sync_folder(&stays).map_err(|error| Error::from(error).at(from).outcome_unknown())
+    }
+}
+
+/// Removes `path` if it still names the file that was moved. That happens when the move was a copy,
+/// and when source and target were two names of one file, which rename(2) leaves as they are.
+fn remove_if_same(path: &Path, moved: &File) -> Result<()> {
+    let moved = moved.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(found) if (found.dev(), found.ino()) == (moved.dev(), moved.ino()) => Ok(fs::remove_file(path)?),
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.kind(), Io::NotFound | Io::NotADirectory) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

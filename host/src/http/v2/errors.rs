@@ -1,0 +1,170 @@
+//! Error answers, by the specification's table of codes.
+//!
+//! A body is always `{"errors":[{"code","message","detail"}]}` (OCI distribution specification, "Error
+//! Codes"; status codes as distribution has them in `registry/api/errcode`).
+
+use docker_registry_driver_api::{Error, ErrorKind};
+use http::{HeaderName, StatusCode, header};
+use serde::Serialize;
+
+use crate::{
+    http::exchange::{self, Response},
+    registry::v2::Failure,
+};
+
+/// A code of the table with its usual status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Code {
+    name: &'static str,
+    status: StatusCode,
+}
+
+impl Code {
+    const fn new(name: &'static str, status: StatusCode) -> Self {
+        Self { name, status }
+    }
+}
+
+pub(super) const BLOB_UNKNOWN: Code = Code::new("BLOB_UNKNOWN", StatusCode::NOT_FOUND);
+pub(super) const BLOB_UPLOAD_INVALID: Code = Code::new("BLOB_UPLOAD_INVALID", StatusCode::BAD_REQUEST);
+pub(super) const BLOB_UPLOAD_UNKNOWN: Code = Code::new("BLOB_UPLOAD_UNKNOWN", StatusCode::NOT_FOUND);
+pub(super) const DIGEST_INVALID: Code = Code::new("DIGEST_INVALID", StatusCode::BAD_REQUEST);
+pub(super) const MANIFEST_BLOB_UNKNOWN: Code = Code::new("MANIFEST_BLOB_UNKNOWN", StatusCode::BAD_REQUEST);
+pub(super) const MANIFEST_INVALID: Code = Code::new("MANIFEST_INVALID", StatusCode::BAD_REQUEST);
+pub(super) const MANIFEST_UNKNOWN: Code = Code::new("MANIFEST_UNKNOWN", StatusCode::NOT_FOUND);
+pub(super) const NAME_INVALID: Code = Code::new("NAME_INVALID", StatusCode::BAD_REQUEST);
+pub(super) const NAME_UNKNOWN: Code = Code::new("NAME_UNKNOWN", StatusCode::NOT_FOUND);
+pub(super) const PAGINATION_NUMBER_INVALID: Code =
+    Code::new("PAGINATION_NUMBER_INVALID", StatusCode::BAD_REQUEST);
+pub(super) const RANGE_INVALID: Code = Code::new("RANGE_INVALID", StatusCode::RANGE_NOT_SATISFIABLE);
+pub(super) const SIZE_INVALID: Code = Code::new("SIZE_INVALID", StatusCode::BAD_REQUEST);
+pub(super) const TAG_INVALID: Code = Code::new("TAG_INVALID", StatusCode::BAD_REQUEST);
+const UNAVAILABLE: Code = Code::new("UNAVAILABLE", StatusCode::SERVICE_UNAVAILABLE);
+const UNKNOWN: Code = Code::new("UNKNOWN", StatusCode::INTERNAL_SERVER_ERROR);
+pub(super) const UNSUPPORTED: Code = Code::new("UNSUPPORTED", StatusCode::METHOD_NOT_ALLOWED);
+
+/// Details that one answer has at most: a manifest can name tens of thousands of missing blobs.
+const MAX_DETAILS: usize = 1000;
+/// When a client may ask again if the storage did not say.
+const RETRY_AFTER_SECONDS: u64 = 5;
+
+/// An answer that is an error.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    code: Code,
+    status: StatusCode,
+    message: String,
+    details: Vec<String>,
+    headers: Vec<(HeaderName, String)>,
+}
+
+impl Refusal {
+    /// A refusal with the code's usual status and a sentence for the client.
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, status: code.status, message: message.into(), details: Vec::new(), headers: Vec::new() }
+    }
+
+    /// Another status than the usual one.
+    pub(super) fn status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// One error of the answer for each detail.
+    pub(super) fn details(mut self, details: impl IntoIterator<Item = String>) -> Self {
+        self.details = details.into_iter().take(MAX_DETAILS).collect();
+        self
+    }
+
+    /// A header of the answer.
+    pub(super) fn header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// What the client gets when the server itself failed. The reason is in the log and nowhere else.
+    pub(super) fn internal() -> Self {
+        Self::new(UNKNOWN, "the registry failed; its log says why")
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    errors: Vec<Line<'a>>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    code: &'static str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+}
+
+impl From<Refusal> for Response {
+    fn from(refusal: Refusal) -> Self {
+        let line = |detail| Line { code: refusal.code.name, message: &refusal.message, detail };
+        let errors = match refusal.details.as_slice() {
+            [] => vec![line(None)],
+            details => details.iter().map(|detail| line(Some(detail))).collect(),
+        };
+        let body = serde_json::to_vec(&Body { errors }).expect("a struct of texts is always JSON");
+        let mut response = exchange::whole(refusal.status, "application/json", body);
+        for (name, value) in refusal.headers {
+            exchange::set(&mut response, name, &value);
+        }
+        response
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        let code = match &failure {
+            Failure::RepositoryUnknown => NAME_UNKNOWN,
+            Failure::BlobUnknown => BLOB_UNKNOWN,
+            Failure::BlobRange { .. } | Failure::UploadOffset { .. } => RANGE_INVALID,
+            Failure::ManifestUnknown => MANIFEST_UNKNOWN,
+            Failure::ManifestInvalid(_) => MANIFEST_INVALID,
+            Failure::MissingReferences(_) => MANIFEST_BLOB_UNKNOWN,
+            Failure::UploadUnknown => BLOB_UPLOAD_UNKNOWN,
+            Failure::LengthMismatch => SIZE_INVALID,
+            Failure::BodyBroken => BLOB_UPLOAD_INVALID,
+            Failure::DigestMismatch { .. } => DIGEST_INVALID,
+            Failure::Storage(error) => return storage_refusal(error),
+        };
+        let refusal = Self::new(code, failure.to_string());
+        match failure {
+            Failure::BlobRange { size } => refusal.header(header::CONTENT_RANGE, format!("bytes */{size}")),
+            Failure::MissingReferences(missing) => {
+                refusal.details(missing.iter().map(|reference| reference.digest.to_string()))
+            }
+            Failure::BodyBroken => {
+                // Nobody may be left to read the answer.
+                tracing::info!("a client broke off in the middle of a body");
+                refusal
+            }
+            _ => refusal,
+        }
+    }
+}
+
+/// A storage error is logged here, once, and the client learns only whether to come again.
+fn storage_refusal(error: &Error) -> Refusal {
+    match error.kind {
+        ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Timeout => {
+            tracing::warn!(kind = ?error.kind, %error, "the storage does not answer now");
+            let seconds = error.retry_after.map_or(RETRY_AFTER_SECONDS, |wait| wait.as_secs().max(1));
+            Refusal::new(UNAVAILABLE, "the storage of this registry does not answer now; try again later")
+                .header(header::RETRY_AFTER, seconds.to_string())
+        }
+        ErrorKind::StorageFull => {
+            tracing::error!(kind = ?error.kind, %error, "the storage is full");
+            Refusal::new(UNAVAILABLE, "the storage of this registry is full")
+        }
+        ErrorKind::BodyFailed => Failure::BodyBroken.into(),
+        _ => {
+            tracing::error!(kind = ?error.kind, %error, "the storage failed");
+            Refusal::internal()
+        }
+    }
+}

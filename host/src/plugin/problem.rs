@@ -1,0 +1,117 @@
+//! Why a driver was refused, each reason in one sentence that says what to do about it.
+
+use std::path::PathBuf;
+
+use docker_registry_driver_api::Error as DriverError;
+use thiserror::Error;
+
+/// A driver that cannot be used.
+#[derive(Debug, Error)]
+pub enum PluginError {
+    /// No file with one of the two names in any folder.
+    #[error("no driver named `{name}`: looked for {wanted} in {folders}; {installed}")]
+    NotFound {
+        /// Name in the configuration.
+        name: String,
+        /// The file names.
+        wanted: String,
+        /// The folders, in order.
+        folders: String,
+        /// The drivers that are there.
+        installed: String,
+    },
+    /// A name that could leave the driver folder.
+    #[error("`{0}` cannot be a driver's name: only lower-case letters, digits and _ are allowed")]
+    InvalidName(String),
+    /// The file cannot be read.
+    #[error("{path} cannot be read: {reason}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        reason: std::io::Error,
+    },
+    /// The file is something else.
+    #[error("{path} is not a docker-registry driver: {reason}")]
+    NotADriver {
+        /// The file.
+        path: PathBuf,
+        /// What it is or lacks.
+        reason: String,
+    },
+    /// The file ends before its contents do.
+    #[error("{path} is cut off: it has {size} bytes and its headers speak of {needed}; copy it again")]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        size: u64,
+        /// The size that it should have at least.
+        needed: u64,
+    },
+    /// The library is for another kind of machine.
+    #[error(
+        "{path} is built for {found}, this server runs on {expected}; install the driver's build for {expected}"
+    )]
+    OtherMachine {
+        /// The file.
+        path: PathBuf,
+        /// What the file is for.
+        found: String,
+        /// What the server is for.
+        expected: String,
+    },
+    /// The driver API has another major version.
+    #[error(
+        "{path} was built against driver API {found}, this server speaks {expected}; rebuild the driver against {major}.x",
+        major = expected.split('.').next().unwrap_or("1")
+    )]
+    OtherApi {
+        /// The file.
+        path: PathBuf,
+        /// The driver's API version.
+        found: String,
+        /// The server's API version.
+        expected: String,
+    },
+    /// The versions agree and the layouts do not.
+    #[error(
+        "{path} does not fit this server: it says driver API {found}, this server speaks {expected}, but {difference}; rebuild the driver against the released driver API"
+    )]
+    OtherLayout {
+        /// The file.
+        path: PathBuf,
+        /// The driver's API version.
+        found: String,
+        /// The server's API version.
+        expected: String,
+        /// What differs, by field.
+        difference: String,
+    },
+    /// The library carries another driver's name.
+    #[error("{path} holds the driver `{found}`, not `{expected}`; rename the file or the `storage:` value")]
+    OtherName {
+        /// The file.
+        path: PathBuf,
+        /// The name in the note.
+        found: String,
+        /// The name that was looked for.
+        expected: String,
+    },
+    /// The system's loader refused it.
+    #[error("{path} cannot be loaded: {reason}")]
+    Unloadable {
+        /// The file.
+        path: PathBuf,
+        /// The loader's words.
+        reason: String,
+    },
+    /// The driver itself failed.
+    #[error("driver `{name}`: {error}")]
+    Driver {
+        /// The driver.
+        name: String,
+        /// What it reported.
+        error: Box<DriverError>,
+    },
+}

@@ -1,0 +1,72 @@
+//! What the host does for a loaded driver: its log, its counters, other drivers.
+
+use std::sync::Arc;
+
+use docker_registry_driver_api::{
+    Error, ErrorKind, Result, Settings, SharedDriver, abi::host::Host, async_trait,
+};
+use tracing::{Level, level_filters::LevelFilter};
+
+use super::{Execution, Search, load};
+
+/// The services of one driver.
+pub(super) struct DriverHost {
+    /// The driver that is served, after the drivers that opened it.
+    pub(super) chain: Vec<String>,
+    pub(super) search: Arc<Search>,
+}
+
+impl DriverHost {
+    fn name(&self) -> &str {
+        self.chain.last().map_or("?", String::as_str)
+    }
+}
+
+#[async_trait]
+impl Host for DriverHost {
+    fn log_level(&self) -> u32 {
+        match LevelFilter::current().into_level() {
+            None => 0,
+            Some(Level::ERROR) => 1,
+            Some(Level::WARN) => 2,
+            Some(Level::INFO) => 3,
+            Some(Level::DEBUG) => 4,
+            Some(Level::TRACE) => 5,
+        }
+    }
+
+    fn log(&self, level: u32, target: &str, line: &str) {
+        let driver = self.name();
+        // Levels are part of a call site, so each needs its own.
+        match level {
+            1 => tracing::error!(target: "driver", driver, module = target, "{line}"),
+            2 => tracing::warn!(target: "driver", driver, module = target, "{line}"),
+            3 => tracing::info!(target: "driver", driver, module = target, "{line}"),
+            4 => tracing::debug!(target: "driver", driver, module = target, "{line}"),
+            _ => tracing::trace!(target: "driver", driver, module = target, "{line}"),
+        }
+    }
+
+    fn count(&self, counter: &str, amount: u64) {
+        metrics::counter!(
+            "registry_driver_events_total",
+            "driver" => self.name().to_owned(),
+            "event" => counter.to_owned()
+        )
+        .increment(amount);
+    }
+
+    async fn open_driver(&self, name: &str, settings: Settings) -> Result<SharedDriver> {
+        let refused = |message: String| Error::new(ErrorKind::InvalidConfiguration, message);
+        if self.chain.iter().any(|opener| opener == name) {
+            let chain = self.chain.join(" -> ");
+            return Err(refused(format!("driver `{name}` would open itself: {chain} -> {name}")));
+        }
+        let (search, owned_name) = (Arc::clone(&self.search), name.to_owned());
+        let loaded = tokio::task::spawn_blocking(move || load(&search, &owned_name))
+            .await
+            .map_err(|error| Error::new(ErrorKind::Internal, "loading was interrupted").caused_by(&error))?
+            .map_err(|error| refused(error.to_string()))?;
+        loaded.open_for(self.chain.clone(), settings, Execution::Declared).await
+    }
+}

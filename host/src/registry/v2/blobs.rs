@@ -1,0 +1,132 @@
+//! Blobs: content by digest, linked into repositories.
+//!
+//! Content is stored once for all repositories. A repository has a blob when it has a link to it, and
+//! nobody sees content except through such a link. Unlinking leaves the content for other repositories
+//! and for garbage collection.
+
+use docker_registry_driver_api::{CallContext, ErrorKind, ReadRange, Reading};
+
+use super::{Failure, Registry, RepositoryName, Result};
+use crate::{layout::v2 as layout, registry::digest::Digest};
+
+/// What is known of a blob without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobFacts {
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// What came of an attempt to mount a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mount {
+    /// The repository has the blob now.
+    Done,
+    /// The source does not have it: the client has to upload.
+    NotThere,
+}
+
+impl Registry {
+    /// Facts of a blob of the repository, in two storage calls at once.
+    ///
+    /// # Errors
+    /// [`Failure::BlobUnknown`].
+    pub async fn stat_blob(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<BlobFacts> {
+        let (link, path) = (layout::layer_link(name, digest), layout::blob(digest));
+        let (linked, info) =
+            futures::join!(self.is_linked(call, &link, digest), self.storage.head(call, &path));
+        if !linked? {
+            return Err(Failure::BlobUnknown);
+        }
+        let info = info.map_err(Failure::absent_as(Failure::BlobUnknown))?;
+        Ok(BlobFacts { size: info.size })
+    }
+
+    /// Opens a blob of the repository, in two storage calls at once.
+    ///
+    /// # Errors
+    /// [`Failure::BlobUnknown`]; [`Failure::BlobRange`] when it has no byte in the range.
+    pub async fn open_blob(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        digest: &Digest,
+        range: ReadRange,
+    ) -> Result<Reading> {
+        let (link, path) = (layout::layer_link(name, digest), layout::blob(digest));
+        let (linked, reading) =
+            futures::join!(self.is_linked(call, &link, digest), self.storage.read(call, &path, range));
+        if !linked? {
+            return Err(Failure::BlobUnknown);
+        }
+        match reading {
+            Err(error) if error.kind == ErrorKind::InvalidRange => {
+                let info = self.storage.head(call, &path).await;
+                let size = info.map_err(Failure::absent_as(Failure::BlobUnknown))?.size;
+                Err(Failure::BlobRange { size })
+            }
+            reading => reading.map_err(Failure::absent_as(Failure::BlobUnknown)),
+        }
+    }
+
+    /// Takes a blob out of the repository.
+    ///
+    /// # Errors
+    /// [`Failure::BlobUnknown`].
+    pub async fn unlink_blob(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<()> {
+        let link = layout::layer_link(name, digest);
+        // Not every storage tells whether it deleted something, so the link is looked at first.
+        if self.read_link(call, &link).await?.is_none() {
+            return Err(Failure::BlobUnknown);
+        }
+        self.storage.delete(call, &link).await.map_err(Failure::absent_as(Failure::BlobUnknown))
+    }
+
+    /// Makes a blob of the repository `source` a blob of `name` too, without moving a byte.
+    ///
+    /// Without a source only a blob that the repository has already is found. The specification allows
+    /// a search through all others, and that would tell anybody which content exists anywhere.
+    ///
+    /// # Errors
+    /// Only the storage's.
+    pub async fn mount_blob(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        digest: &Digest,
+        source: Option<&RepositoryName>,
+    ) -> Result<Mount> {
+        match self.stat_blob(call, source.unwrap_or(name), digest).await {
+            Ok(_) => {}
+            Err(Failure::BlobUnknown) => return Ok(Mount::NotThere),
+            Err(failure) => return Err(failure),
+        }
+        if source.is_some_and(|source| source != name) {
+            self.write_link(call, &layout::layer_link(name, digest), digest).await?;
+        }
+        Ok(Mount::Done)
+    }
+
+    /// Whether the repository has the blob and the blob has content.
+    pub(super) async fn has_blob(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool> {
+        match self.stat_blob(call, name, digest).await {
+            Ok(_) => Ok(true),
+            Err(Failure::BlobUnknown) => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Links: small objects that hold a digest.
+
+use bytes::Bytes;
+use docker_registry_driver_api::{CallContext, Condition, ObjectPath};
+
+use super::{Registry, Result};
+use crate::registry::digest::Digest;
+
+/// More than the longest digest; what is larger is no link.
+const MAX_LINK_BYTES: u64 = 1024;
+
+impl Registry {
+    /// The digest in a link, `None` when there is no link.
+    ///
+    /// Text that is no digest counts as no link as well: a power cut can leave empty links in a store
+    /// that another server wrote, and then a new push must be able to heal it.
+    pub(super) async fn read_link(&self, call: &CallContext, path: &ObjectPath) -> Result<Option<Digest>> {
+        let link = match self.storage.get(call, path, MAX_LINK_BYTES).await {
+            Ok(link) => link,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let digest = std::str::from_utf8(&link.content).ok().and_then(|text| Digest::parse(text.trim()).ok());
+        if digest.is_none() {
+            tracing::warn!(path = path.as_str(), "a link holds no digest and is taken as absent");
+        }
+        Ok(digest)
+    }
+
+    /// Whether the link at `path` leads to `digest`.
+    pub(super) async fn is_linked(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        digest: &Digest,
+    ) -> Result<bool> {
+        Ok(self.read_link(call, path).await?.as_ref() == Some(digest))
+    }
+
+    /// Writes a link.
+    pub(super) async fn write_link(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        digest: &Digest,
+    ) -> Result<()> {
+        let content = Bytes::from(digest.to_string());
+        self.storage.put(call, path, content, &Condition::Always).await?;
+        Ok(())
+    }
+}

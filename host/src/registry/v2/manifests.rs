@@ -1,0 +1,170 @@
+//! Manifests: small documents by digest, linked into repositories and named by tags.
+//!
+//! A manifest's bytes are never changed: what was pushed is what is pulled.
+
+use bytes::Bytes;
+use docker_registry_driver_api::{CallContext, Condition};
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::{
+    Failure, MissingReference, PARALLEL_CALLS, Registry, RepositoryName, Result, Tag, media_types,
+    references::{self, Reference, Target},
+};
+use crate::{
+    layout::v2 as layout,
+    registry::{
+        digest::{Algorithm, Digest},
+        hashing,
+    },
+};
+
+/// A stored manifest.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its media type.
+    pub media_type: String,
+    /// Its bytes as they were pushed.
+    pub content: Bytes,
+}
+
+/// A manifest to be stored.
+#[derive(Debug, Clone)]
+pub struct PutManifest {
+    /// The media type that the client sent, without parameters.
+    pub media_type: Option<String>,
+    /// The digest that the client says it has, if it said so.
+    pub digest: Option<Digest>,
+    /// Tags that shall point to it.
+    pub tags: Vec<Tag>,
+    /// The bytes.
+    pub content: Bytes,
+}
+
+impl Registry {
+    /// The digest that a tag points to.
+    ///
+    /// # Errors
+    /// [`Failure::ManifestUnknown`].
+    pub async fn resolve_tag(&self, call: &CallContext, name: &RepositoryName, tag: &Tag) -> Result<Digest> {
+        self.read_link(call, &layout::tag_link(name, tag)).await?.ok_or(Failure::ManifestUnknown)
+    }
+
+    /// A manifest of the repository, in two storage calls at once.
+    ///
+    /// # Errors
+    /// [`Failure::ManifestUnknown`].
+    pub async fn get_manifest(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        digest: Digest,
+        max_size: u64,
+    ) -> Result<Manifest> {
+        let (link, path) = (layout::revision_link(name, &digest), layout::blob(&digest));
+        let (linked, object) =
+            futures::join!(self.is_linked(call, &link, &digest), self.storage.get(call, &path, max_size));
+        if !linked? {
+            return Err(Failure::ManifestUnknown);
+        }
+        let content = object.map_err(Failure::absent_as(Failure::ManifestUnknown))?.content;
+        Ok(Manifest { digest, media_type: media_types::of_stored(&content), content })
+    }
+
+    /// Stores a manifest and points tags to it. Returns its digest.
+    ///
+    /// # Errors
+    /// [`Failure::ManifestInvalid`], [`Failure::DigestMismatch`], [`Failure::MissingReferences`].
+    pub async fn put_manifest(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        manifest: PutManifest,
+    ) -> Result<Digest> {
+        let algorithm = manifest.digest.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
+        let digest = hashing::digest_of(algorithm, &manifest.content).await?;
+        if manifest.digest.is_some_and(|said| said != digest) {
+            return Err(Failure::DigestMismatch { found: digest });
+        }
+        let references = references::check(&manifest.content, manifest.media_type.as_deref())?;
+        let missing = self.missing_references(call, name, references).await?;
+        if !missing.is_empty() {
+            return Err(Failure::MissingReferences(missing));
+        }
+        let path = layout::blob(&digest);
+        self.storage.put(call, &path, manifest.content, &Condition::Always).await?;
+        self.write_link(call, &layout::revision_link(name, &digest), &digest).await?;
+        for tag in &manifest.tags {
+            self.write_tag(call, name, tag, &digest).await?;
+        }
+        Ok(digest)
+    }
+
+    /// Takes a manifest and all its tags out of the repository.
+    ///
+    /// # Errors
+    /// [`Failure::ManifestUnknown`].
+    pub async fn delete_manifest(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<()> {
+        let link = layout::revision_link(name, digest);
+        if self.read_link(call, &link).await?.is_none() {
+            return Err(Failure::ManifestUnknown);
+        }
+        // Tags first: a tag never points to a manifest that is gone.
+        self.delete_tags_of(call, name, digest).await?;
+        self.storage.delete(call, &link).await.map_err(Failure::absent_as(Failure::ManifestUnknown))
+    }
+
+    async fn missing_references(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        references: Vec<Reference>,
+    ) -> Result<Vec<MissingReference>> {
+        let mut missing: Vec<_> = stream::iter(references)
+            .map(|reference| async move {
+                let present = self.has_reference(call, name, &reference).await?;
+                Ok::<_, Failure>((!present).then_some(MissingReference { digest: reference.digest }))
+            })
+            .buffer_unordered(PARALLEL_CALLS)
+            .try_filter_map(|missing| async { Ok(missing) })
+            .try_collect()
+            .await?;
+        missing.sort();
+        Ok(missing)
+    }
+
+    async fn has_reference(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<bool> {
+        let digest = &reference.digest;
+        match reference.target {
+            Target::Blob => self.has_blob(call, name, digest).await,
+            Target::Manifest => self.has_manifest(call, name, digest).await,
+            Target::BlobOrManifest => {
+                Ok(self.has_manifest(call, name, digest).await? || self.has_blob(call, name, digest).await?)
+            }
+        }
+    }
+
+    /// Whether the repository has the manifest and the manifest has content.
+    async fn has_manifest(&self, call: &CallContext, name: &RepositoryName, digest: &Digest) -> Result<bool> {
+        let (link, path) = (layout::revision_link(name, digest), layout::blob(digest));
+        let (linked, info) =
+            futures::join!(self.is_linked(call, &link, digest), self.storage.head(call, &path));
+        match (linked?, info) {
+            (false, _) => Ok(false),
+            (true, Ok(_)) => Ok(true),
+            (true, Err(error)) if error.is_not_found() => Ok(false),
+            (true, Err(error)) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Media types of manifests, and how to tell them from the bytes.
+
+use super::references::Document;
+
+/// Docker image manifest, schema 2.
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Docker manifest list.
+pub const DOCKER_MANIFEST_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// OCI image manifest, which is also what carries artifacts.
+pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// OCI image index.
+pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// What a manifest without any media type is: the first, or the second when it has `manifests`.
+pub(super) const OCI_MANIFEST_OR_INDEX: [&str; 2] = [OCI_MANIFEST, OCI_INDEX];
+/// Docker's signed manifest of schema 1. It is not accepted, and a store of long ago may hold some.
+pub const DOCKER_SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+/// The same without signature.
+const DOCKER_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
+
+/// Layers that may lie elsewhere, at addresses that the manifest names.
+const FOREIGN_LAYERS: [&str; 4] = [
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+];
+
+/// What a manifest is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ManifestKind {
+    /// A configuration and layers.
+    Image,
+    /// Other manifests.
+    Index,
+}
+
+/// The kind of manifest that a media type stands for, `None` for a type that is not accepted.
+pub fn kind(media_type: &str) -> Option<ManifestKind> {
+    match media_type {
+        DOCKER_MANIFEST | OCI_MANIFEST => Some(ManifestKind::Image),
+        DOCKER_MANIFEST_LIST | OCI_INDEX => Some(ManifestKind::Index),
+        _ => None,
+    }
+}
+
+/// Whether the type is one of schema 1.
+pub fn is_schema1(media_type: &str) -> bool {
+    matches!(media_type, DOCKER_SCHEMA1 | DOCKER_SCHEMA1_SIGNED)
+}
+
+/// Whether a layer of this type need not be in the registry.
+pub fn is_foreign_layer(media_type: &str) -> bool {
+    FOREIGN_LAYERS.contains(&media_type)
+}
+
+/// The media type of a stored manifest. Layouts keep no media type, so the bytes have to tell: by their
+/// `mediaType`, which Docker's types always have, else by what they list.
+pub fn of_stored(content: &[u8]) -> String {
+    let Ok(document) = serde_json::from_slice::<Document>(content) else {
+        return "application/octet-stream".to_owned();
+    };
+    match document.media_type {
+        Some(media_type) if !media_type.is_empty() => media_type,
+        _ if document.manifests.is_some() => OCI_INDEX.to_owned(),
+        _ if document.schema_version == Some(1) => DOCKER_SCHEMA1_SIGNED.to_owned(),
+        _ => OCI_MANIFEST.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_type_of_stored_bytes() {
+        for (content, expected) in [
+            (format!(r#"{{"schemaVersion":2,"mediaType":"{DOCKER_MANIFEST}"}}"#), DOCKER_MANIFEST),
+            (r#"{"schemaVersion":2,"manifests":[]}"#.to_owned(), OCI_INDEX),
+            (r#"{"schemaVersion":2,"layers":[]}"#.to_owned(), OCI_MANIFEST),
+            (r#"{"schemaVersion":1,"fsLayers":[]}"#.to_owned(), DOCKER_SCHEMA1_SIGNED),
+            ("not json".to_owned(), "application/octet-stream"),
+        ] {
+            assert_eq!(of_stored(content.as_bytes()), expected, "{content}");
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! A registry server with a storage folder of its own: ours, or the packaged distribution as the peer.
+
+use std::env;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::artifacts;
+use crate::http::Client;
+use crate::process::{PATIENCE, Process, wait_for};
+
+/// The peer's configuration; the words in capitals are filled in.
+const DISTRIBUTION_CONFIGURATION: &str = include_str!("../servers/distribution.yml");
+/// Where Debian's package puts the peer. The name is ours as well, so the path does not decide.
+const DISTRIBUTION: &str = "/usr/bin/docker-registry";
+
+/// Which server a test or the benchmark runs against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// The server of this workspace.
+    Ours,
+    /// `docker-registry` as Debian 12 packages it: distribution 2.8.
+    Distribution,
+}
+
+impl Product {
+    /// The server the tests are about: ours, unless `DOCKER_REGISTRY_TEST_SERVER` is `distribution`.
+    pub fn under_test() -> Product {
+        match env::var("DOCKER_REGISTRY_TEST_SERVER").as_deref() {
+            Ok("distribution") => Product::Distribution,
+            Ok(other) if !other.is_empty() => panic!("DOCKER_REGISTRY_TEST_SERVER={other}: no such server"),
+            _ => Product::Ours,
+        }
+    }
+}
+
+/// A storage folder and the logs of the servers that ran on it. Dropping it deletes both.
+#[derive(Debug)]
+pub struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    /// An empty storage folder.
+    pub fn new() -> Place {
+        let folder =
+            tempfile::Builder::new().prefix("docker-registry-test-").tempdir().expect("a temporary folder");
+        fs::create_dir(folder.path().join("storage")).expect("a folder in it");
+        Place { folder }
+    }
+
+    /// The storage root given to the server.
+    pub fn storage(&self) -> PathBuf {
+        self.folder.path().join("storage")
+    }
+
+    /// Bytes of all files in the storage. Files that vanish while it looks count as nothing.
+    pub fn stored_bytes(&self) -> u64 {
+        fn below(folder: &Path) -> u64 {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            entries
+                .map(|entry| match entry.metadata() {
+                    Ok(metadata) if metadata.is_dir() => below(&entry.path()),
+                    Ok(metadata) => metadata.len(),
+                    Err(_) => 0,
+                })
+                .sum()
+        }
+        below(&self.storage())
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+impl Default for Place {
+    fn default() -> Place {
+        Place::new()
+    }
+}
+
+/// How a server is started.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Which server.
+    pub product: Product,
+    /// The folder with our executable and drivers. The peer does not use it.
+    pub artifacts: PathBuf,
+    /// Whether requests are logged. Off for measurements.
+    pub verbose: bool,
+}
+
+impl Launch {
+    /// The server under test, from the debug build.
+    pub fn under_test() -> Launch {
+        let product = Product::under_test();
+        let artifacts = match product {
+            Product::Ours => artifacts::folder().to_owned(),
+            Product::Distribution => PathBuf::new(),
+        };
+        Launch { product, artifacts, verbose: true }
+    }
+}
+
+/// A server that has answered its first request. Dropping it kills it.
+#[derive(Debug)]
+pub struct Server {
+    launch: Launch,
+    process: Process,
+    address: SocketAddr,
+    admin: Option<SocketAddr>,
+    // After the process, so that the folder is deleted when nobody writes to it any more.
+    place: Place,
+}
+
+impl Server {
+    /// Starts the server under test on an empty storage.
+    pub fn start() -> Server {
+        Server::launch(Launch::under_test(), Place::new())
+    }
+
+    /// Starts a server on a storage, which may hold the work of an earlier one.
+    pub fn launch(launch: Launch, place: Place) -> Server {
+        // A port that was free can be taken before the server binds it; then another one is tried.
+        for _ in 0..5 {
+            if let Some((process, address, admin)) = try_start(&launch, &place) {
+                return Server { launch, process, address, admin, place };
+            }
+        }
+        panic!("{:?} found no free port in five tries", launch.product)
+    }
+
+    /// Which server this is.
+    pub fn product(&self) -> Product {
+        self.launch.product
+    }
+
+    /// `127.0.0.1:PORT`, the registry part of an image name.
+    pub fn registry(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// A client that opens a connection per request.
+    pub fn client(&self) -> Client {
+        Client::new(self.address)
+    }
+
+    /// A client of the admin listener.
+    ///
+    /// # Panics
+    /// When this server has none: the peer, or ours when it is measured.
+    pub fn admin(&self) -> Client {
+        Client::new(self.admin.expect("this server has an admin listener"))
+    }
+
+    /// The running program.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// The storage it works on.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Ends the server at once, as a power cut would, and starts it again on the same storage.
+    pub fn kill_and_restart(self) -> Server {
+        self.process.kill();
+        Server::launch(self.launch, self.place)
+    }
+
+    /// Ends the server in an orderly way.
+    pub fn stop(self) -> (ExitStatus, Place) {
+        (self.process.terminate(), self.place)
+    }
+
+    /// Fails the test if the server ever used more than `limit` bytes of memory.
+    ///
+    /// The limit is a promise of ours; for the peer the figure is only printed.
+    pub fn assert_peak_memory(&self, limit: u64) {
+        let peak = self.process.peak_memory();
+        println!("{:?}: peak memory {:.1} MiB", self.launch.product, peak as f64 / f64::from(1 << 20));
+        if self.launch.product == Product::Ours {
+            assert!(peak < limit, "the server used {peak} bytes of memory, more than {limit}");
+        }
+    }
+}
+
+type Started = (Process, SocketAddr, Option<SocketAddr>);
+
+/// Starts the server once. `None` when it ended because its port was taken.
+fn try_start(launch: &Launch, place: &Place) -> Option<Started> {
+    static STARTS: AtomicU32 = AtomicU32::new(0);
+    let log = place.file(&format!("server-{}.log", STARTS.fetch_add(1, Ordering::Relaxed)));
+    match launch.product {
+        Product::Ours => start_ours(launch, place, &log),
+        Product::Distribution => start_distribution(launch, place, &log),
+    }
+}
+
+fn start_ours(launch: &Launch, place: &Place, log: &Path) -> Option<Started> {
+    let mut command = bare(&launch.artifacts.join("docker-registry"), place);
+    // The file is named because a machine with the peer's package has a configuration of the peer where ours
+    // would be looked for.
+    let sample = artifacts::workspace().join("config/config_sample.yml");
+    command
+        .arg("serve")
+        .args(sample.exists().then_some(sample))
+        .env("SETTINGS_FLAVOR", "dev")
+        .env("STORAGE_PATH", place.storage())
+        .env("DOCKER_REGISTRY_DRIVER_PATH", &launch.artifacts);
+    if !launch.verbose {
+        // Silent, so the port is chosen here.
+        let address = free_address();
+        command.arg("--bind").arg(address.to_string()).env("LOGLEVEL", "warn").env("REGISTRY_ADMIN", "off");
+        return await_answer(Process::start("docker-registry", &mut command, log), address);
+    }
+    command.args(["--bind", "127.0.0.1:0"]).env("LOGLEVEL", "info").env("REGISTRY_ADMIN", "127.0.0.1:0");
+    let mut process = Process::start("docker-registry", &mut command, log);
+    let (address, admin) = wait_for("docker-registry says where it listens", PATIENCE, || {
+        let text = process.log();
+        match (announced(&text, false), announced(&text, true)) {
+            (Some(address), Some(admin)) => Some((address, admin)),
+            _ if !process.is_running() => process.fail("it ended instead of listening"),
+            _ => None,
+        }
+    });
+    let (process, address, _) = await_answer(process, address)?;
+    Some((process, address, Some(admin)))
+}
+
+fn start_distribution(launch: &Launch, place: &Place, log: &Path) -> Option<Started> {
+    let address = free_address();
+    let configuration = DISTRIBUTION_CONFIGURATION
+        .replace("ADDRESS", &address.to_string())
+        .replace("STORAGE", &place.storage().display().to_string())
+        .replace("LEVEL", if launch.verbose { "info" } else { "error" })
+        .replace("SILENT", if launch.verbose { "false" } else { "true" });
+    let file = place.file("distribution.yml");
+    fs::write(&file, configuration).expect("the configuration can be written");
+    let mut command = bare(Path::new(DISTRIBUTION), place);
+    command.arg("serve").arg(file);
+    await_answer(Process::start("distribution", &mut command, log), address)
+}
+
+/// A command that inherits no settings: both servers read variables that begin with `REGISTRY_`.
+fn bare(program: &Path, place: &Place) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("RUST_BACKTRACE", "1")
+        .current_dir(place.folder.path());
+    command
+}
+
+/// A port that nobody listens on at this moment.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("a bound socket has an address")
+}
+
+/// Waits for the first answer. `None` when the server ended because another process took its port.
+fn await_answer(mut process: Process, address: SocketAddr) -> Option<Started> {
+    let client = Client::new(address).with_patience(Duration::from_secs(5));
+    let answered = wait_for("the server answers", PATIENCE, || {
+        if !process.is_running() {
+            return Some(false);
+        }
+        client.try_send("GET", "/v2/", &[], b"").is_ok_and(|answer| answer.status == 200).then_some(true)
+    });
+    if answered {
+        return Some((process, address, None));
+    }
+    if process.log().contains("address already in use") {
+        return None;
+    }
+    process.fail("it ended at its start")
+}
+
+/// The address in the line `listening at http://HOST:PORT`, of the registry or of the admin listener.
+fn announced(log: &str, admin: bool) -> Option<SocketAddr> {
+    const PHRASE: &str = "listening at http://";
+    log.match_indices(PHRASE).find_map(|(at, _)| {
+        if log[..at].ends_with("admin ") != admin {
+            return None;
+        }
+        let rest = &log[at + PHRASE.len()..];
+        let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':')).unwrap_or(rest.len());
+        rest[..end].parse().ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_announced_addresses_are_told_apart() {
+        let log = "{\"message\":\"admin listening at http://127.0.0.1:4001\"}\n\
+                   INFO listening at http://127.0.0.1:4000 with driver local\n";
+        assert_eq!(announced(log, false), Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 4000))));
+        assert_eq!(announced(log, true), Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 4001))));
+        assert_eq!(announced("INFO starting\n", false), None);
+    }
+}

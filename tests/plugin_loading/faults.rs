@@ -1,0 +1,144 @@
+//! Faults of a driver stay that call's error, and what a driver asks of the host arrives.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use docker_registry::plugin::{Execution, load};
+use docker_registry_driver_api::{
+    Bytes, CallContext, Condition, ErrorKind, ObjectPath, ReadRange, ReadingBody, Settings, SharedDriver,
+    futures::StreamExt,
+};
+
+use crate::{built_libraries, search};
+
+fn settings(pairs: &[(&str, &str)]) -> Settings {
+    Settings::new(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect())
+}
+
+async fn misbehaving(execution: Execution) -> SharedDriver {
+    let loaded = load(&search(built_libraries()), "misbehaving").unwrap();
+    loaded.open(Settings::default(), execution).await.unwrap()
+}
+
+fn path(text: &str) -> ObjectPath {
+    ObjectPath::new(text).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn panics_become_errors_and_the_driver_goes_on() {
+    for execution in [Execution::InPlace, Execution::Spawned] {
+        let driver = misbehaving(execution).await;
+        let call = CallContext::default();
+        driver.put(&call, &path("x"), Bytes::from("1"), &Condition::Always).await.unwrap();
+
+        let error = driver.get(&call, &path("panic"), 10).await.unwrap_err();
+        assert_eq!((error.kind, error.operation.as_str()), (ErrorKind::Internal, "get"));
+        assert_eq!(error.source_text.as_deref(), Some("a panic on purpose"));
+
+        let error = driver.head(&call, &path("panic-in-drop")).await.unwrap_err();
+        assert_eq!(error.source_text.as_deref(), Some("a panic in drop"));
+
+        let reading = driver.read(&call, &path("panic-in-stream"), ReadRange::Full).await.unwrap();
+        let ReadingBody::Stream(body) = reading.body else { panic!("this one is a stream") };
+        let items: Vec<_> = body.collect().await;
+        assert_eq!(items.len(), 3);
+        let error = items.last().unwrap().as_ref().unwrap_err();
+        assert_eq!(error.source_text.as_deref(), Some("a panic in a stream"));
+
+        assert_eq!(driver.get(&call, &path("x"), 10).await.unwrap().content, "1");
+    }
+}
+
+#[tokio::test]
+async fn a_fault_in_open_is_an_error_with_the_drivers_name() {
+    let loaded = load(&search(built_libraries()), "misbehaving").unwrap();
+    let open = async |fault: &str| match loaded.open(settings(&[("fault", fault)]), Execution::Declared).await
+    {
+        Ok(_) => panic!("the driver opened in spite of `{fault}`"),
+        Err(error) => error.to_string(),
+    };
+    assert_eq!(open("error").await, "driver `misbehaving`: open: fault must not be `error`");
+    assert!(open("panic").await.contains("the driver panicked (a panic in open)"));
+}
+
+#[tokio::test]
+async fn a_driver_cannot_open_itself_and_a_missing_one_is_named() {
+    let loaded = load(&search(built_libraries()), "misbehaving").unwrap();
+    let open = async |below: &str| match loaded.open(settings(&[("below", below)]), Execution::Declared).await
+    {
+        Ok(_) => panic!("the driver opened on `{below}`"),
+        Err(error) => error.to_string(),
+    };
+    assert!(open("misbehaving").await.contains("would open itself: misbehaving -> misbehaving"));
+    assert!(open("nowhere").await.contains("no driver named `nowhere`"));
+}
+
+#[tokio::test]
+async fn retry_advice_and_unknown_outcome_survive_the_crossing() {
+    let driver = misbehaving(Execution::Declared).await;
+    let error = driver.get(&CallContext::default(), &path("throttle"), 10).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Throttled);
+    assert!(error.retryable && error.outcome_unknown);
+    assert_eq!(error.retry_after, Some(Duration::from_millis(1500)));
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_ends_when_it_is_dropped() {
+    let driver = misbehaving(Execution::InPlace).await;
+    let call = CallContext::default();
+    let path = path("hang");
+    let hanging = tokio::time::timeout(Duration::from_millis(50), driver.get(&call, &path, 1));
+    assert!(hanging.await.is_err());
+}
+
+/// A current-thread runtime has one thread to block, so the timer below shows who was blocked.
+#[tokio::test]
+async fn a_driver_that_blocks_holds_up_nobody_when_its_calls_are_spawned() {
+    let driver = misbehaving(Execution::Spawned).await;
+    let call = CallContext::default();
+    let path = path("block");
+    let mut blocked = Box::pin(driver.get(&call, &path, 1));
+    // In place the first poll would block for two seconds and then be ready: no time-out at all.
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut blocked).await.is_err());
+}
+
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn events_of_a_driver_reach_the_log_of_the_server() {
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .with_max_level(tracing::Level::INFO)
+        .finish();
+    // For this thread only, and everything below polls on this thread.
+    tracing::subscriber::with_default(subscriber, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let driver = misbehaving(Execution::InPlace).await;
+            let _ = driver.get(&CallContext::default(), &path("log"), 1).await;
+        });
+    });
+    let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    let line = log.lines().find(|line| line.contains("a driver's event")).expect("the event is in the log");
+    assert!(line.contains("WARN") && line.contains("answer=42"), "{line}");
+    assert!(line.contains("driver=\"misbehaving\"") && line.contains("module="), "{line}");
+    assert!(!log.contains("never seen"));
+}

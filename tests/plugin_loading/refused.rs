@@ -1,0 +1,104 @@
+//! Files that are refused, each with its sentence, before any of their code runs.
+
+use std::{fs, path::Path, process::Command};
+
+use docker_registry::plugin::{LibraryFile, PluginError, load};
+
+use crate::{built_libraries, search};
+
+const MEMORY: &str = "libdocker_registry_driver_memory.so";
+
+fn refusal(file: &Path) -> String {
+    LibraryFile::open(file).expect_err("the file must be refused").to_string()
+}
+
+#[test]
+fn a_text_file_and_an_empty_one_are_no_drivers() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(MEMORY);
+    fs::write(&file, "#!/bin/sh\necho hello\n").unwrap();
+    assert_eq!(
+        refusal(&file),
+        format!("{} is not a docker-registry driver: it is not an ELF shared library", file.display())
+    );
+    fs::write(&file, "").unwrap();
+    assert!(refusal(&file).ends_with("the file is empty"));
+}
+
+#[test]
+fn a_library_cut_at_any_place_is_refused() {
+    let whole = fs::read(built_libraries().join(MEMORY)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(MEMORY);
+    for part in 1..20 {
+        let cut = whole.len() * part / 20;
+        fs::write(&file, &whole[..cut]).unwrap();
+        let error = LibraryFile::open(&file).unwrap_err();
+        assert!(matches!(error, PluginError::Truncated { .. }), "cut at {cut}: {error}");
+    }
+    fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+    assert!(refusal(&file).contains("is cut off"));
+    fs::write(&file, &whole[..40]).unwrap();
+    assert!(LibraryFile::open(&file).is_err());
+}
+
+#[test]
+fn another_architecture_is_named() {
+    let mut library = fs::read(built_libraries().join(MEMORY)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(MEMORY);
+    let other: u16 = if cfg!(target_arch = "x86_64") { 183 } else { 62 };
+    library[18..20].copy_from_slice(&other.to_le_bytes());
+    fs::write(&file, &library).unwrap();
+    let name = if cfg!(target_arch = "x86_64") { "aarch64" } else { "x86_64" };
+    assert!(
+        refusal(&file).contains(&format!("is built for {name}, this server runs on")),
+        "{}",
+        refusal(&file)
+    );
+}
+
+#[test]
+fn a_foreign_library_never_runs_its_constructor() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, library) = (folder.path().join("foreign.c"), folder.path().join(MEMORY));
+    let witness = folder.path().join("witness");
+    fs::write(
+        &source,
+        format!(
+            "#include <stdio.h>\n__attribute__((constructor)) static void run(void) {{ fclose(fopen(\"{}\", \"w\")); }}\n",
+            witness.display()
+        ),
+    )
+    .unwrap();
+    let status = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
+    assert!(status.expect("a C compiler is there, since Rust links with it").success());
+    let Err(error) = load(&search(folder.path()), "memory") else { panic!("a foreign library was loaded") };
+    assert!(error.to_string().ends_with("it is a shared library without the driver note"), "{error}");
+    assert!(!witness.exists(), "the constructor ran");
+}
+
+#[test]
+fn a_driver_under_another_name_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(built_libraries().join(MEMORY), folder.path().join("libdocker_registry_driver_s3.so")).unwrap();
+    let Err(error) = load(&search(folder.path()), "s3") else { panic!("the wrong driver was loaded") };
+    assert!(error.to_string().contains("holds the driver `memory`, not `s3`"), "{error}");
+}
+
+#[test]
+fn another_major_api_version_is_named_with_both_versions() {
+    let mut library = fs::read(built_libraries().join(MEMORY)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(MEMORY);
+    let place = library.windows(7).position(|bytes| bytes == b"api=1.0").unwrap();
+    library[place..place + 7].copy_from_slice(b"api=2.0");
+    fs::write(&file, &library).unwrap();
+    assert!(
+        refusal(&file).contains(
+            "was built against driver API 2.0, this server speaks 1.0; rebuild the driver against 1.x"
+        ),
+        "{}",
+        refusal(&file)
+    );
+}

@@ -1,0 +1,53 @@
+//! Where the workspace and its build results are, and how cargo is called.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use xshell::Shell;
+
+/// The two folders every command works with.
+pub(crate) struct Workspace {
+    /// The folder of the root `Cargo.toml`.
+    root: PathBuf,
+    /// The folder that holds `debug/` and `release/`.
+    target: PathBuf,
+}
+
+impl Workspace {
+    /// Finds both folders.
+    ///
+    /// The target folder is the one this program was built into, which honours every way of moving it. It has to
+    /// be asked for early: the first build may replace the running executable, whose path then ends in "(deleted)".
+    pub(crate) fn locate() -> Result<Workspace> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask/ has no parent folder")?;
+        let executable = env::current_exe().context("the path of this program is unknown")?;
+        let target = executable
+            .ancestors()
+            .nth(2)
+            .with_context(|| format!("{} is not in a target folder", executable.display()))?;
+        Ok(Workspace { root: root.to_owned(), target: target.to_owned() })
+    }
+
+    /// A shell whose working folder is the workspace.
+    pub(crate) fn shell(&self) -> Result<Shell> {
+        let shell = Shell::new()?;
+        shell.change_dir(&self.root);
+        Ok(shell)
+    }
+
+    /// The folder with the executables and drivers of a build.
+    pub(crate) fn artifacts(&self, release: bool) -> PathBuf {
+        self.target.join(if release { "release" } else { "debug" })
+    }
+
+    /// A file of the workspace, by its path below the root.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+}
+
+/// The cargo that started this program, or the one on the path.
+pub(crate) fn cargo() -> String {
+    env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
