@@ -14,7 +14,7 @@ use crate::{
     fencing::Running,
     subject::{
         Subject, all_below, all_children, append, body, call, commit, fails, get, missing, open_local,
-        open_upload, path, prefix, put, read,
+        open_upload, path, prefix, put,
     },
 };
 
@@ -62,12 +62,12 @@ async fn another_process_overtakes_a_running_appender() {
     let subject = Subject::local().await;
     let state = open_upload(&subject.driver).await;
     let state = append(&subject.driver, &state, 0, "start ").await;
-    let stale = Running::start(&subject.driver, &state, 6);
-    stale.send(b'!').await;
+    let stale = Running::start(&subject.driver, &state, 6).await;
+    stale.send_much().await;
     let second = subject.second().await;
     let state = append(&second, &state, 6, "winner").await;
-    stale.send(b'!').await;
-    fails(stale.end().await, ErrorKind::Conflict);
+    stale.send_much().await;
+    stale.fails(&[ErrorKind::Conflict]).await;
     commit(&second, &state, "a").await;
     assert_eq!(get(&subject.driver, "a").await, "start winner");
     subject.assert_nothing_is_left().await;
@@ -224,6 +224,11 @@ async fn links_are_followed_by_readers_only() {
     store.rename(&call(), &path("real/relative"), &path("moved")).await.unwrap();
     assert_eq!(get(store, "moved").await, "inside");
     assert_eq!(get(store, "real/a").await, "inside");
+    fails(store.delete(&call(), &path("folder")).await, ErrorKind::NotFound);
+    for condition in [Condition::Always, Condition::IfAbsent] {
+        let put = store.put(&call(), &path("folder"), Bytes::from("x"), &condition).await;
+        fails(put, ErrorKind::Conflict);
+    }
     store.delete_tree(&call(), &prefix("folder")).await.unwrap();
     assert_eq!(all_below(store, "", 9).await, ["moved", "object", "real/a"]);
     assert_eq!(fs::read(elsewhere.path().join("file")).unwrap(), b"outside");

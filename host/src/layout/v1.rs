@@ -97,8 +97,11 @@ pub struct RepositoryPaths {
 impl RepositoryPaths {
     /// The paths of `repository`.
     pub fn new(repository: &RepositoryName) -> Self {
-        let folder =
-            format!("repositories/{}/{}", segment(repository.namespace()), segment(repository.encoded_name()));
+        let folder = format!(
+            "repositories/{}/{}",
+            segment(repository.namespace()),
+            segment(repository.encoded_name())
+        );
         Self { folder }
     }
 
@@ -176,7 +179,9 @@ mod tests {
     #[test]
     fn tags_are_encoded_once_and_come_back() {
         let paths = RepositoryPaths::new(&RepositoryName::from_path("n/r").unwrap());
-        for (tag, file) in [("latest", "tag_latest"), ("a b", "tag_a+b"), (".bad", "tag_.bad"), ("é", "tag_%C3%A9")] {
+        for (tag, file) in
+            [("latest", "tag_latest"), ("a b", "tag_a+b"), (".bad", "tag_.bad"), ("é", "tag_%C3%A9")]
+        {
             assert_eq!(paths.tag(tag).unwrap().name(), file);
             assert_eq!(tag_of_file(file).as_deref(), Some(tag));
         }

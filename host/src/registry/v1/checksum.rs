@@ -1,130 +1,60 @@
 //! Payload checksums: SHA-256 over an image's JSON, a line break, and its layer.
-//!
-//! The digest is taken beside the stream that the storage reads. Nothing of it needs more memory than
-//! two batches, and no batch is hashed on the async runtime.
 
 use bytes::Bytes;
 use docker_registry_driver_api::{ByteStream, Error, ErrorKind, Result};
-use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
-use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
 
-/// Chunks are gathered up to this size before they are hashed.
-const BATCH_BYTES: usize = 1 << 20;
-/// Chunks are gathered up to this number, so that a body of tiny ones cannot pile up.
-const BATCH_CHUNKS: usize = 256;
+use crate::registry::{
+    digest::Algorithm,
+    hashing::{Ending, Hasher, OnBreak, Receipt, intake},
+};
+
 /// Up to this size hashing is cheaper than handing it to another thread.
 const HASHED_IN_PLACE: usize = 64 << 10;
 
-/// The checksum that will be known when the stream has been read to its end.
-pub(super) struct PendingChecksum(oneshot::Receiver<Sha256>);
+/// The checksum that will be known when the layer's stream has been read to its end.
+pub(super) struct PendingChecksum(Receipt);
 
 impl PendingChecksum {
     /// The checksum, `sha256:` and 64 digits.
     ///
     /// # Errors
     /// `Internal` when the stream was not read to its end.
-    pub(super) async fn wait(self) -> Result<String> {
-        let digest = self.0.await.map_err(|_| {
-            Error::new(ErrorKind::Internal, "the driver accepted a layer without reading it to its end")
-        })?;
-        Ok(format!("sha256:{:x}", HexDigest(digest)))
+    pub(super) fn take(self) -> Result<String> {
+        match self.0.take() {
+            Some(received) if received.ending == Ending::Complete => received.hasher,
+            _ => None,
+        }
+        .map(|hasher| hasher.finish().to_string())
+        .ok_or_else(|| Error::new(ErrorKind::Internal, "the driver took a layer without reading all of it"))
     }
 }
 
-struct HexDigest(Sha256);
-
-impl std::fmt::LowerHex for HexDigest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.clone().finalize().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-/// Passes `body` on unchanged and hashes `json`, a line break and the body on the way.
-pub(super) fn hashed(json: Bytes, body: ByteStream) -> (ByteStream, PendingChecksum) {
-    let (done, receiver) = oneshot::channel();
-    let mut hashing = Hashing {
-        // The stream may be read on a driver's own runtime, which knows nothing of this one.
-        runtime: Handle::current(),
-        digest: Ongoing::Here(Sha256::new()),
-        batch: Vec::new(),
-        batch_bytes: 0,
+/// Passes a layer of the announced `size` on and hashes `json`, a line break and the layer on the way.
+///
+/// # Errors
+/// `Internal` when the hashing thread died.
+pub(super) async fn hashed(
+    json: Bytes,
+    layer: ByteStream,
+    size: Option<u64>,
+) -> Result<(ByteStream, PendingChecksum)> {
+    let large = json.len() > HASHED_IN_PLACE;
+    let begin = move || {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        hasher.update(&json);
+        hasher.update(b"\n");
+        hasher
     };
-    hashing.gather(json);
-    hashing.gather(Bytes::from_static(b"\n"));
-    let body = stream::try_unfold((body, hashing, done), |(mut body, mut hashing, done)| async move {
-        match body.try_next().await? {
-            Some(chunk) => {
-                hashing.gather(chunk.clone());
-                hashing.hash_full_batch().await?;
-                Ok(Some((chunk, (body, hashing, done))))
-            }
-            None => {
-                // Nobody waits any more when the request was given up; that is no error.
-                let _ = done.send(hashing.finish().await?);
-                Ok(None)
-            }
-        }
-    });
-    (body.boxed(), PendingChecksum(receiver))
-}
-
-struct Hashing {
-    runtime: Handle,
-    digest: Ongoing,
-    batch: Vec<Bytes>,
-    batch_bytes: usize,
-}
-
-enum Ongoing {
-    Here(Sha256),
-    Elsewhere(JoinHandle<Sha256>),
-}
-
-impl Hashing {
-    fn gather(&mut self, chunk: Bytes) {
-        self.batch_bytes += chunk.len();
-        self.batch.push(chunk);
-    }
-
-    async fn hash_full_batch(&mut self) -> Result<()> {
-        if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_CHUNKS {
-            self.hash_batch().await?;
-        }
-        Ok(())
-    }
-
-    /// Waits for the batch before, and begins with this one.
-    async fn hash_batch(&mut self) -> Result<()> {
-        let mut digest = self.take_digest().await?;
-        let batch = std::mem::take(&mut self.batch);
-        let bytes = std::mem::take(&mut self.batch_bytes);
-        let hash = move || {
-            batch.iter().for_each(|chunk| digest.update(chunk));
-            digest
-        };
-        self.digest = if bytes <= HASHED_IN_PLACE {
-            Ongoing::Here(hash())
-        } else {
-            Ongoing::Elsewhere(self.runtime.spawn_blocking(hash))
-        };
-        Ok(())
-    }
-
-    async fn finish(mut self) -> Result<Sha256> {
-        self.hash_batch().await?;
-        self.take_digest().await
-    }
-
-    async fn take_digest(&mut self) -> Result<Sha256> {
-        match std::mem::replace(&mut self.digest, Ongoing::Here(Sha256::new())) {
-            Ongoing::Here(digest) => Ok(digest),
-            Ongoing::Elsewhere(task) => task
-                .await
-                .map_err(|error| Error::new(ErrorKind::Internal, "hashing a layer failed").caused_by(&error)),
-        }
-    }
+    let hasher = if large {
+        tokio::task::spawn_blocking(begin)
+            .await
+            .map_err(|error| Error::new(ErrorKind::Internal, "hashing failed").caused_by(&error))?
+    } else {
+        begin()
+    };
+    let (layer, receipt) = intake(layer, Some(hasher), size, OnBreak::Fail);
+    Ok((layer, PendingChecksum(receipt)))
 }
 
 /// The checksums of a stored `_checksum`: a JSON list, or one bare text as old versions wrote it.
@@ -145,14 +75,16 @@ pub(super) fn stored_checksums(content: &[u8]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use docker_registry_driver_api::{byte_stream, collect};
+    use sha2::{Digest as _, Sha256};
 
     use super::*;
 
-    async fn checksum(json: &'static str, chunks: Vec<Bytes>) -> String {
+    async fn checksum(json: &str, chunks: Vec<Bytes>) -> String {
         let whole: Vec<u8> = chunks.concat();
-        let (body, checksum) = hashed(Bytes::from(json), byte_stream(chunks));
-        assert_eq!(collect(body, whole.len()).await.unwrap(), whole);
-        checksum.wait().await.unwrap()
+        let json = Bytes::from(json.to_owned());
+        let (layer, checksum) = hashed(json, byte_stream(chunks), Some(whole.len() as u64)).await.unwrap();
+        assert_eq!(collect(layer, whole.len()).await.unwrap(), whole);
+        checksum.take().unwrap()
     }
 
     fn expected(json: &str, layer: &[u8]) -> String {
@@ -167,18 +99,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn batches_of_every_kind_are_hashed_in_order() {
+    async fn json_and_layers_of_every_size_are_hashed_in_order() {
         let chunk = |size: usize| Bytes::from((0..size).map(|i| (i % 251) as u8).collect::<Vec<_>>());
-        for chunks in [vec![chunk(5)], vec![chunk(1); 1000], vec![chunk(700_000); 5], vec![chunk(3_000_000), chunk(1)]] {
-            assert_eq!(checksum("{}", chunks.clone()).await, expected("{}", &chunks.concat()));
+        for json in ["{}", &"x".repeat(100_000)] {
+            for chunks in [vec![chunk(5)], vec![chunk(1); 1000], vec![chunk(700_000); 5]] {
+                assert_eq!(checksum(json, chunks.clone()).await, expected(json, &chunks.concat()));
+            }
         }
     }
 
     #[tokio::test]
-    async fn a_body_that_is_not_read_to_its_end_has_no_checksum() {
-        let (body, checksum) = hashed(Bytes::new(), byte_stream([Bytes::from("x")]));
-        drop(body);
-        assert_eq!(checksum.wait().await.unwrap_err().kind, ErrorKind::Internal);
+    async fn a_layer_that_is_not_read_to_its_end_has_no_checksum() {
+        let (layer, checksum) = hashed(Bytes::new(), byte_stream([Bytes::from("x")]), None).await.unwrap();
+        drop(layer);
+        assert_eq!(checksum.take().unwrap_err().kind, ErrorKind::Internal);
+    }
+
+    #[tokio::test]
+    async fn a_layer_that_is_shorter_or_longer_than_announced_fails() {
+        for announced in [0, 2] {
+            let chunks = byte_stream([Bytes::from("x")]);
+            let (layer, checksum) = hashed(Bytes::new(), chunks, Some(announced)).await.unwrap();
+            assert_eq!(collect(layer, 9).await.unwrap_err().kind, ErrorKind::BodyFailed);
+            assert!(checksum.take().is_err());
+        }
     }
 
     #[test]

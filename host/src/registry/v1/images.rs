@@ -88,6 +88,14 @@ impl Registry {
         Ok(self.when_complete(call, id, found).await?.size)
     }
 
+    /// Refuses an image whose push has not ended. One that is absent is not looked for.
+    ///
+    /// # Errors
+    /// [`Error::ImageInProgress`], or the storage's.
+    pub async fn refuse_in_progress(&self, call: &CallContext, id: &ImageId) -> Result<()> {
+        self.when_complete(call, id, Some(())).await
+    }
+
     /// Lets `found` through if the push of the image has ended. Must be asked *after* it was found.
     pub(super) async fn when_complete<T>(
         &self,

@@ -101,7 +101,8 @@ mod tests {
     #[test]
     fn the_first_checksum_of_an_image_wins_and_nothing_else_is_kept() {
         let new = [json!({"id": "a", "checksum": "2", "Tag": "x"}), json!({"id": "b"}), json!({"noid": 1})];
-        let old = [json!({"id": "b", "checksum": "3"}), json!({"id": "a", "checksum": "1"}), json!({"id": "c"})];
+        let old =
+            [json!({"id": "b", "checksum": "3"}), json!({"id": "a", "checksum": "1"}), json!({"id": "c"})];
         assert_eq!(
             json::to_text(&merge(new.iter().chain(&old))),
             r#"[{"checksum": "2", "id": "a"}, {"checksum": "3", "id": "b"}, {"id": "c"}]"#

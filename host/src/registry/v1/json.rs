@@ -82,7 +82,8 @@ mod tests {
 
     #[test]
     fn values_look_as_python_writes_them() {
-        let value = json!({"b": [1, 2.5, null, true], "a": {"z": {}, "y": []}, "c": "é\u{1f600}x\u{7f}\"\\\n\u{1}"});
+        let value =
+            json!({"b": [1, 2.5, null, true], "a": {"z": {}, "y": []}, "c": "é\u{1f600}x\u{7f}\"\\\n\u{1}"});
         assert_eq!(
             to_text(&value),
             r#"{"a": {"y": [], "z": {}}, "b": [1, 2.5, null, true], "c": "\u00e9\ud83d\ude00x"#.to_owned()

@@ -76,7 +76,9 @@ mod tests {
     fn image_ids_are_16_or_64_lower_case_digits() {
         assert!(ImageId::parse(&"a0".repeat(32)).is_some());
         assert!(ImageId::parse("0123456789abcdef").is_some());
-        for wrong in ["", "zz", "0123456789abcde", "0123456789ABCDEF", "0123456789abcdef\n", "../0123456789abc"] {
+        for wrong in
+            ["", "zz", "0123456789abcde", "0123456789ABCDEF", "0123456789abcdef\n", "../0123456789abc"]
+        {
             assert_eq!(ImageId::parse(wrong), None, "{wrong:?}");
         }
     }

@@ -10,7 +10,9 @@
 //! complete image. An unfinished one is pushed again from its JSON on.
 
 use bytes::Bytes;
-use docker_registry_driver_api::{ByteStream, CallContext, ErrorKind, UploadHint, UploadProgress, UploadState};
+use docker_registry_driver_api::{
+    ByteStream, CallContext, Condition, ErrorKind, ObjectPath, UploadHint, UploadProgress, UploadState,
+};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
@@ -74,12 +76,12 @@ impl Registry {
         let json = self.get(call, &json_path).await?.ok_or(Error::ImageNotFound)?.content;
         self.refuse_complete(call, id).await?;
 
+        let (body, checksum) = hashed(json.clone(), body, size).await?;
         let hint = UploadHint { final_path: Some(layer_path.clone()), size };
         let state = self.storage.open_upload(call, &hint).await?;
         let mut upload = OpenUpload::new(self.storage.clone(), call.clone(), state);
-        let (body, checksum) = hashed(json.clone(), body);
         upload.append(body).await?;
-        let checksum = checksum.wait().await?;
+        let checksum = checksum.take()?;
 
         let _order = self.locks.lock(id.as_str()).await;
         let json_now = self.get(call, &json_path).await?.ok_or(Error::ImageNotFound)?.content;
@@ -88,7 +90,8 @@ impl Registry {
             return Err(Error::ImageChanged);
         }
         for _ in 0..COMMIT_ATTEMPTS {
-            let (layer, mark) = futures::try_join!(self.head(call, &layer_path), self.head(call, &mark_path))?;
+            let (layer, mark) =
+                futures::try_join!(self.head(call, &layer_path), self.head(call, &mark_path))?;
             if layer.is_some() {
                 if mark.is_none() {
                     upload.abort().await;
@@ -149,7 +152,12 @@ impl Registry {
     }
 
     /// The ancestry of an image with this `parent` member, as it is stored.
-    async fn ancestry_below(&self, call: &CallContext, id: &ImageId, parent: Option<&Value>) -> Result<String> {
+    async fn ancestry_below(
+        &self,
+        call: &CallContext,
+        id: &ImageId,
+        parent: Option<&Value>,
+    ) -> Result<String> {
         let parent = match parent {
             None | Some(Value::Null | Value::Bool(false)) => return Ok(json::to_text(&json!([id.as_str()]))),
             Some(Value::String(text)) if text.is_empty() => return Ok(json::to_text(&json!([id.as_str()]))),
@@ -218,11 +226,7 @@ impl OpenUpload {
         }
     }
 
-    async fn commit(
-        &mut self,
-        path: &docker_registry_driver_api::ObjectPath,
-        condition: &docker_registry_driver_api::Condition,
-    ) -> Result<()> {
+    async fn commit(&mut self, path: &ObjectPath, condition: &Condition) -> Result<()> {
         self.storage.commit(&self.call, self.state()?, path, condition).await?;
         self.state = None;
         Ok(())

@@ -14,7 +14,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
 use super::{
-    Error, Registry, Result, json, names::{ImageId, RepositoryName}, present,
+    Error, Registry, Result, json,
+    names::{ImageId, RepositoryName},
+    present,
 };
 use crate::layout::v1::{ImagePaths, RepositoryPaths, tag_of_file};
 
@@ -229,7 +231,11 @@ impl Registry {
     ///
     /// # Errors
     /// The storage's.
-    pub async fn repository_metadata(&self, call: &CallContext, repository: &RepositoryName) -> Result<Value> {
+    pub async fn repository_metadata(
+        &self,
+        call: &CallContext,
+        repository: &RepositoryName,
+    ) -> Result<Value> {
         self.metadata(call, RepositoryPaths::new(repository).metadata()).await
     }
 
@@ -256,7 +262,8 @@ mod tests {
 
     #[test]
     fn metadata_is_picked_from_the_user_agent() {
-        let user_agent = "docker/1.6.2 go/go1.4.2 git-commit/7c8fca2 kernel/3.16.0 os/Linux arch/amd64 x /y z/";
+        let user_agent =
+            "docker/1.6.2 go/go1.4.2 git-commit/7c8fca2 kernel/3.16.0 os/Linux arch/amd64 x /y z/";
         let pushed_by = PushedBy { user_agent: user_agent.to_owned() };
         assert_eq!(
             pushed_by.metadata(UNIX_EPOCH + Duration::from_secs(7)),

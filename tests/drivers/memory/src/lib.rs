@@ -271,9 +271,3 @@ impl Driver for MemoryDriver {
 fn body_failed(error: Error) -> Error {
     Error::new(ErrorKind::BodyFailed, "the content ended with an error").caused_by(&error)
 }
-
-docker_registry_driver_api::export_driver! {
-    name: "memory",
-    driver: MemoryDriver,
-    nonblocking: true,
-}
