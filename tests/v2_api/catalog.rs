@@ -17,8 +17,8 @@ on_both_drivers!(
 
 /// Names whose order differs from the order of the folders they lie in.
 const NAMES: [&str; 17] = [
-    "0", "a", "a-b", "a-b/c", "a.b", "a.b/c", "a/b", "a/b-c", "a/b.c/d", "a/b/c", "a/z", "a0", "a_b", "aa/x", "b/c/d/e",
-    "b0", "z",
+    "0", "a", "a-b", "a-b/c", "a.b", "a.b/c", "a/b", "a/b-c", "a/b.c/d", "a/b/c", "a/z", "a0", "a_b", "aa/x",
+    "b/c/d/e", "b0", "z",
 ];
 
 async fn fill(registry: &Registry) {

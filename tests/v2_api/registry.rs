@@ -86,7 +86,13 @@ impl Registry {
         answer.header("location").to_owned()
     }
 
-    pub async fn put_manifest(&self, name: &str, reference: &str, media_type: &str, content: &[u8]) -> Answer {
+    pub async fn put_manifest(
+        &self,
+        name: &str,
+        reference: &str,
+        media_type: &str,
+        content: &[u8],
+    ) -> Answer {
         let put = ask("PUT", &format!("/v2/{name}/manifests/{reference}"));
         self.ask(put.header("content-type", media_type).body(content)).await
     }
@@ -278,8 +284,7 @@ pub fn content(seed: u32, size: usize) -> Vec<u8> {
 pub fn image(media_type: &str, config: &str, layers: &[&str]) -> Vec<u8> {
     let layers: Vec<_> = layers.iter().map(|layer| descriptor("application/octet-stream", layer)).collect();
     let config = descriptor("application/vnd.oci.image.config.v1+json", config);
-    let manifest =
-        json!({ "schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers });
+    let manifest = json!({ "schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers });
     format!("{manifest}  \n ").into_bytes()
 }
 
