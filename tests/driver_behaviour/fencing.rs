@@ -19,31 +19,38 @@ on_both_drivers!(
 );
 
 /// An append whose body comes when the test says so.
-pub struct Running {
-    pub body: mpsc::UnboundedSender<Result<Bytes>>,
-    pub task: JoinHandle<Result<UploadProgress>>,
+pub(crate) struct Running {
+    body: mpsc::UnboundedSender<Result<Bytes>>,
+    task: JoinHandle<Result<UploadProgress>>,
 }
 
 impl Running {
-    pub fn start(store: &Store, state: &UploadState, offset: u64) -> Self {
+    /// Starts an append and returns when it has taken its first byte, a `!`.
+    pub(crate) async fn start(store: &Store, state: &UploadState, offset: u64) -> Self {
         let (body, chunks) = mpsc::unbounded();
-        let (store, state, chunks): (_, _, ByteStream) = (store.clone(), state.clone(), chunks.boxed());
+        let (taken, mut has_taken) = mpsc::unbounded();
+        let chunks: ByteStream = chunks.inspect(move |_| drop(taken.unbounded_send(()))).boxed();
+        let (store, state) = (store.clone(), state.clone());
         let task = tokio::spawn(async move { store.append(&call(), &state, offset, chunks).await });
+        body.unbounded_send(Ok(Bytes::from_static(b"!"))).unwrap();
+        has_taken.next().await.expect("the append takes a byte");
         Self { body, task }
     }
 
-    /// Sends what is written at once, twice, so that the first part is on its way when this returns.
-    pub async fn send(&self, letter: u8) {
+    /// Sends enough to be written at once.
+    pub(crate) async fn send_much(&self) {
         for _ in 0..2 {
             // The appender may have given up already.
-            let _ = self.body.unbounded_send(Ok(Bytes::from(vec![letter; 2_000_000])));
+            let _ = self.body.unbounded_send(Ok(Bytes::from(vec![b'!'; 2_000_000])));
             tokio::task::yield_now().await;
         }
     }
 
-    pub async fn end(self) -> Result<UploadProgress> {
+    /// Ends the body. The append must have been overtaken.
+    pub(crate) async fn fails(self, kinds: &[ErrorKind]) {
         drop(self.body);
-        self.task.await.unwrap()
+        let error = self.task.await.unwrap().unwrap_err();
+        assert!(kinds.contains(&error.kind), "{error}");
     }
 }
 
@@ -90,14 +97,14 @@ async fn of_two_that_go_on_one_wins(store: Store) {
 async fn a_running_appender_is_overtaken(store: Store) {
     let state = open_upload(&store).await;
     let state = append(&store, &state, 0, "start ").await;
-    let stale = Running::start(&store, &state, 6);
-    stale.send(b'!').await;
+    let stale = Running::start(&store, &state, 6).await;
+    stale.send_much().await;
     let state = append(&store, &state, 6, "winner").await;
-    stale.send(b'!').await;
+    stale.send_much().await;
     // The upload goes on while the stale appender hangs.
     let state = append(&store, &state, 12, " and more").await;
-    stale.send(b'!').await;
-    fails(stale.end().await, ErrorKind::Conflict);
+    stale.send_much().await;
+    stale.fails(&[ErrorKind::Conflict]).await;
     commit(&store, &state, "a").await;
     assert_eq!(get(&store, "a").await, "start winner and more");
 }
@@ -107,11 +114,10 @@ async fn a_running_appender_is_overtaken_far_into_the_upload(store: Store) {
     let state = open_upload(&store).await;
     let state = append(&store, &state, 0, &start).await;
     // It does not get a chance to notice, because nothing comes from its client.
-    let stale = Running::start(&store, &state, 5_000_000);
-    stale.body.unbounded_send(Ok(Bytes::from_static(b"!"))).unwrap();
+    let stale = Running::start(&store, &state, 5_000_000).await;
     let state = append(&store, &state, 5_000_000, "winner").await;
-    stale.send(b'!').await;
-    fails(stale.end().await, ErrorKind::Conflict);
+    stale.send_much().await;
+    stale.fails(&[ErrorKind::Conflict]).await;
     let state = append(&store, &state, 5_000_006, "!").await;
     commit(&store, &state, "a").await;
     let stored = get(&store, "a").await;
@@ -122,30 +128,31 @@ async fn a_running_appender_is_overtaken_far_into_the_upload(store: Store) {
 async fn a_running_appender_does_not_touch_the_object(store: Store) {
     let state = open_upload(&store).await;
     let state = append(&store, &state, 0, "content").await;
-    let stale = Running::start(&store, &state, 7);
-    stale.send(b'!').await;
+    let stale = Running::start(&store, &state, 7).await;
+    stale.send_much().await;
     commit(&store, &state, "a").await;
     assert_eq!(get(&store, "a").await, "content");
-    stale.send(b'!').await;
-    fails(stale.end().await, ErrorKind::NotFound);
+    stale.send_much().await;
+    // It may notice while the commit is under way, or afterwards.
+    stale.fails(&[ErrorKind::Conflict, ErrorKind::NotFound]).await;
     assert_eq!(get(&store, "a").await, "content");
 }
 
 async fn a_running_appender_notices_an_abort(store: Store) {
     let state = open_upload(&store).await;
-    let stale = Running::start(&store, &state, 0);
-    stale.send(b'!').await;
+    let stale = Running::start(&store, &state, 0).await;
+    stale.send_much().await;
     store.abort(&call(), &state).await.unwrap();
-    stale.send(b'!').await;
-    fails(stale.end().await, ErrorKind::NotFound);
+    stale.send_much().await;
+    stale.fails(&[ErrorKind::NotFound]).await;
 }
 
 async fn a_dropped_append_leaves_the_upload_usable(store: Store) {
     let state = open_upload(&store).await;
     let state = append(&store, &state, 0, "start ").await;
     for _ in 0..3 {
-        let dropped = Running::start(&store, &state, 6);
-        dropped.send(b'!').await;
+        let dropped = Running::start(&store, &state, 6).await;
+        dropped.send_much().await;
         dropped.task.abort();
         assert!(dropped.task.await.unwrap_err().is_cancelled());
     }

@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, SystemTime},
 };
 
@@ -14,7 +15,7 @@ use crate::{
     fencing::Running,
     subject::{
         Subject, all_below, all_children, append, body, call, commit, fails, get, missing, open_local,
-        open_upload, path, prefix, put, read,
+        open_upload, path, prefix, put,
     },
 };
 
@@ -62,12 +63,12 @@ async fn another_process_overtakes_a_running_appender() {
     let subject = Subject::local().await;
     let state = open_upload(&subject.driver).await;
     let state = append(&subject.driver, &state, 0, "start ").await;
-    let stale = Running::start(&subject.driver, &state, 6);
-    stale.send(b'!').await;
+    let stale = Running::start(&subject.driver, &state, 6).await;
+    stale.send_much().await;
     let second = subject.second().await;
     let state = append(&second, &state, 6, "winner").await;
-    stale.send(b'!').await;
-    fails(stale.end().await, ErrorKind::Conflict);
+    stale.send_much().await;
+    stale.fails(&[ErrorKind::Conflict]).await;
     commit(&second, &state, "a").await;
     assert_eq!(get(&subject.driver, "a").await, "start winner");
     subject.assert_nothing_is_left().await;
@@ -224,6 +225,11 @@ async fn links_are_followed_by_readers_only() {
     store.rename(&call(), &path("real/relative"), &path("moved")).await.unwrap();
     assert_eq!(get(store, "moved").await, "inside");
     assert_eq!(get(store, "real/a").await, "inside");
+    fails(store.delete(&call(), &path("folder")).await, ErrorKind::NotFound);
+    for condition in [Condition::Always, Condition::IfAbsent] {
+        let put = store.put(&call(), &path("folder"), Bytes::from("x"), &condition).await;
+        fails(put, ErrorKind::Conflict);
+    }
     store.delete_tree(&call(), &prefix("folder")).await.unwrap();
     assert_eq!(all_below(store, "", 9).await, ["moved", "object", "real/a"]);
     assert_eq!(fs::read(elsewhere.path().join("file")).unwrap(), b"outside");
@@ -284,6 +290,30 @@ async fn names_that_no_path_can_have_are_not_listed() {
     assert_eq!(all_below(&subject.driver, "", 9).await, ["a/b"]);
     // They go with the tree.
     assert_eq!(subject.driver.delete_tree(&call(), &prefix("a")).await.unwrap(), 1);
+    subject.assert_nothing_is_left().await;
+}
+
+/// Opening a named pipe to read waits for a writer. None will come.
+#[tokio::test]
+async fn a_named_pipe_is_not_an_object() {
+    let subject = Subject::local().await;
+    let made = Command::new("mkfifo").arg(subject.root().join("pipe")).status().unwrap();
+    assert!(made.success());
+    assert!(missing(&subject.driver, "pipe").await);
+    fails(subject.driver.get(&call(), &path("pipe"), 9).await, ErrorKind::NotFound);
+    fails(subject.driver.read(&call(), &path("pipe"), ReadRange::Full).await, ErrorKind::NotFound);
+    assert!(all_children(&subject.driver, "", 9).await.is_empty());
+    subject.assert_nothing_is_left().await;
+}
+
+/// More new folders than are synced at a time.
+#[tokio::test]
+async fn deep_paths_are_made_at_once() {
+    let subject = Subject::local().await;
+    let deep = vec!["folder"; 100].join("/");
+    put(&subject.driver, &deep, "content").await;
+    assert_eq!(get(&subject.driver, &deep).await, "content");
+    assert_eq!(all_below(&subject.driver, "", 9).await, [deep]);
     subject.assert_nothing_is_left().await;
 }
 

@@ -35,10 +35,12 @@ macro_rules! on_both_drivers {
 }
 
 mod conditions;
+mod crashes;
 mod deleting;
 mod fencing;
 mod listing;
 mod local_store;
+mod memory_store;
 mod objects;
 mod reading;
 mod uploads;

@@ -11,38 +11,38 @@ use docker_registry_driver_memory::MemoryDriver;
 use serde_json::json;
 use tempfile::TempDir;
 
-pub type Store = Arc<dyn Driver>;
+pub(crate) type Store = Arc<dyn Driver>;
 
 /// An open driver and what belongs to it.
-pub struct Subject {
-    pub driver: Store,
+pub(crate) struct Subject {
+    pub(crate) driver: Store,
     folder: Option<TempDir>,
 }
 
 impl Subject {
-    pub async fn memory() -> Self {
+    pub(crate) async fn memory() -> Self {
         let driver = MemoryDriver::open(Settings::default(), HostServices::default()).await.unwrap();
         Self { driver: Arc::new(driver), folder: None }
     }
 
-    pub async fn local() -> Self {
+    pub(crate) async fn local() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let driver = open_local(json!({ "storage_path": folder.path() })).await.unwrap();
         Self { driver, folder: Some(folder) }
     }
 
     /// The storage root of a local driver.
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.folder.as_ref().expect("a local driver").path().to_owned()
     }
 
     /// A second driver over the same root, as another process would open it.
-    pub async fn second(&self) -> Store {
+    pub(crate) async fn second(&self) -> Store {
         open_local(json!({ "storage_path": self.root() })).await.unwrap()
     }
 
     /// Empties the store and looks for remains. Uploads must have been ended by the case.
-    pub async fn assert_nothing_is_left(&self) {
+    pub(crate) async fn assert_nothing_is_left(&self) {
         let call = CallContext::default();
         self.driver.delete_tree(&call, &Prefix::root()).await.unwrap();
         assert_eq!(all_children(&self.driver, "", 1000).await, Vec::<String>::new());
@@ -58,7 +58,7 @@ impl Subject {
     }
 }
 
-pub async fn open_local(settings: serde_json::Value) -> docker_registry_driver_api::Result<Store> {
+pub(crate) async fn open_local(settings: serde_json::Value) -> docker_registry_driver_api::Result<Store> {
     let settings = Settings::new(settings.as_object().unwrap().clone());
     Ok(Arc::new(LocalDriver::open(settings, HostServices::default()).await?))
 }
@@ -73,28 +73,28 @@ fn files_below(folder: &std::path::Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-pub fn call() -> CallContext {
+pub(crate) fn call() -> CallContext {
     CallContext::default()
 }
 
-pub fn path(text: &str) -> ObjectPath {
+pub(crate) fn path(text: &str) -> ObjectPath {
     ObjectPath::new(text).unwrap()
 }
 
-pub fn prefix(text: &str) -> Prefix {
+pub(crate) fn prefix(text: &str) -> Prefix {
     Prefix::new(text).unwrap()
 }
 
-pub async fn put(store: &Store, at: &str, content: impl Into<Bytes>) {
+pub(crate) async fn put(store: &Store, at: &str, content: impl Into<Bytes>) {
     store.put(&call(), &path(at), content.into(), &Condition::Always).await.unwrap();
 }
 
-pub async fn get(store: &Store, at: &str) -> Bytes {
+pub(crate) async fn get(store: &Store, at: &str) -> Bytes {
     store.get(&call(), &path(at), u64::MAX).await.unwrap().content
 }
 
-/// The kind of the error that `head` gives, or `None` when the object is there.
-pub async fn missing(store: &Store, at: &str) -> bool {
+/// Whether `head` says that nothing is there; any other error fails the test.
+pub(crate) async fn missing(store: &Store, at: &str) -> bool {
     match store.head(&call(), &path(at)).await {
         Ok(_) => false,
         Err(error) => {
@@ -104,12 +104,12 @@ pub async fn missing(store: &Store, at: &str) -> bool {
     }
 }
 
-pub async fn read(store: &Store, at: &str, range: ReadRange) -> Bytes {
+pub(crate) async fn read(store: &Store, at: &str, range: ReadRange) -> Bytes {
     content_of(store.read(&call(), &path(at), range).await.unwrap()).await
 }
 
 /// The bytes of a reading, which must be as many as announced.
-pub async fn content_of(reading: Reading) -> Bytes {
+pub(crate) async fn content_of(reading: Reading) -> Bytes {
     use std::os::unix::fs::FileExt;
     let content = match reading.body {
         ReadingBody::Stream(stream) => collect(stream, usize::MAX).await.unwrap(),
@@ -125,7 +125,7 @@ pub async fn content_of(reading: Reading) -> Bytes {
 }
 
 /// All pages of a listing; checks the rules for pages on the way.
-pub async fn pages(store: &Store, mut request: ListRequest) -> Vec<String> {
+pub(crate) async fn pages(store: &Store, mut request: ListRequest) -> Vec<String> {
     let mut paths: Vec<String> = Vec::new();
     loop {
         let page = store.list(&call(), &request).await.unwrap();
@@ -139,36 +139,36 @@ pub async fn pages(store: &Store, mut request: ListRequest) -> Vec<String> {
     }
 }
 
-pub async fn all_below(store: &Store, folder: &str, limit: u32) -> Vec<String> {
+pub(crate) async fn all_below(store: &Store, folder: &str, limit: u32) -> Vec<String> {
     pages(store, ListRequest { limit, ..ListRequest::below(prefix(folder)) }).await
 }
 
-pub async fn all_children(store: &Store, folder: &str, limit: u32) -> Vec<String> {
+pub(crate) async fn all_children(store: &Store, folder: &str, limit: u32) -> Vec<String> {
     pages(store, ListRequest { limit, ..ListRequest::children(prefix(folder)) }).await
 }
 
-pub async fn open_upload(store: &Store) -> UploadState {
+pub(crate) async fn open_upload(store: &Store) -> UploadState {
     store.open_upload(&call(), &UploadHint::default()).await.unwrap()
 }
 
-pub fn body(content: impl Into<Bytes>) -> ByteStream {
+pub(crate) fn body(content: impl Into<Bytes>) -> ByteStream {
     byte_stream([content.into()])
 }
 
 /// An append that must succeed; returns the new state.
-pub async fn append(store: &Store, state: &UploadState, offset: u64, content: &str) -> UploadState {
+pub(crate) async fn append(store: &Store, state: &UploadState, offset: u64, content: &str) -> UploadState {
     let progress = store.append(&call(), state, offset, body(content.to_owned())).await.unwrap();
     assert_eq!(progress.offset, offset + content.len() as u64);
     progress.state
 }
 
-pub async fn commit(store: &Store, state: &UploadState, at: &str) {
+pub(crate) async fn commit(store: &Store, state: &UploadState, at: &str) {
     store.commit(&call(), state, &path(at), &Condition::Always).await.unwrap();
 }
 
 /// Asserts that a result is an error of one kind.
 #[track_caller]
-pub fn fails<T>(result: docker_registry_driver_api::Result<T>, kind: ErrorKind) {
+pub(crate) fn fails<T>(result: docker_registry_driver_api::Result<T>, kind: ErrorKind) {
     match result {
         Ok(_) => panic!("succeeded where {kind:?} was expected"),
         Err(error) => assert_eq!(error.kind, kind, "{error}"),

@@ -72,7 +72,7 @@ async fn a_large_upload_arrives_whole(store: Store) {
     assert_eq!(progress.offset, content.len() as u64);
     // Many chunks of a few bytes each, from a client that pauses.
     let small = stream::iter(0..5_000).then(|number: u32| async move {
-        if number % 100 == 0 {
+        if number.is_multiple_of(100) {
             tokio::task::yield_now().await;
         }
         Ok(Bytes::copy_from_slice(&number.to_le_bytes()))

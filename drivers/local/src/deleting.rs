@@ -9,7 +9,11 @@ use std::{
 
 use docker_registry_driver_api::{Error, ObjectPath, Prefix, Result};
 
-use crate::{Store, durable, root::is_reserved};
+use crate::{
+    Store, durable,
+    root::{is_linked_folder, is_reserved},
+    stop::Stop,
+};
 
 /// How often a folder is emptied again into which others write at the same time.
 const ATTEMPTS: usize = 3;
@@ -42,14 +46,15 @@ impl Store {
     }
 
     /// See `Driver::delete_tree`. Symbolic links are removed, not followed.
-    pub(crate) fn delete_tree(&self, prefix: &Prefix) -> Result<u64> {
+    pub(crate) fn delete_tree(&self, prefix: &Prefix, stop: &Stop) -> Result<u64> {
         let place = self.root.prefix(prefix)?;
         let removed = match fs::symlink_metadata(&place) {
-            Ok(metadata) if metadata.is_dir() => self.empty_folder(&place, prefix.as_str())?,
-            Ok(_) => match self.unlink(&ObjectPath::new(prefix.as_str())?)? {
-                Some(_) => 1,
-                None => 0,
-            },
+            Ok(metadata) if metadata.is_dir() => self.empty_folder(&place, prefix.as_str(), stop)?,
+            Ok(_) => {
+                let object = ObjectPath::new(prefix.as_str())?;
+                let _lock = self.staging.lock(&object, false)?;
+                u64::from(remove(&place, prefix.as_str())?)
+            }
             Err(error) if matches!(error.kind(), Io::NotFound | Io::NotADirectory) => return Ok(0),
             Err(error) => return Err(Error::from(error).at(prefix)),
         };
@@ -66,6 +71,9 @@ impl Store {
         let place = self.root.object(path)?;
         {
             let _lock = self.staging.lock(path, false)?;
+            if is_linked_folder(&place) {
+                return Ok(None);
+            }
             match fs::remove_file(&place) {
                 Ok(()) => {}
                 Err(error) if is_absent(&error) => return Ok(None),
@@ -80,17 +88,19 @@ impl Store {
     ///
     /// `path` is the folder as text, without a `/` at the end. Names that no object can have go as
     /// well, save for the driver's own folder.
-    fn empty_folder(&self, folder: &Path, path: &str) -> Result<u64> {
+    fn empty_folder(&self, folder: &Path, path: &str, stop: &Stop) -> Result<u64> {
         let children = match fs::read_dir(folder) {
             Err(error) if is_absent(&error) => return Ok(0),
             other => other.map_err(|error| Error::from(error).at(path))?,
         };
         let mut removed = 0;
         for child in children {
+            stop.check()?;
             let child = child.map_err(|error| Error::from(error).at(path))?;
             let name = child.file_name();
             let place = child.path();
-            let own = name.to_str().is_some_and(is_reserved);
+            let text = name.to_str();
+            let own = text.is_some_and(is_reserved);
             if own && path.is_empty() {
                 continue;
             }
@@ -98,11 +108,11 @@ impl Store {
                 Err(error) if is_absent(&error) => continue,
                 other => other.map_err(|error| Error::from(error).at(path))?,
             };
-            let name = name.to_string_lossy();
-            let child_path = if path.is_empty() { name.into_owned() } else { format!("{path}/{name}") };
+            let lossy = name.to_string_lossy();
+            let child_path = if path.is_empty() { lossy.into_owned() } else { format!("{path}/{lossy}") };
             if kind.is_dir() {
-                removed += self.remove_folder(&place, &child_path)?;
-            } else if let (false, Ok(object)) = (own, ObjectPath::new(child_path.clone())) {
+                removed += self.remove_folder(&place, &child_path, stop)?;
+            } else if let (true, Ok(object)) = (text.is_some() && !own, ObjectPath::new(&*child_path)) {
                 let _lock = self.staging.lock(&object, false)?;
                 removed += u64::from(remove(&place, &child_path)?);
             } else {
@@ -113,10 +123,10 @@ impl Store {
     }
 
     /// Removes a folder with all that is in it. It stays when others keep writing into it.
-    fn remove_folder(&self, folder: &Path, path: &str) -> Result<u64> {
+    fn remove_folder(&self, folder: &Path, path: &str, stop: &Stop) -> Result<u64> {
         let mut removed = 0;
         for _ in 0..ATTEMPTS {
-            removed += self.empty_folder(folder, path)?;
+            removed += self.empty_folder(folder, path, stop)?;
             match fs::remove_dir(folder) {
                 Err(error) if error.kind() == Io::DirectoryNotEmpty => {}
                 Ok(()) => return Ok(removed),

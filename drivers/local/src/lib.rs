@@ -13,8 +13,9 @@
 //!
 //! # Symbolic links
 //! Links that an operator made are followed when objects are read and listed, folders included and
-//! also to places outside of the root. A write or a deletion acts on the link itself, never on what a
-//! link at the object's own path points to. A link back to a folder above makes listings repeat.
+//! also to places outside of the root. A write or a deletion replaces or removes a link to a file, and
+//! leaves the file. A link to a folder goes with `delete_tree` only, and what is behind it stays. A
+//! link back to a folder above makes listings repeat.
 //!
 //! # Files changed by others
 //! A file that another program replaces by a rename is fine. One that it changes in place is not: the
@@ -31,6 +32,7 @@ mod record;
 mod root;
 mod settings;
 mod staging;
+mod stop;
 mod uploads;
 
 use std::{
@@ -45,7 +47,7 @@ use docker_registry_driver_api::{
     async_trait,
 };
 
-use crate::{root::Root, settings::LocalSettings, staging::Staging};
+use crate::{root::Root, settings::LocalSettings, staging::Staging, stop::Stop};
 
 docker_registry_driver_api::export_driver! {
     name: "local",
@@ -225,8 +227,9 @@ impl Driver for LocalDriver {
     }
 
     async fn delete_tree(&self, _call: &CallContext, prefix: &Prefix) -> Result<u64> {
-        let prefix = prefix.clone();
-        self.blocking(move |store| store.delete_tree(&prefix)).await
+        let (prefix, stop) = (prefix.clone(), Stop::default());
+        let _guard = stop.when_dropped();
+        self.blocking(move |store| store.delete_tree(&prefix, &stop)).await
     }
 
     async fn redirect_url(&self, _call: &CallContext, _request: &RedirectRequest) -> Result<Option<String>> {

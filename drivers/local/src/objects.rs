@@ -28,8 +28,6 @@ impl Store {
             .and_then(|()| file.as_file().sync_all())
             .map_err(|error| Error::from(error).at(path))?;
         let info = self.publish(file.path(), file.as_file(), path, condition)?;
-        // The file has its final name now. There is nothing to remove.
-        file.disable_cleanup(true);
         Ok(info.etag)
     }
 
@@ -46,7 +44,6 @@ impl Store {
             .and_then(|()| file.as_file().sync_all())
             .map_err(|error| Error::from(error).at(to))?;
         self.publish(file.path(), file.as_file(), to, &Condition::Always)?;
-        file.disable_cleanup(true);
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use rustix::{
 };
 use tempfile::NamedTempFile;
 
-use crate::{Store, durable, reading, staging::staging_failed};
+use crate::{Store, durable, reading, root::is_linked_folder, staging::staging_failed};
 
 /// How often a write starts again whose folder others remove at the same time.
 const ATTEMPTS: usize = 100;
@@ -56,9 +56,8 @@ impl Store {
             durable::prune(folder, self.root.folder());
         }
         let info = published.map_err(|error| error.at(path))?;
-        for folder in &place.unsynced {
-            durable::sync_folder(folder).map_err(|error| Error::from(error).at(path).outcome_unknown())?;
-        }
+        durable::sync_together(None, &place.unsynced)
+            .map_err(|error| Error::from(error).at(path).outcome_unknown())?;
         Ok(info)
     }
 
@@ -79,10 +78,6 @@ impl Store {
             };
             let info = reading::info(&file.metadata()?);
             let Err(error) = self.rename_if(source, place.target, path, condition)? else {
-                if let Some(mut copy) = beside {
-                    // It has its final name now; there is nothing to remove.
-                    copy.disable_cleanup(true);
-                }
                 return Ok(info);
             };
             match error.kind() {
@@ -115,7 +110,9 @@ impl Store {
         if exclusive {
             self.check_condition(path, condition)?;
         }
-        Ok(if *condition == Condition::IfAbsent {
+        Ok(if is_linked_folder(target) {
+            Err(Io::IsADirectory.into())
+        } else if *condition == Condition::IfAbsent {
             rename_to_free_name(source, target)
         } else {
             fs::rename(source, target)
@@ -189,7 +186,9 @@ fn resolve_taken(target: &Path) -> Result<()> {
     match fs::symlink_metadata(target) {
         // Folders that a crash left empty are not in the way of an object.
         Ok(metadata) if metadata.is_dir() && durable::remove_hollow(target) => Ok(()),
-        Ok(metadata) if metadata.is_dir() => Err(Error::new(ErrorKind::Conflict, "a folder is at this path")),
+        Ok(metadata) if metadata.is_dir() || is_linked_folder(target) => {
+            Err(Error::new(ErrorKind::Conflict, "a folder is at this path"))
+        }
         Ok(_) => Err(condition_failed()),
         Err(error) if error.kind() == Io::NotFound => Ok(()),
         Err(error) => Err(error.into()),

@@ -7,7 +7,7 @@ use std::{
 
 use docker_registry_driver_api::{Error, ErrorKind, ObjectPath, Prefix, Result};
 
-use crate::settings::LocalSettings;
+use crate::{durable, settings::LocalSettings};
 
 /// What the names of the driver's own files and folders begin with, at any depth.
 pub(crate) const RESERVED: &str = ".docker-registry";
@@ -30,7 +30,15 @@ impl Root {
         };
         // Absolute, so that the place does not change with the working folder of the process.
         let folder = std::path::absolute(wanted).map_err(unusable)?;
-        fs::create_dir_all(&folder).map_err(unusable)?;
+        let mut unsynced = Vec::new();
+        if let Some(above) = folder.parent() {
+            durable::make_folders(above, None, &mut unsynced).map_err(unusable)?;
+        }
+        durable::make_folders(&folder, settings.directory_mode, &mut unsynced).map_err(unusable)?;
+        durable::sync_together(None, &unsynced).map_err(unusable)?;
+        if !fs::metadata(&folder).map_err(unusable)?.is_dir() {
+            return Err(unusable(io::ErrorKind::NotADirectory.into()));
+        }
         Ok(Self { folder })
     }
 
@@ -63,6 +71,13 @@ impl Root {
         }
         Ok(self.folder.join(path))
     }
+}
+
+/// Whether the path is a symbolic link to a folder. To readers it is that folder, so that a write or a
+/// deletion of an object must leave it alone.
+pub(crate) fn is_linked_folder(place: &Path) -> bool {
+    fs::symlink_metadata(place).is_ok_and(|metadata| metadata.is_symlink())
+        && fs::metadata(place).is_ok_and(|metadata| metadata.is_dir())
 }
 
 /// Whether a segment is one of the driver's own names.

@@ -56,9 +56,8 @@ impl Staging {
         for folder in [&temporary, &uploads, &locks] {
             durable::make_folders(folder, mode, &mut unsynced).map_err(unusable)?;
         }
-        for folder in &unsynced {
-            durable::sync_folder(folder).map_err(unusable)?;
-        }
+        unsynced.dedup();
+        durable::sync_together(None, &unsynced).map_err(unusable)?;
         remove_leftovers(&temporary);
         let own = TempDir::with_prefix_in("", &temporary).map_err(unusable)?;
         let alive = File::create_new(own.path().join("lock")).map_err(unusable)?;
@@ -72,7 +71,8 @@ impl Staging {
         &self.uploads
     }
 
-    /// A new empty file with the permissions of an object. It is removed when it is dropped.
+    /// A new empty file with the permissions of an object. Its name is removed when it is dropped; after
+    /// a rename there is nothing under that name any more.
     pub(crate) fn temporary_file(&self) -> Result<NamedTempFile> {
         self.file_in(&self.temporary, "").map_err(staging_failed)
     }

@@ -5,13 +5,30 @@ use std::sync::Arc;
 use docker_registry_driver_api::async_trait;
 use http::StatusCode;
 
-use super::exchange::{Request, Response, whole};
+use super::{
+    exchange::{Request, Response, whole},
+    v1, v2,
+};
 
 /// Something that answers requests. A panic in it costs one request.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request. Dropped when the client goes away.
     async fn handle(&self, request: Request) -> Response;
+}
+
+#[async_trait]
+impl Handler for v1::Api {
+    async fn handle(&self, request: Request) -> Response {
+        Self::handle(self, request).await
+    }
+}
+
+#[async_trait]
+impl Handler for v2::Api {
+    async fn handle(&self, request: Request) -> Response {
+        Self::handle(self, request).await
+    }
 }
 
 /// The APIs that the server speaks. An API that is off answers 404, which is how docker finds out.

@@ -1,0 +1,218 @@
+//! The command line: what can be typed and what comes back.
+//!
+//! Standard output carries what was asked for, standard error everything else. Exit codes are part of
+//! the interface: 0 done, 1 failed, 2 wrong command line (clap's own), 64 wrong configuration.
+
+mod config;
+mod driver;
+mod prepare;
+mod serve;
+
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+use docker_registry_config::Problems;
+
+use crate::plugin::PluginError;
+
+const AFTER_HELP: &str = "\
+Environment:
+  SETTINGS_FLAVOR              section of the configuration [default: dev]
+  DOCKER_REGISTRY_CONFIG       configuration file
+  REGISTRY_HOST, REGISTRY_PORT address of the registry [default: 0.0.0.0, 5000]
+  REGISTRY_ADMIN               address of metrics and health, or off [default: 127.0.0.1:5001]
+  REGISTRY_PROTOCOLS           v1, v2 or both [default: v1, v2]
+  DOCKER_REGISTRY_DRIVER_PATH  further folders with storage drivers, separated by colons
+  LOGLEVEL                     debug, info, warn, error or critical
+  The configuration names more; `docker-registry config show` lists every value and its source.
+
+Exit codes:
+  0   done, or stopped in good order
+  1   it could not start, or failed while running
+  2   the command line is wrong
+  64  the configuration is wrong";
+
+const SERVE_HELP: &str = "\
+Examples:
+  docker-registry serve
+      Flavor dev: files in /tmp/registry, port 5000.
+  SETTINGS_FLAVOR=local STORAGE_PATH=/srv/registry docker-registry serve
+      Files in /srv/registry.
+  docker-registry serve /etc/docker-registry/config.yml --bind 127.0.0.1:5000
+      A configuration of your own, behind a proxy on the same machine.
+
+SIGTERM and SIGINT stop the server in good order: it takes no new connection, finishes the requests under
+way (limits.graceful_timeout at most) and exits 0. A second signal stops it at once.";
+
+/// A container registry whose storage drivers are shared libraries.
+#[derive(Debug, Parser)]
+#[command(name = "docker-registry", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the registry.
+    #[command(after_help = SERVE_HELP)]
+    Serve(ServeArguments),
+    /// Look at the configuration without running anything.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Look at the storage drivers that are installed.
+    #[command(subcommand)]
+    Driver(DriverCommand),
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+struct ServeArguments {
+    /// Configuration file; without it the usual places are searched.
+    file: Option<PathBuf>,
+    /// Address to listen at instead of the configured one; port 0 takes a free port.
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
+    bind: Option<String>,
+    /// How log lines look.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Report every problem of the configuration at once; exit code 64 if one of them is an error.
+    Check {
+        /// Configuration file; without it the usual places are searched.
+        file: Option<PathBuf>,
+    },
+    /// Print every value of the selected flavor and where it came from; secrets are masked.
+    Show {
+        /// Configuration file; without it the usual places are searched.
+        file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum DriverCommand {
+    /// List the drivers in all driver folders. None of them is run.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what a driver is and every configuration key that it reads.
+    Inspect {
+        /// Name of the driver, as in `storage: NAME`.
+        name: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Why a command ended without success. Each kind has its exit code.
+#[derive(Debug)]
+enum Failure {
+    /// Exit code 1.
+    Failed(String),
+    /// Exit code 64.
+    Configuration(String),
+}
+
+impl Failure {
+    fn failed(reason: impl Display) -> Self {
+        Self::Failed(reason.to_string())
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::Configuration(problems.to_string())
+    }
+}
+
+impl From<PluginError> for Failure {
+    fn from(error: PluginError) -> Self {
+        use docker_registry_driver_api::ErrorKind;
+        match &error {
+            PluginError::Driver { error: inner, .. } if inner.kind == ErrorKind::InvalidConfiguration => {
+                Self::Configuration(error.to_string())
+            }
+            _ => Self::failed(error),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::failed(error)
+    }
+}
+
+/// Runs the command of this process and returns its exit code.
+pub fn run() -> ExitCode {
+    let mut output = io::stdout().lock();
+    let done = match Arguments::parse().command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Config(ConfigCommand::Check { file }) => config::check(file, &mut output),
+        Command::Config(ConfigCommand::Show { file }) => config::show(file, &mut output),
+        Command::Driver(DriverCommand::List { json }) => driver::list(json, &mut output),
+        Command::Driver(DriverCommand::Inspect { name, json }) => driver::inspect(&name, json, &mut output),
+    };
+    let done = done.and_then(|()| Ok(output.flush()?));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Failed(reason)) => report(&reason, 1),
+        Err(Failure::Configuration(reason)) => report(&reason, 64),
+    }
+}
+
+fn report(reason: &str, code: u8) -> ExitCode {
+    for line in reason.lines() {
+        // Nothing is left to do when even standard error is gone.
+        let _ = writeln!(io::stderr(), "docker-registry: {line}");
+    }
+    ExitCode::from(code)
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    let (host, port) = text.rsplit_once(':').ok_or("an address is HOST:PORT, for example 0.0.0.0:5000")?;
+    port.parse::<u16>().map_err(|_| format!("`{port}` is not a port"))?;
+    if host.is_empty() {
+        return Err("the host is missing; 0.0.0.0 means every address of this machine".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn addresses_have_a_host_and_a_port() {
+        assert!(host_and_port("127.0.0.1:0").is_ok() && host_and_port("[::1]:5000").is_ok());
+        for wrong in ["5000", ":5000", "localhost:", "localhost:70000"] {
+            assert!(host_and_port(wrong).is_err(), "{wrong}");
+        }
+    }
+}

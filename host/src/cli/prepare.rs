@@ -1,0 +1,51 @@
+//! What all commands need first: the configuration and the driver that it names.
+
+use std::{path::PathBuf, sync::Arc};
+
+use docker_registry_config::{Environment, Key, Loaded, Loader, Problems};
+
+use crate::plugin::{LoadedDriver, PluginError, Search, configuration_keys, load};
+
+/// A configuration with its driver.
+pub(super) struct Prepared {
+    pub(super) loaded: Loaded,
+    /// The driver, mapped and not opened, or why it cannot be.
+    pub(super) driver: Result<LoadedDriver, PluginError>,
+    /// The driver's keys; empty without a driver.
+    pub(super) keys: Vec<Key>,
+}
+
+impl Prepared {
+    /// Loads the driver that the configuration names. Reaches for no storage.
+    pub(super) fn new(loaded: Loaded) -> Self {
+        let search = Arc::new(Search::from_process(&loaded.settings.drivers));
+        let driver = load(&search, &loaded.settings.storage);
+        let mut keys =
+            driver.as_ref().map(|driver| configuration_keys(driver.description())).unwrap_or_default();
+        // A driver that stands on another one hands that one's keys through.
+        if let (Ok(_), Some(alternate)) = (&driver, &loaded.settings.storage_alternate)
+            && let Ok(alternate) = load(&search, alternate)
+        {
+            for key in configuration_keys(alternate.description()) {
+                if keys.iter().all(|known| known.name != key.name) {
+                    keys.push(key);
+                }
+            }
+        }
+        Self { loaded, driver, keys }
+    }
+
+    /// Every problem of the configuration, checked against the driver's own description where there
+    /// is a driver.
+    pub(super) fn problems(&self) -> Problems {
+        self.loaded.check(self.driver.is_ok().then_some(&self.keys[..]))
+    }
+}
+
+/// Reads the configuration of this process.
+///
+/// # Errors
+/// What makes it unusable as a whole.
+pub(super) fn load_configuration(file: Option<PathBuf>) -> Result<Loaded, Problems> {
+    Loader::new(Environment::process()).file(file).load()
+}

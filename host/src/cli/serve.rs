@@ -1,0 +1,193 @@
+//! `serve`: from the configuration to a running server and back to a quiet process.
+
+use std::{sync::Arc, time::Duration};
+
+use docker_registry_config::{LogLevel, Settings, Severity};
+use docker_registry_driver_api as driver_api;
+use tokio::{
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+};
+
+use super::{
+    Failure, LogFormat, ServeArguments,
+    prepare::{Prepared, load_configuration},
+};
+use crate::{
+    http::{
+        admin::Admin,
+        health::{CHECK_INTERVAL, Health},
+        routes::{Handler, Routes},
+        server::{Limits, Server},
+        v1, v2,
+    },
+    plugin::{Execution, LoadedDriver},
+    storage::Storage,
+    telemetry::{logs, metrics},
+};
+
+/// How long the driver may take to let go of its storage when the server stops.
+const CLOSE_GRACE: Duration = Duration::from_secs(10);
+
+/// Serves until a signal comes.
+pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
+    let loaded = load_configuration(arguments.file)?;
+    start_logging(loaded.settings.loglevel, arguments.log_format);
+    let published = metrics::install().map_err(Failure::failed)?;
+
+    let prepared = Prepared::new(loaded);
+    report(&prepared)?;
+    let Prepared { loaded, driver, keys } = prepared;
+    let driver = driver?;
+    let (values, _) = loaded.driver_settings(&keys);
+    let values = values.values().clone();
+    published.set_info(&driver.note().name, &driver.note().version);
+    announce(&loaded.settings, &driver);
+
+    let health = Arc::new(Health::default());
+    // Before the storage is opened, so that probes see a server that starts. Kept until the end: dropping
+    // it stops the listener.
+    let _admin = match &loaded.settings.admin {
+        Some(address) => Some(
+            Admin::start(&address.to_string(), published, Arc::clone(&health)).map_err(Failure::failed)?,
+        ),
+        None => None,
+    };
+    let runtime =
+        Builder::new_multi_thread().enable_all().thread_name("registry").build().map_err(Failure::failed)?;
+    runtime.block_on(async {
+        let storage = driver.open(driver_api::Settings::new(values), Execution::Declared).await?;
+        serve(&loaded.settings, arguments.bind, storage, health).await
+    })
+}
+
+fn start_logging(level: LogLevel, format: LogFormat) {
+    let level = match level {
+        LogLevel::Trace | LogLevel::Debug => logs::Level::Debug,
+        LogLevel::Info => logs::Level::Info,
+        LogLevel::Warn => logs::Level::Warning,
+        LogLevel::Error => logs::Level::Error,
+    };
+    let format = match format {
+        LogFormat::Text => logs::Format::Text,
+        LogFormat::Json => logs::Format::Json,
+    };
+    logs::install(level, format);
+}
+
+/// Logs what was noticed and what is doubtful; returns what is wrong.
+fn report(prepared: &Prepared) -> Result<(), Failure> {
+    for notice in &prepared.loaded.notices {
+        tracing::info!("{notice}");
+    }
+    let problems = prepared.problems();
+    for problem in problems.0.iter().filter(|problem| problem.severity == Severity::Warning) {
+        tracing::warn!("{problem}");
+    }
+    if problems.has_errors() {
+        let mut errors = problems;
+        errors.0.retain(|problem| problem.severity == Severity::Error);
+        return Err(errors.into());
+    }
+    Ok(())
+}
+
+fn announce(settings: &Settings, driver: &LoadedDriver) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        configuration = %settings.source,
+        flavor = settings.flavor,
+        "docker-registry starts"
+    );
+    tracing::info!(
+        name = driver.note().name,
+        version = driver.note().version,
+        path = %driver.path().display(),
+        sha256 = driver.digest(),
+        "storage driver loaded"
+    );
+}
+
+async fn serve(
+    settings: &Settings,
+    bind: Option<String>,
+    storage: Storage,
+    health: Arc<Health>,
+) -> Result<(), Failure> {
+    let address = bind.unwrap_or_else(|| settings.bind.to_string());
+    let server = Server::bind(&address, server_limits(settings)).await.map_err(Failure::failed)?;
+    let stopping = stop_signal(Arc::clone(&health))?;
+    let checking = {
+        let (health, storage) = (Arc::clone(&health), Arc::clone(&storage));
+        tokio::spawn(async move { health.check_storage(storage, CHECK_INTERVAL).await })
+    };
+    health.set_started();
+
+    let drained = server.run(Arc::new(routes(settings, &storage)), stopping).await;
+    checking.abort();
+    storage.close(CLOSE_GRACE).await;
+    if drained.cut_off > 0 {
+        tracing::warn!(requests = drained.cut_off, "requests were cut off at the graceful timeout");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn server_limits(settings: &Settings) -> Limits {
+    let configured = &settings.limits;
+    let mut limits = Limits {
+        max_connections: configured.max_connections,
+        graceful: configured.graceful_timeout,
+        ..Limits::default()
+    };
+    limits.timeouts.header = configured.header_timeout;
+    limits.timeouts.idle = configured.idle_timeout;
+    limits.timeouts.body = configured.body_timeout;
+    limits
+}
+
+fn routes(settings: &Settings, storage: &Storage) -> Routes {
+    let v2 = settings.protocols.v2.then(|| {
+        let limits =
+            v2::Limits { max_manifest_size: settings.limits.max_manifest_size, ..v2::Limits::default() };
+        Arc::new(v2::Api::new(Arc::clone(storage), limits)) as Arc<dyn Handler>
+    });
+    let v1 = settings.protocols.v1.then(|| {
+        let v1_settings = v1::V1Settings {
+            issue: settings
+                .issue
+                .clone()
+                .unwrap_or_else(|| format!("docker-registry server ({})", settings.flavor)),
+            standalone: settings.standalone,
+            registry_endpoints: (!settings.registry_endpoints.is_empty())
+                .then(|| settings.registry_endpoints.join(",")),
+            debug: settings.debug,
+            flavor: settings.flavor.clone(),
+            ..v1::V1Settings::default()
+        };
+        Arc::new(v1::Api::new(Arc::clone(storage), v1_settings)) as Arc<dyn Handler>
+    });
+    Routes { v2, v1 }
+}
+
+/// Ready at the first SIGTERM or SIGINT. The second one ends the process at once.
+fn stop_signal(health: Arc<Health>) -> Result<impl Future<Output = ()>, Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal = name, "stopping: requests under way are finished");
+        health.set_draining();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::warn!("a second signal: stopping at once");
+            std::process::exit(1);
+        });
+    })
+}
