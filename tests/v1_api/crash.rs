@@ -137,3 +137,25 @@ async fn a_storage_that_is_away_is_no_fault_of_the_client() {
     }
     registry.client.exchange(Sent::get("/v1/_ping")).await.expect(200);
 }
+
+#[tokio::test]
+async fn an_ancestry_that_was_written_without_its_json_is_mended() {
+    let root = Image::new(None, "root");
+    let child = Image::new(Some(&root), "child");
+    let storage = memory().await;
+    let healthy = Registry::over(storage.clone());
+    docker_push(&healthy.client, "team/app", "latest", std::slice::from_ref(&root)).await;
+    healthy.client.exchange(child.put_json()).await.expect(200);
+
+    // The same image begins again without a parent. Mark, checksum and ancestry are written, the JSON
+    // is not.
+    let failing = Registry::over(Interposed::new(storage, Fault::Refused(3)));
+    let orphan = Sent::put(child.path("json"), format!("{{\"id\": \"{}\"}}", child.id));
+    failing.client.exchange(orphan).await.expect(503);
+    let ancestry = format!("images/{}/ancestry", child.id);
+    assert_eq!(healthy.stored(&ancestry).await.unwrap(), format!("[\"{}\"]", child.id));
+
+    healthy.client.exchange(child.put_layer()).await.expect(200);
+    healthy.client.exchange(child.put_checksum()).await.expect(200);
+    assert_eq!(healthy.stored(&ancestry).await.unwrap(), format!("[\"{}\", \"{}\"]", child.id, root.id));
+}
