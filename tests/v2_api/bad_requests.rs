@@ -26,8 +26,28 @@ async fn impossible_names_never_reach_the_storage(registry: &Registry) {
     let long = "a".repeat(256);
     let very_long = format!("a{}", "/a".repeat(50_000));
     for name in [
-        "..", "%2e%2e", "a/..", "a/%2E%2e/b", "a%2F..%2Fb", "a%00b", "%00", "a//b", "", "/a", "UPPER", "a_-b", "-a", "a.",
-        "a%ff", "a%", "a%zz", "%C3%A9", "_uploads", "a/_manifests", &long, &very_long,
+        "..",
+        "%2e%2e",
+        "a/..",
+        "a/%2E%2e/b",
+        "a%2F..%2Fb",
+        "a%00b",
+        "%00",
+        "a//b",
+        "",
+        "/a",
+        "UPPER",
+        "a_-b",
+        "-a",
+        "a.",
+        "a%ff",
+        "a%",
+        "a%zz",
+        "%C3%A9",
+        "_uploads",
+        "a/_manifests",
+        &long,
+        &very_long,
     ] {
         for (method, path) in [
             ("GET", format!("/v2/{name}/tags/list")),
@@ -45,7 +65,15 @@ async fn impossible_names_never_reach_the_storage(registry: &Registry) {
 }
 
 async fn paths_that_are_no_resource_are_not_found(registry: &Registry) {
-    for path in ["/v2/app", "/v2/app/", "/v2/app/tags", "/v2/app/tags/list/", "/v2/tags/list", "/v2/_catalog/x", "/v2x"] {
+    for path in [
+        "/v2/app",
+        "/v2/app/",
+        "/v2/app/tags",
+        "/v2/app/tags/list/",
+        "/v2/tags/list",
+        "/v2/_catalog/x",
+        "/v2x",
+    ] {
         registry.get(path).await.expect_error(404, "UNSUPPORTED");
     }
     // Clients that find no referrers API use the tags that stand in for it.
@@ -70,7 +98,11 @@ async fn methods_that_a_resource_does_not_have_are_refused(registry: &Registry) 
         for method in ["GET", "PUT", "POST", "PATCH", "DELETE", "TRACE", "BREW"] {
             if !methods.contains(method) {
                 let refused = registry.ask(ask(method, path).body(b"x")).await;
-                assert_eq!(refused.expect_error(405, "UNSUPPORTED").header("allow"), methods, "{method} {path}");
+                assert_eq!(
+                    refused.expect_error(405, "UNSUPPORTED").header("allow"),
+                    methods,
+                    "{method} {path}"
+                );
             }
         }
     }

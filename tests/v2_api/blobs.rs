@@ -98,7 +98,8 @@ async fn a_cached_blob_is_not_sent_again(registry: &Registry) {
         registry.ask(ask(method, &path).header("if-none-match", "\"other\"")).await.expect(200);
     }
     let unknown = sha256(b"never pushed");
-    let get = ask("GET", &format!("/v2/app/blobs/{unknown}")).header("if-none-match", &format!("\"{unknown}\""));
+    let get =
+        ask("GET", &format!("/v2/app/blobs/{unknown}")).header("if-none-match", &format!("\"{unknown}\""));
     registry.ask(get).await.expect_error(404, "BLOB_UNKNOWN");
 }
 
@@ -132,7 +133,8 @@ async fn a_mount_that_cannot_be_begins_an_upload(registry: &Registry) {
         // Anonymous: to search all repositories would tell who has what.
         format!("mount={digest}"),
     ] {
-        let answer = registry.ask(ask("POST", &format!("/v2/target/blobs/uploads/?{query}"))).await.expect(202);
+        let answer =
+            registry.ask(ask("POST", &format!("/v2/target/blobs/uploads/?{query}"))).await.expect(202);
         let location = answer.header("location").to_owned();
         registry.get(&location).await.expect(204);
         registry.delete(&location).await.expect(204);

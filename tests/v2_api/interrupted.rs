@@ -16,7 +16,8 @@ use docker_registry::http::v2::Limits;
 use docker_registry_driver_api::{
     ByteStream, Bytes, CallContext, Capabilities, Condition, Description, Driver, ETag, Error, ErrorKind,
     HostServices, ListPage, ListRequest, Object, ObjectInfo, ObjectPath, Prefix, ReadRange, Reading,
-    RedirectRequest, Result, Settings, Stat, UploadHint, UploadPage, UploadProgress, UploadState, async_trait,
+    RedirectRequest, Result, Settings, Stat, UploadHint, UploadPage, UploadProgress, UploadState,
+    async_trait,
 };
 use serde_json::json;
 
@@ -146,7 +147,11 @@ impl Driver for Interrupted {
         self.inner.delete(call, path).await
     }
 
-    async fn delete_many(&self, call: &CallContext, paths: &[ObjectPath]) -> Result<Vec<(ObjectPath, Error)>> {
+    async fn delete_many(
+        &self,
+        call: &CallContext,
+        paths: &[ObjectPath],
+    ) -> Result<Vec<(ObjectPath, Error)>> {
         self.write()?;
         self.inner.delete_many(call, paths).await
     }

@@ -5,8 +5,8 @@ use docker_registry_driver_api::{Bytes, futures::StreamExt, futures::stream};
 use serde_json::json;
 
 use crate::registry::{
-    DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST, Registry, ask, content, descriptor, image,
-    index, sha256, sha512,
+    DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST, Registry, ask, content, descriptor,
+    image, index, sha256, sha512,
 };
 
 on_both_drivers!(
@@ -52,7 +52,10 @@ async fn every_media_type_is_kept(registry: &Registry) {
     let config = registry.push_blob("app", b"{}").await;
     for (tag, media_type) in [("docker", DOCKER_MANIFEST), ("oci", OCI_MANIFEST)] {
         let manifest = image(media_type, &config, &[]);
-        registry.put_manifest("app", tag, &format!("{media_type}; charset=utf-8"), &manifest).await.expect(201);
+        registry
+            .put_manifest("app", tag, &format!("{media_type}; charset=utf-8"), &manifest)
+            .await
+            .expect(201);
         let got = registry.get(&format!("/v2/app/manifests/{tag}")).await.expect(200);
         assert_eq!((got.header("content-type"), &got.body[..]), (media_type, &manifest[..]));
     }
@@ -88,7 +91,8 @@ async fn a_manifest_without_media_type_is_known_by_what_it_lists(registry: &Regi
 async fn a_cached_manifest_is_not_sent_again(registry: &Registry) {
     let manifest = registry.push_image("app", "v1", b"layer").await;
     let etag = format!("\"{}\"", sha256(&manifest));
-    let answer = registry.ask(ask("GET", "/v2/app/manifests/v1").header("if-none-match", &etag)).await.expect(304);
+    let answer =
+        registry.ask(ask("GET", "/v2/app/manifests/v1").header("if-none-match", &etag)).await.expect(304);
     assert_eq!(answer.header("etag"), etag);
     assert!(answer.body.is_empty());
 }
@@ -223,10 +227,8 @@ async fn what_is_no_manifest_is_refused(registry: &Registry) {
 
 async fn a_manifest_that_is_too_large_is_not_read_on(registry: &Registry) {
     let limit = 64 * 1024;
-    let small = Registry::on(
-        registry.storage.clone(),
-        Limits { max_manifest_size: limit, ..Limits::default() },
-    );
+    let small =
+        Registry::on(registry.storage.clone(), Limits { max_manifest_size: limit, ..Limits::default() });
     // One that says so is not read at all.
     let unread = stream::poll_fn(|_| panic!("the body was read"));
     let announced = ask("PUT", "/v2/app/manifests/v1").header("content-length", "5368709120");

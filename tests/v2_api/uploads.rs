@@ -195,7 +195,10 @@ async fn a_wrong_digest_ends_the_upload(registry: &Registry) {
         registry.assert_empty().await;
     }
     let location = registry.start_upload("app").await;
-    registry.ask(put(&location, &sha256(b"other")).body(b"content")).await.expect_error(400, "DIGEST_INVALID");
+    registry
+        .ask(put(&location, &sha256(b"other")).body(b"content"))
+        .await
+        .expect_error(400, "DIGEST_INVALID");
     registry.assert_empty().await;
 }
 

@@ -20,7 +20,8 @@ impl Prepared {
     pub(super) fn new(loaded: Loaded) -> Self {
         let search = Arc::new(Search::from_process(&loaded.settings.drivers));
         let driver = load(&search, &loaded.settings.storage);
-        let mut keys = driver.as_ref().map(|driver| configuration_keys(driver.description())).unwrap_or_default();
+        let mut keys =
+            driver.as_ref().map(|driver| configuration_keys(driver.description())).unwrap_or_default();
         // A driver that stands on another one hands that one's keys through.
         if let (Ok(_), Some(alternate)) = (&driver, &loaded.settings.storage_alternate)
             && let Ok(alternate) = load(&search, alternate)

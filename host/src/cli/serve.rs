@@ -154,7 +154,10 @@ fn routes(settings: &Settings, storage: &Storage) -> Routes {
     });
     let v1 = settings.protocols.v1.then(|| {
         let v1_settings = v1::V1Settings {
-            issue: settings.issue.clone().unwrap_or_else(|| format!("docker-registry server ({})", settings.flavor)),
+            issue: settings
+                .issue
+                .clone()
+                .unwrap_or_else(|| format!("docker-registry server ({})", settings.flavor)),
             standalone: settings.standalone,
             registry_endpoints: (!settings.registry_endpoints.is_empty())
                 .then(|| settings.registry_endpoints.join(",")),
