@@ -9,7 +9,6 @@ use crate::foreign;
 use crate::keys::Key;
 use crate::merge;
 use crate::problem::{Problem, Problems};
-use crate::server_keys::server_keys;
 use crate::typed::Written;
 use crate::yaml::{self, Entry, Node};
 
@@ -119,11 +118,6 @@ fn with_common(mut flavor: Flavor, entries: &[Entry], notices: &mut Vec<String>)
 }
 
 impl Flavor {
-    /// True when a key is both a switch and a group (`admin: off`, `admin: {port: 1}`) and is used as a group.
-    pub(crate) fn is_group(&self, key: &Key, node: Option<&Node>) -> bool {
-        matches!(node, Some(Node::Map(_))) && server_keys().any(|other| is_below(&other.name, &key.name))
-    }
-
     /// Keys with a path below `group` whose group is written as something else than a mapping.
     pub(crate) fn check_groups<'a>(
         &self,

@@ -85,10 +85,7 @@ fn find(entries: &[Entry], path: &str, environment: &Environment) -> Option<Foun
 /// Works out the effective value of a key.
 pub(crate) fn resolve(key: &Key, flavor: &Flavor, environment: &Environment) -> Resolved {
     let mut resolved = Resolved { value: None, origin: Origin::Default, problems: Vec::new() };
-    let found = find(&flavor.entries, &key.name, environment).filter(|found| {
-        !(key.kind == KeyKind::Boolean && flavor.is_group(key, found.written.node.as_ref().ok()))
-    });
-    let found = match found {
+    let found = match find(&flavor.entries, &key.name, environment) {
         Some(found) => Some(found),
         None => own_variable(key, flavor, environment, &mut resolved),
     };

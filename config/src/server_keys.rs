@@ -65,7 +65,7 @@ impl ServerKey {
 }
 
 #[rustfmt::skip]
-static TABLE: [ServerKey; 62] = [
+static TABLE: [ServerKey; 60] = [
     row("storage", Text, "", "", "The name of the driver that stores; `file` means `local`.").required(),
     row("storage_path", Text, "", "", "The folder or key prefix under which the driver stores."),
     row("storage_alternate", Text, "", "", "The driver that glance uses for everything but images."),
@@ -73,9 +73,7 @@ static TABLE: [ServerKey; 62] = [
     row("protocols", List, "[v1, v2]", "REGISTRY_PROTOCOLS", "The protocols served: v1, v2 or both."),
     row("host", Text, "0.0.0.0", "REGISTRY_HOST", "The address to listen on."),
     row("port", Integer, "5000", "REGISTRY_PORT", "The port to listen on."),
-    row("admin", Boolean, "true", "REGISTRY_ADMIN", "`off` closes the listener for metrics and health."),
-    row("admin.host", Text, "127.0.0.1", "REGISTRY_ADMIN_HOST", "The address of that listener."),
-    row("admin.port", Integer, "5001", "REGISTRY_ADMIN_PORT", "The port of that listener."),
+    row("admin", Text, "127.0.0.1:5001", "REGISTRY_ADMIN", "Where metrics and health are, HOST:PORT; `off` closes that listener."),
     row("limits.max_connections", Integer, "4096", "", "Connections open at the same time."),
     row("limits.max_manifest_size", Size, "4MiB", "", "The largest manifest accepted."),
     row("limits.header_timeout", Duration, "30s", "", "The time a client has to send the head of a request."),

@@ -151,7 +151,6 @@ pub(crate) fn build(
 ) -> Settings {
     let mut reader = Reader { keys, flavor, problems };
     let bind = reader.address("host", "port", 5000);
-    let admin_address = reader.address("admin.host", "admin.port", 5001);
     Settings {
         flavor: flavor.name.clone(),
         source,
@@ -164,7 +163,7 @@ pub(crate) fn build(
         drivers: reader.list("drivers").into_iter().map(PathBuf::from).collect(),
         protocols: reader.protocols(),
         bind,
-        admin: reader.boolean("admin", true).then_some(admin_address),
+        admin: reader.admin(),
         limits: Limits {
             max_connections: reader.count("limits.max_connections"),
             max_manifest_size: reader.size("limits.max_manifest_size"),
@@ -218,6 +217,26 @@ impl Reader<'_> {
         let host = self.text(host).unwrap_or_default();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
         Address { host: host.to_owned(), port: number }
+    }
+
+    /// `HOST:PORT`, or a word that means off.
+    fn admin(&mut self) -> Option<Address> {
+        let text = self.text("admin")?;
+        if matches!(text.to_ascii_lowercase().as_str(), "off" | "false" | "no" | "") {
+            return None;
+        }
+        let address = text.rsplit_once(':').and_then(|(host, port)| {
+            let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+            Some(Address { host: host.to_owned(), port: port.parse().ok()? }).filter(|_| !host.is_empty())
+        });
+        if address.is_none() {
+            self.problem(
+                "admin",
+                format!("`{text}` is not an address"),
+                "HOST:PORT, for example 127.0.0.1:5001, or off",
+            );
+        }
+        address
     }
 
     fn loglevel(&mut self) -> LogLevel {

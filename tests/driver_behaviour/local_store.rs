@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, SystemTime},
 };
 
@@ -289,6 +290,30 @@ async fn names_that_no_path_can_have_are_not_listed() {
     assert_eq!(all_below(&subject.driver, "", 9).await, ["a/b"]);
     // They go with the tree.
     assert_eq!(subject.driver.delete_tree(&call(), &prefix("a")).await.unwrap(), 1);
+    subject.assert_nothing_is_left().await;
+}
+
+/// Opening a named pipe to read waits for a writer. None will come.
+#[tokio::test]
+async fn a_named_pipe_is_not_an_object() {
+    let subject = Subject::local().await;
+    let made = Command::new("mkfifo").arg(subject.root().join("pipe")).status().unwrap();
+    assert!(made.success());
+    assert!(missing(&subject.driver, "pipe").await);
+    fails(subject.driver.get(&call(), &path("pipe"), 9).await, ErrorKind::NotFound);
+    fails(subject.driver.read(&call(), &path("pipe"), ReadRange::Full).await, ErrorKind::NotFound);
+    assert!(all_children(&subject.driver, "", 9).await.is_empty());
+    subject.assert_nothing_is_left().await;
+}
+
+/// More new folders than are synced at a time.
+#[tokio::test]
+async fn deep_paths_are_made_at_once() {
+    let subject = Subject::local().await;
+    let deep = vec!["folder"; 100].join("/");
+    put(&subject.driver, &deep, "content").await;
+    assert_eq!(get(&subject.driver, &deep).await, "content");
+    assert_eq!(all_below(&subject.driver, "", 9).await, [deep]);
     subject.assert_nothing_is_left().await;
 }
 

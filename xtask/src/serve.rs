@@ -30,6 +30,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     let artifacts = workspace.artifacts(arguments.release);
     let mut server = Command::new(artifacts.join("docker-registry"));
     server.arg("serve").args(arguments.serve).env("DOCKER_REGISTRY_DRIVER_PATH", driver_path(&artifacts)?);
+    // The developer's choice, else the sample of this working copy: a configuration that some package left in
+    // /etc is nobody's choice here.
+    if env::var_os("DOCKER_REGISTRY_CONFIG").is_none() {
+        server.env("DOCKER_REGISTRY_CONFIG", workspace.file("config/config_sample.yml"));
+    }
     if env::var_os("SETTINGS_FLAVOR").is_none() {
         server.env("SETTINGS_FLAVOR", "dev");
     }

@@ -51,7 +51,7 @@ dev:
         "config.yml:10: cache: this is not a mapping (its keys are host, port, db, password)",
         "config.yml:11: cloudfront.bse: unknown key (did you mean cloudfront.base?)",
         "config.yml:12: secret_number: the value is not a whole number",
-        "config.yml:13: admin: a list is not true or false",
+        "config.yml:13: admin: a list is not text",
         "config.yml:14: zzz: unknown key",
     ];
     assert_eq!(problems(text, &driver_keys(), &[]), expected);

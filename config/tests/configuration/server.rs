@@ -67,11 +67,9 @@ fn the_admin_listener_moves_and_closes() {
     assert_eq!(settings("admin: off", &[]).admin, None);
     assert_eq!(settings("", &[("REGISTRY_ADMIN", "off")]).admin, None);
     assert_eq!(sample(&[("REGISTRY_ADMIN", "off")]).settings.admin, None);
-    assert_eq!(settings("admin: {port: 9000}", &[]).admin, Some(address("127.0.0.1", 9000)));
-    assert_eq!(
-        settings("admin: on", &[("REGISTRY_ADMIN_PORT", "9001")]).admin,
-        Some(address("127.0.0.1", 9001))
-    );
+    assert_eq!(settings("admin: '[::1]:9000'", &[]).admin, Some(address("::1", 9000)));
+    assert_eq!(settings("", &[("REGISTRY_ADMIN", "0.0.0.0:9001")]).admin, Some(address("0.0.0.0", 9001)));
+    assert_eq!(sample(&[("REGISTRY_ADMIN", "127.0.0.1:0")]).settings.admin, Some(address("127.0.0.1", 0)));
 }
 
 #[test]

@@ -155,19 +155,17 @@ impl Appending {
     }
 
     fn advance(&self, end: u64) -> Result<UploadProgress> {
-        self.data.sync_data()?;
+        // The names too, where they are newer than the last sync of their folders.
+        let names = [&self.upload.folder, &self.uploads];
+        let new_names = self.standing.generation == 0 || self.copy.is_some();
+        durable::sync_together(Some(&self.data), if new_names { &names } else { &[] })?;
         let data = if self.copy.is_some() { self.claim } else { self.standing.data };
         let standing = Standing { generation: self.standing.generation + 1, offset: end, data };
         let locked = self.upload.record.lock()?;
         self.upload.standing()?;
         self.check_claim()?;
-        let unknown = |error: io::Error| Error::from(error).outcome_unknown();
-        locked.advance(standing).map_err(unknown)?;
-        if self.standing.generation == 0 || self.copy.is_some() {
-            // Names that are new since the folder was last on disk.
-            durable::sync_folder(&self.upload.folder).map_err(unknown)?;
-            durable::sync_folder(&self.uploads).map_err(unknown)?;
-        }
+        // Last, because the record must not speak of bytes that are not on disk.
+        locked.advance(standing).map_err(|error| Error::from(error).outcome_unknown())?;
         Ok(UploadProgress { state: self.upload.state(standing)?, offset: end })
     }
 

@@ -8,10 +8,16 @@ use std::{
     io::{self, ErrorKind as Io},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
+    thread,
 };
 
 /// How often a folder is made again that others remove at the same time.
 const ATTEMPTS: usize = 100;
+
+/// Most syncs under way for one call.
+const SYNCS: usize = 8;
+/// Stack of a thread that does nothing but one sync.
+const SYNC_STACK: usize = 64 * 1024;
 
 /// Waits until the names in `folder` are on disk.
 ///
@@ -25,6 +31,39 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// Waits until the content of a file and the names in several folders are on disk.
+///
+/// All at the same time: a journalling file system then commits once and the disk flushes its cache
+/// once, where one sync after the other would wait for a flush each. More than [`SYNCS`] folders wait
+/// for their turn.
+pub(crate) fn sync_together(data: Option<&File>, folders: &[impl AsRef<Path> + Sync]) -> io::Result<()> {
+    let (folders, later) = folders.split_at(folders.len().min(SYNCS));
+    let sync_data = || data.map_or(Ok(()), File::sync_data);
+    let (alone, beside) = match (data, folders.split_last()) {
+        (None, Some((last, others))) => (Some(last), others),
+        _ => (None, folders),
+    };
+    thread::scope(|scope| {
+        let mut running = Vec::with_capacity(beside.len());
+        let mut synced = Ok(());
+        for folder in beside {
+            let sync = || sync_folder(folder.as_ref());
+            match thread::Builder::new().stack_size(SYNC_STACK).spawn_scoped(scope, sync) {
+                Ok(thread) => running.push(thread),
+                // No thread to be had: one after the other is as safe.
+                Err(_) => synced = synced.and(sync()),
+            }
+        }
+        synced = synced.and(alone.map_or_else(sync_data, |folder| sync_folder(folder.as_ref())));
+        for thread in running {
+            let result = thread.join().unwrap_or_else(|_| Err(io::Error::other("a sync did not finish")));
+            synced = synced.and(result);
+        }
+        synced
+    })?;
+    later.iter().try_for_each(|folder| sync_folder(folder.as_ref()))
+}
+
 /// Makes one folder with the configured permissions.
 pub(crate) fn make_folder(folder: &Path, mode: Option<u32>) -> io::Result<()> {
     DirBuilder::new().mode(0o777).create(folder)?;
@@ -33,8 +72,7 @@ pub(crate) fn make_folder(folder: &Path, mode: Option<u32>) -> io::Result<()> {
 }
 
 /// Makes `folder` and what is missing above it, and adds to `unsynced` each folder that got a new
-/// name. The caller syncs them, in one go after its own change: the first sync then carries all of
-/// them to disk in one transaction of a journalling file system.
+/// name. The caller syncs them after its own change; see [`sync_together`].
 pub(crate) fn make_folders(folder: &Path, mode: Option<u32>, unsynced: &mut Vec<PathBuf>) -> io::Result<()> {
     for _ in 0..ATTEMPTS {
         match make_folder(folder, mode) {

@@ -56,9 +56,8 @@ impl Store {
             durable::prune(folder, self.root.folder());
         }
         let info = published.map_err(|error| error.at(path))?;
-        for folder in &place.unsynced {
-            durable::sync_folder(folder).map_err(|error| Error::from(error).at(path).outcome_unknown())?;
-        }
+        durable::sync_together(None, &place.unsynced)
+            .map_err(|error| Error::from(error).at(path).outcome_unknown())?;
         Ok(info)
     }
 

@@ -35,9 +35,7 @@ impl Root {
             durable::make_folders(above, None, &mut unsynced).map_err(unusable)?;
         }
         durable::make_folders(&folder, settings.directory_mode, &mut unsynced).map_err(unusable)?;
-        for changed in unsynced {
-            durable::sync_folder(&changed).map_err(unusable)?;
-        }
+        durable::sync_together(None, &unsynced).map_err(unusable)?;
         if !fs::metadata(&folder).map_err(unusable)?.is_dir() {
             return Err(unusable(io::ErrorKind::NotADirectory.into()));
         }

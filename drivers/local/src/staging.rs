@@ -57,9 +57,7 @@ impl Staging {
             durable::make_folders(folder, mode, &mut unsynced).map_err(unusable)?;
         }
         unsynced.dedup();
-        for folder in &unsynced {
-            durable::sync_folder(folder).map_err(unusable)?;
-        }
+        durable::sync_together(None, &unsynced).map_err(unusable)?;
         remove_leftovers(&temporary);
         let own = TempDir::with_prefix_in("", &temporary).map_err(unusable)?;
         let alive = File::create_new(own.path().join("lock")).map_err(unusable)?;

@@ -87,6 +87,7 @@ impl Upload {
         }
         if metadata.len() > standing.offset {
             data.set_len(standing.offset)?;
+            data.sync_data()?;
         }
         Ok(Some(data))
     }
@@ -179,9 +180,10 @@ impl Store {
                 (data, path, true)
             }
         };
-        // Nearly free when the last append synced the same bytes.
+        // An append has synced the bytes. Without one there is the empty file itself to be kept.
+        let unsynced = copied || standing.generation == 0;
         let published = publishing::stamp(&data)
-            .and_then(|()| data.sync_data())
+            .and_then(|()| if unsynced { data.sync_data() } else { Ok(()) })
             .map_err(Error::from)
             .and_then(|()| self.publish(&data_path, &data, path, condition));
         match published {

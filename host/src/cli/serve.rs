@@ -44,11 +44,20 @@ pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     published.set_info(&driver.note().name, &driver.note().version);
     announce(&loaded.settings, &driver);
 
+    let health = Arc::new(Health::default());
+    // Before the storage is opened, so that probes see a server that starts. Kept until the end: dropping
+    // it stops the listener.
+    let _admin = match &loaded.settings.admin {
+        Some(address) => Some(
+            Admin::start(&address.to_string(), published, Arc::clone(&health)).map_err(Failure::failed)?,
+        ),
+        None => None,
+    };
     let runtime =
         Builder::new_multi_thread().enable_all().thread_name("registry").build().map_err(Failure::failed)?;
     runtime.block_on(async {
         let storage = driver.open(driver_api::Settings::new(values), Execution::Declared).await?;
-        serve(&loaded.settings, arguments.bind, storage, &published).await
+        serve(&loaded.settings, arguments.bind, storage, health).await
     })
 }
 
@@ -103,17 +112,8 @@ async fn serve(
     settings: &Settings,
     bind: Option<String>,
     storage: Storage,
-    published: &metrics::Metrics,
+    health: Arc<Health>,
 ) -> Result<(), Failure> {
-    let health = Arc::new(Health::default());
-    // Kept until the end: dropping it stops the listener.
-    let _admin = match &settings.admin {
-        Some(address) => Some(
-            Admin::start(&address.to_string(), published.clone(), Arc::clone(&health))
-                .map_err(Failure::failed)?,
-        ),
-        None => None,
-    };
     let address = bind.unwrap_or_else(|| settings.bind.to_string());
     let server = Server::bind(&address, server_limits(settings)).await.map_err(Failure::failed)?;
     let stopping = stop_signal(Arc::clone(&health))?;

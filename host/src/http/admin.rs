@@ -68,7 +68,7 @@ impl Admin {
                 });
             })
             .map_err(failed)?;
-        tracing::info!("admin listener at http://{bound}");
+        tracing::info!("admin listening at http://{bound}");
         Ok(Self { address: bound, _stop: stop })
     }
 

@@ -52,20 +52,22 @@ pub struct LoadedDriver {
 /// # Errors
 /// One sentence about the first thing that is wrong.
 pub fn load(search: &Arc<Search>, name: &str) -> Result<LoadedDriver, PluginError> {
+    // A name may be written with dashes, as in the name of its package; notes and symbols have `_`.
+    let name = &name.replace('-', "_");
     let library = LibraryFile::open(&search.find(name)?)?;
     let path = library.path().to_owned();
-    if library.note().name != name {
+    if library.note().name != *name {
         return Err(PluginError::OtherName {
             path,
             found: library.note().name.clone(),
-            expected: name.to_owned(),
+            expected: name.clone(),
         });
     }
     let digest = library.digest()?;
     let module = map(&library)?;
     // SAFETY: the layout was checked; `describe` answers with a document.
     let description = unsafe { module.describe()().open::<DocumentAnswer>() }
-        .map_err(|error| PluginError::Driver { name: name.to_owned(), error: Box::new(error) })
+        .map_err(|error| PluginError::Driver { name: name.clone(), error: Box::new(error) })
         .and_then(|answer| {
             serde_json::from_slice(answer.document.as_ref()).map_err(|error| PluginError::NotADriver {
                 path: path.clone(),

@@ -70,9 +70,8 @@ pub enum Format {
 /// The libraries below the server log at their level only when they warn: what they say at `debug` is
 /// about their inside, and much.
 pub fn install(level: Level, format: Format) {
-    let filter = EnvFilter::builder()
-        .with_default_directive(level.filter().into())
-        .parse_lossy(if level == Level::Debug { "h2=warn,hyper=warn,hyper_util=warn,warp=warn" } else { "" });
+    let quiet = if level == Level::Debug { ",h2=warn,hyper=warn,hyper_util=warn,warp=warn" } else { "" };
+    let filter = EnvFilter::new(format!("{}{quiet}", level.filter()));
     let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false);
     // The error is that logging has been started before, by a test for example; it then stays as it is.

@@ -1,0 +1,202 @@
+//! What a client may not do: be too slow, too long or too many.
+
+use std::time::Duration;
+
+use docker_registry::http::{
+    exchange::{Request, empty, whole},
+    server::Server,
+};
+use http::StatusCode;
+use tokio::io::AsyncWriteExt;
+
+use crate::{
+    server::{Answer, echo, patient, start},
+    wire::Client,
+};
+
+const SHORT: Duration = Duration::from_millis(150);
+
+#[tokio::test]
+async fn a_connection_that_sends_nothing_is_closed() {
+    let mut limits = patient();
+    limits.timeouts.header = SHORT;
+    let server = start(limits, Answer(echo)).await;
+    assert_eq!(server.connect().await.rest().await, b"");
+}
+
+#[tokio::test]
+async fn a_header_that_comes_too_slowly_is_given_up() {
+    let mut limits = patient();
+    limits.timeouts.header = SHORT;
+    let server = start(limits, Answer(echo)).await;
+    let mut client = server.connect().await;
+    // A byte now and then does not give new time.
+    let trickle = async {
+        for byte in b"GET / HTTP/1.1\r\nx: ".iter().chain(std::iter::repeat_n(&b'y', 10_000)) {
+            if client.stream.write_all(&[*byte]).await.is_err() {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        false
+    };
+    assert!(trickle.await, "the server closed the connection");
+}
+
+#[tokio::test]
+async fn the_header_time_counts_from_its_first_byte_on_a_reused_connection() {
+    let mut limits = patient();
+    limits.timeouts.header = SHORT;
+    let server = start(limits, Answer(echo)).await;
+    let mut client = server.connect().await;
+    assert_eq!(client.get("/").await.status, 200);
+    // Idle for longer than a header may take.
+    tokio::time::sleep(SHORT * 3).await;
+    assert_eq!(client.get("/").await.status, 200);
+    client.send("GET / HT").await;
+    assert_eq!(client.rest().await, b"");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed() {
+    let mut limits = patient();
+    limits.timeouts.idle = SHORT;
+    let server = start(limits, Answer(echo)).await;
+    let mut client = server.connect().await;
+    assert_eq!(client.get("/").await.status, 200);
+    assert_eq!(client.rest().await, b"");
+}
+
+#[tokio::test]
+async fn a_slow_handler_is_not_an_idle_connection() {
+    let mut limits = patient();
+    limits.timeouts.idle = SHORT;
+    limits.timeouts.header = SHORT;
+    let slow = |_: Request| async {
+        tokio::time::sleep(SHORT * 4).await;
+        empty(StatusCode::OK)
+    };
+    let server = start(limits, Answer(slow)).await;
+    assert_eq!(server.connect().await.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_body_that_stops_coming_is_an_error_for_the_handler() {
+    let mut limits = patient();
+    limits.timeouts.body = SHORT;
+    limits.timeouts.linger = SHORT;
+    let server = start(limits, Answer(echo)).await;
+    let mut client = server.connect().await;
+    client.send("PUT / HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n12345").await;
+    let answer = client.answer("PUT").await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("sent nothing"), "{}", answer.text());
+    assert_eq!(answer.header("connection"), Some("close"));
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_response_is_cut_off() {
+    let mut limits = patient();
+    limits.timeouts.write = SHORT;
+    let large = |_: Request| async { whole(StatusCode::OK, "text/plain", vec![b'x'; 64 << 20]) };
+    let server = start(limits, Answer(large)).await;
+    let mut client = server.connect().await;
+    client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    tokio::time::sleep(SHORT * 8).await;
+    assert!(client.rest().await.len() < 64 << 20);
+}
+
+#[tokio::test]
+async fn a_header_that_is_too_long_is_answered_with_431() {
+    let server = start(patient(), Answer(echo)).await;
+    let mut client = server.connect().await;
+    let long = "y".repeat(patient().max_header + 1);
+    client.send(format!("GET / HTTP/1.1\r\nhost: test\r\nx: {long}")).await;
+    assert_eq!(client.answer("GET").await.status, 431);
+    let mut client = server.connect().await;
+    let many: String = (0..200).map(|number| format!("x-{number}: y\r\n")).collect();
+    client.send(format!("GET / HTTP/1.1\r\nhost: test\r\n{many}\r\n")).await;
+    assert_eq!(client.answer("GET").await.status, 431);
+}
+
+#[tokio::test]
+async fn an_address_that_is_too_long_is_answered_with_414() {
+    let limits = patient();
+    let longest = limits.max_uri;
+    let server = start(limits, Answer(echo)).await;
+    let mut client = server.connect().await;
+    let path = format!("/{}", "p".repeat(longest - 1));
+    assert_eq!(client.get(&path).await.status, 200);
+    assert_eq!(client.get(&format!("{path}p")).await.status, 414);
+    assert_eq!(client.get(&format!("/?{}", "q".repeat(longest))).await.status, 414);
+}
+
+#[tokio::test]
+async fn a_request_that_is_no_http_is_answered_with_400() {
+    let server = start(patient(), Answer(echo)).await;
+    for nonsense in ["\0\0\0\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n"] {
+        let mut client = server.connect().await;
+        client.send(nonsense).await;
+        assert_eq!(client.answer("GET").await.status, 400, "{nonsense:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_connection_too_many_waits_until_another_ends() {
+    let mut limits = patient();
+    limits.max_connections = 1;
+    let server = start(limits, Answer(echo)).await;
+    let mut first = server.connect().await;
+    assert_eq!(first.get("/").await.status, 200);
+    let mut second = server.connect().await;
+    second.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    let too_early = tokio::time::timeout(SHORT, second.stream.readable()).await;
+    assert!(too_early.is_err(), "the second connection is not served yet");
+    drop(first);
+    assert_eq!(second.answer("GET").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_one_sentence() {
+    let server = start(patient(), Answer(echo)).await;
+    let error = Server::bind(&server.address.to_string(), patient()).await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("cannot listen at {}: ", server.address)), "{error}");
+    assert_eq!(error.lines().count(), 1);
+    let error = Server::bind("no-port", patient()).await.unwrap_err().to_string();
+    assert!(error.starts_with("cannot listen at no-port: "), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_before_the_body_was_read_arrives_while_the_client_still_sends() {
+    let refuse = |_: Request| async { whole(StatusCode::UNAUTHORIZED, "text/plain", "no") };
+    let mut limits = patient();
+    limits.timeouts.linger = Duration::from_secs(60);
+    let server = start(limits, Answer(refuse)).await;
+    let mut client = server.connect().await;
+    client.send("PUT / HTTP/1.1\r\nhost: test\r\ncontent-length: 1000000000\r\n\r\n").await;
+    let (mut reading, mut writing) = client.stream.into_split();
+    let sender = tokio::spawn(async move {
+        // More than all socket buffers hold.
+        for _ in 0..64 {
+            writing.write_all(&[0; 1 << 20]).await.expect("the server reads on");
+        }
+    });
+    sender.await.expect("sent");
+    let mut answer = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut reading, &mut answer).await.expect("no reset");
+    let answer = String::from_utf8(answer).expect("a text");
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    assert!(answer.ends_with("no"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_never_stops_sending_is_cut_off() {
+    let refuse = |_: Request| async { empty(StatusCode::UNAUTHORIZED) };
+    let mut limits = patient();
+    limits.timeouts.linger = SHORT;
+    let server = start(limits, Answer(refuse)).await;
+    let mut client = Client::connect(server.address).await;
+    client.send("PUT / HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n").await;
+    let chunk = [b"10000\r\n".as_slice(), &[0; 0x10000], b"\r\n"].concat();
+    while client.stream.write_all(&chunk).await.is_ok() {}
+}

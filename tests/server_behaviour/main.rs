@@ -1,0 +1,10 @@
+//! How the server behaves towards clients, well-meaning and not, whatever the registry APIs answer.
+//!
+//! Each test runs the server of the host's library in its own process, with handlers that do one thing.
+
+mod admin;
+mod content;
+mod lifecycle;
+mod limits;
+mod server;
+mod wire;
