@@ -28,12 +28,9 @@ fn object_content(number: usize) -> Vec<u8> {
     format!("object {number} ").repeat(1000 + number).into_bytes()
 }
 
-/// Not a test of its own: what the killed process runs. It writes until it is killed.
-#[tokio::test]
-#[ignore = "started by a_killed_writer_leaves_what_was_acknowledged"]
-async fn writer_process() {
-    let Some(folder) = env::var_os(WRITER_FOLDER) else { return };
-    let store = open_local(json!({ "storage_path": Path::new(&folder) })).await.unwrap();
+/// What the killed process runs. It writes until it is killed.
+async fn write_for_ever(folder: &Path) {
+    let store = open_local(json!({ "storage_path": folder })).await.unwrap();
     let acknowledge = |line: String| {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{line}").and_then(|()| out.flush()).unwrap();
@@ -60,7 +57,7 @@ struct Acknowledged {
 
 fn run_and_kill(folder: &Path, lines: usize) -> Acknowledged {
     let mut writer = Command::new(env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "--nocapture", "crashes::writer_process"])
+        .args(["--exact", "--nocapture", "crashes::a_killed_writer_leaves_what_was_acknowledged"])
         .env(WRITER_FOLDER, folder)
         .stdout(Stdio::piped())
         .spawn()
@@ -93,6 +90,10 @@ fn run_and_kill(folder: &Path, lines: usize) -> Acknowledged {
 
 #[tokio::test]
 async fn a_killed_writer_leaves_what_was_acknowledged() {
+    // The test starts itself again as the writer.
+    if let Some(folder) = env::var_os(WRITER_FOLDER) {
+        return write_for_ever(Path::new(&folder)).await;
+    }
     for lines in [3, 4, 11, 30] {
         let folder = tempfile::tempdir().unwrap();
         let acknowledged = run_and_kill(folder.path(), lines);
