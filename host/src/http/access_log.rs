@@ -120,9 +120,12 @@ static METERS: LazyLock<Meters> = LazyLock::new(Meters::default);
 /// request costs more than counting.
 #[derive(Default)]
 struct Meters {
-    finished: RwLock<HashMap<(RouteClass, &'static str, u16), Arc<Finished>>>,
+    finished: RwLock<HashMap<Labels, Arc<Finished>>>,
     in_flight: RwLock<HashMap<RouteClass, Gauge>>,
 }
+
+/// Class, method and status of a finished request.
+type Labels = (RouteClass, &'static str, u16);
 
 struct Finished {
     requests: Counter,
