@@ -116,6 +116,9 @@ fn text(value: &HeaderValue) -> Cow<'_, str> {
 
 static METERS: LazyLock<Meters> = LazyLock::new(Meters::default);
 
+/// Class of the route, method and status.
+type Labels = (RouteClass, &'static str, u16);
+
 /// Handles of the metrics, found once per combination of labels: looking them up by name for each
 /// request costs more than counting.
 #[derive(Default)]
