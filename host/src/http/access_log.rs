@@ -127,9 +127,6 @@ struct Meters {
     in_flight: RwLock<HashMap<RouteClass, Gauge>>,
 }
 
-/// Class, method and status of a finished request.
-type Labels = (RouteClass, &'static str, u16);
-
 struct Finished {
     requests: Counter,
     duration: Histogram,
