@@ -2,6 +2,7 @@
 //!
 //! Each test runs the server of the host's library in its own process, with handlers that do one thing.
 
+mod access_log;
 mod admin;
 mod content;
 mod lifecycle;

@@ -63,6 +63,7 @@ pub(crate) async fn read_small(region: SharedRegion) -> Result<Bytes> {
     let mut content = vec![0; size_in_memory(region.length)?];
     match preadv2(&region.file, &mut [IoSliceMut::new(&mut content)], region.offset, ReadWriteFlags::NOWAIT) {
         Ok(read) if read == content.len() => Ok(content.into()),
+        Err(Errno::OPNOTSUPP) if is_memory_file(&region.file) => read_piece(&region),
         // Not in memory, not all of it, or a file system that cannot tell.
         _ => finished(tokio::task::spawn_blocking(move || read_piece(&region)).await),
     }
@@ -121,6 +122,13 @@ pub(crate) fn read_piece(region: &SharedRegion) -> Result<Bytes> {
     // The allocator may have given more room than was asked for, and the file may fill it.
     content.truncate(wanted);
     Ok(content.into())
+}
+
+/// Whether the file is on a file system that has no disk and cannot say whether a read would wait.
+pub(crate) fn is_memory_file(file: &File) -> bool {
+    /// `TMPFS_MAGIC` of `statfs(2)`.
+    const TMPFS: u64 = 0x0102_1994;
+    rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type as u64 == TMPFS)
 }
 
 /// The file ends at or before `offset` although more was promised.

@@ -25,11 +25,11 @@ use docker_registry_driver_api::{Error, ErrorKind, Result};
 use futures::Stream;
 use rustix::{
     fs::{Advice, fadvise},
-    io::{ReadWriteFlags, preadv2},
+    io::{Errno, ReadWriteFlags, preadv2},
 };
 use tokio::task::JoinHandle;
 
-use super::file_body::{SharedRegion, read_piece, too_short};
+use super::file_body::{SharedRegion, is_memory_file, read_piece, too_short};
 use crate::plugin::region::ReservedAddresses;
 
 /// Largest part of a file that one window stands for, and so the most that one `sendfile` call sends,
@@ -167,14 +167,19 @@ impl Stream for WindowStream {
     }
 }
 
-/// Whether the part seems to be in the page cache. `false` also when the file system cannot tell.
+/// Whether the part seems to be in the page cache. `false` also when the file system
+/// has a disk and cannot tell.
 fn is_in_memory(part: &SharedRegion) -> bool {
     let last = part.offset + part.length.saturating_sub(1);
     (part.offset..last).step_by(PROBE_DISTANCE as usize).chain([last]).all(|offset| {
         let mut byte = [0];
-        let read = preadv2(&part.file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
-        // A read at the end of the file is no wait either: the connection finds out that it is short.
-        read.is_ok()
+        match preadv2(&part.file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT) {
+            // At the end of the file nothing is read, and nothing waited for: the connection finds out that
+            // the file is too short.
+            Ok(_) => true,
+            Err(Errno::OPNOTSUPP) => is_memory_file(&part.file),
+            Err(_) => false,
+        }
     })
 }
 
@@ -194,7 +199,7 @@ fn fetch(part: &SharedRegion, next: &SharedRegion) -> Result<()> {
         match rustix::io::pread(&part.file, &mut scratch[..wanted], offset) {
             Ok(0) => return Err(too_short(offset)),
             Ok(read) => offset += read as u64,
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Err(errno) => return Err(Error::from(io::Error::from(errno))),
         }
     }

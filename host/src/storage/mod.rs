@@ -9,6 +9,8 @@ mod around;
 mod deadlines;
 mod limited;
 mod observed;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 

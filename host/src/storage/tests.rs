@@ -1,0 +1,279 @@
+//! What the decorators do, around a driver that does as its paths say.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use docker_registry_driver_api::{
+    ByteStream, CallContext, Capabilities, Capability, Condition, Description, Driver, ETag, Error,
+    ErrorKind, HostServices, ListPage, ListRequest, Object, ObjectInfo, ObjectPath, Prefix, ReadRange,
+    Reading, ReadingBody, RedirectRequest, Result, Settings, Stat, UploadHint, UploadPage, UploadProgress,
+    UploadState, async_trait, byte_stream,
+};
+use futures::{StreamExt, stream};
+use tokio::sync::Semaphore;
+
+use super::decorate;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A driver that hangs, waits or answers; everything that no test asks for is unsupported.
+struct Scripted {
+    running: AtomicUsize,
+    most: AtomicUsize,
+    go: Semaphore,
+}
+
+impl Scripted {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { running: AtomicUsize::new(0), most: AtomicUsize::new(0), go: Semaphore::new(0) })
+    }
+
+    async fn act(&self, path: &ObjectPath) -> Result<()> {
+        match path.as_str() {
+            "hang" => std::future::pending().await,
+            "wait" => {
+                let running = self.running.fetch_add(1, SeqCst) + 1;
+                self.most.fetch_max(running, SeqCst);
+                self.go.acquire().await.unwrap().forget();
+                self.running.fetch_sub(1, SeqCst);
+                Ok(())
+            }
+            _ => Err(Error::not_found(path)),
+        }
+    }
+}
+
+fn info() -> ObjectInfo {
+    ObjectInfo { size: 0, modified: None, etag: None }
+}
+
+#[async_trait]
+impl Driver for Scripted {
+    fn describe() -> Description {
+        Description { summary: String::new(), licence: String::new(), keys: Vec::new() }
+    }
+    async fn open(_: Settings, _: HostServices) -> Result<Self> {
+        Err(Error::unsupported("open"))
+    }
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::NONE.with(Capability::CheapRename)
+    }
+    async fn get(&self, _: &CallContext, path: &ObjectPath, _: u64) -> Result<Object> {
+        self.act(path).await.map(|()| Object { content: Bytes::new(), info: info() })
+    }
+    async fn put(&self, _: &CallContext, path: &ObjectPath, _: Bytes, _: &Condition) -> Result<Option<ETag>> {
+        self.act(path).await.map(|()| None)
+    }
+    async fn head(&self, call: &CallContext, _: &ObjectPath) -> Result<ObjectInfo> {
+        // The time left, as the size.
+        Ok(ObjectInfo { size: call.remaining().unwrap().as_secs(), ..info() })
+    }
+    async fn stat(&self, _: &CallContext, _: &Prefix) -> Result<Stat> {
+        Err(Error::unsupported("stat"))
+    }
+    async fn read(&self, call: &CallContext, path: &ObjectPath, _: ReadRange) -> Result<Reading> {
+        assert_eq!(call.deadline, None, "a stream has no deadline as a whole");
+        let pace = if path.as_str() == "slow" { DEADLINE / 2 } else { DEADLINE * 2 };
+        let chunks = stream::iter(0..4).then(move |_| async move {
+            tokio::time::sleep(pace).await;
+            Ok(Bytes::from("x"))
+        });
+        let body = ReadingBody::Stream(chunks.boxed());
+        Ok(Reading { total_size: 4, offset: 0, length: 4, etag: None, body })
+    }
+    async fn list(&self, _: &CallContext, _: &ListRequest) -> Result<ListPage> {
+        Err(Error::unsupported("list"))
+    }
+    async fn open_upload(&self, _: &CallContext, _: &UploadHint) -> Result<UploadState> {
+        UploadState::new(*b"take")
+    }
+    /// Takes the body and then works for as many seconds as the state says; takes nothing for `hang`.
+    async fn append(
+        &self,
+        _: &CallContext,
+        state: &UploadState,
+        _: u64,
+        mut body: ByteStream,
+    ) -> Result<UploadProgress> {
+        if state.as_bytes() == b"hang" {
+            std::future::pending::<()>().await;
+        }
+        let mut offset = 0;
+        while let Some(chunk) = body.next().await {
+            offset += chunk?.len() as u64;
+        }
+        let work = std::str::from_utf8(state.as_bytes()).unwrap().parse().unwrap_or(0);
+        tokio::time::sleep(Duration::from_secs(work)).await;
+        Ok(UploadProgress { state: state.clone(), offset })
+    }
+    async fn commit(
+        &self,
+        _: &CallContext,
+        _: &UploadState,
+        path: &ObjectPath,
+        _: &Condition,
+    ) -> Result<ObjectInfo> {
+        self.act(path).await.map(|()| info())
+    }
+    async fn abort(&self, _: &CallContext, _: &UploadState) -> Result<()> {
+        Err(Error::unsupported("abort"))
+    }
+    async fn list_uploads(
+        &self,
+        _: &CallContext,
+        _: SystemTime,
+        _: Option<&str>,
+        _: u32,
+    ) -> Result<UploadPage> {
+        Err(Error::unsupported("list_uploads"))
+    }
+    async fn copy(&self, _: &CallContext, _: &ObjectPath, _: &ObjectPath) -> Result<()> {
+        Err(Error::unsupported("copy"))
+    }
+    async fn rename(&self, _: &CallContext, _: &ObjectPath, _: &ObjectPath) -> Result<()> {
+        Err(Error::unsupported("rename"))
+    }
+    async fn delete(&self, _: &CallContext, _: &ObjectPath) -> Result<()> {
+        Err(Error::unsupported("delete"))
+    }
+    async fn delete_many(&self, _: &CallContext, _: &[ObjectPath]) -> Result<Vec<(ObjectPath, Error)>> {
+        Err(Error::unsupported("delete_many"))
+    }
+    async fn delete_tree(&self, _: &CallContext, _: &Prefix) -> Result<u64> {
+        Err(Error::unsupported("delete_tree"))
+    }
+    async fn redirect_url(&self, _: &CallContext, _: &RedirectRequest) -> Result<Option<String>> {
+        Err(Error::unsupported("redirect_url"))
+    }
+    async fn health(&self, _: &CallContext) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn path(path: &str) -> ObjectPath {
+    ObjectPath::new(path).unwrap()
+}
+
+fn state(state: &str) -> UploadState {
+    UploadState::new(state).unwrap()
+}
+
+#[tokio::test]
+async fn every_method_reaches_the_same_method_of_the_driver() {
+    let storage = decorate(Scripted::new(), "scripted", 4, DEADLINE);
+    let call = CallContext::default();
+    let (a, root) = (path("a"), Prefix::root());
+    assert!(storage.capabilities().has(Capability::CheapRename));
+    assert!(storage.get(&call, &a, 1).await.unwrap_err().is_not_found());
+    assert_eq!(storage.open_upload(&call, &UploadHint::default()).await.unwrap(), state("take"));
+    storage.health(&call).await.unwrap();
+    let redirect = RedirectRequest {
+        path: a.clone(),
+        method: "GET".to_owned(),
+        expires: HOUR,
+        response_headers: Vec::new(),
+    };
+    let errors = [
+        ("stat", storage.stat(&call, &root).await.err()),
+        ("list", storage.list(&call, &ListRequest::children(root.clone())).await.err()),
+        ("abort", storage.abort(&call, &state("take")).await.err()),
+        ("list_uploads", storage.list_uploads(&call, SystemTime::UNIX_EPOCH, None, 1).await.err()),
+        ("copy", storage.copy(&call, &a, &a).await.err()),
+        ("rename", storage.rename(&call, &a, &a).await.err()),
+        ("delete", storage.delete(&call, &a).await.err()),
+        ("delete_many", storage.delete_many(&call, &[]).await.err()),
+        ("delete_tree", storage.delete_tree(&call, &root).await.err()),
+        ("redirect_url", storage.redirect_url(&call, &redirect).await.err()),
+    ];
+    for (method, error) in errors {
+        assert_eq!(error.unwrap().operation, method);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_hangs_times_out_and_a_write_may_have_happened() {
+    let storage = decorate(Scripted::new(), "scripted", 4, DEADLINE);
+    let call = CallContext::default();
+    let error = storage.get(&call, &path("hang"), 1).await.unwrap_err();
+    assert_eq!((error.kind, error.outcome_unknown), (ErrorKind::Timeout, false));
+    let error = storage.put(&call, &path("hang"), Bytes::new(), &Condition::Always).await.unwrap_err();
+    assert_eq!((error.kind, error.outcome_unknown), (ErrorKind::Timeout, true));
+    let commit = storage.commit(&call, &state("take"), &path("hang"), &Condition::Always).await;
+    assert!(commit.unwrap_err().outcome_unknown);
+}
+
+#[tokio::test]
+async fn the_driver_is_told_the_earlier_of_both_deadlines() {
+    let storage = decorate(Scripted::new(), "scripted", 4, DEADLINE);
+    let own = storage.head(&CallContext::default(), &path("a")).await.unwrap().size;
+    assert!((DEADLINE.as_secs() - 1..=DEADLINE.as_secs()).contains(&own));
+    let earlier = CallContext::with_timeout(Duration::from_secs(3));
+    assert!(storage.head(&earlier, &path("a")).await.unwrap().size <= 3);
+    let later = CallContext::with_timeout(HOUR);
+    assert!(storage.head(&later, &path("a")).await.unwrap().size <= DEADLINE.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_may_take_long_as_a_whole_but_not_for_one_chunk() {
+    let storage = decorate(Scripted::new(), "scripted", 4, DEADLINE);
+    let read = async |name| {
+        let reading = storage.read(&CallContext::default(), &path(name), ReadRange::Full).await.unwrap();
+        let ReadingBody::Stream(stream) = reading.body else { panic!("a stream") };
+        stream.collect::<Vec<_>>().await
+    };
+    assert_eq!(read("slow").await.into_iter().filter(Result::is_ok).count(), 4);
+    let broken = read("too slow").await;
+    assert_eq!(broken.len(), 1);
+    assert_eq!(broken[0].as_ref().unwrap_err().kind, ErrorKind::Timeout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_may_wait_for_its_client_but_the_storage_must_move() {
+    let storage = decorate(Scripted::new(), "scripted", 4, DEADLINE);
+    let call = CallContext::default();
+    let slow_client = stream::iter(0..3).then(|_| async {
+        tokio::time::sleep(HOUR).await;
+        Ok(Bytes::from("x"))
+    });
+    assert_eq!(storage.append(&call, &state("take"), 0, slow_client.boxed()).await.unwrap().offset, 3);
+    let body = || byte_stream([Bytes::from("xy")]);
+    assert_eq!(
+        storage.append(&call, &state("100"), 0, body()).await.unwrap().offset,
+        2,
+        "syncing takes time"
+    );
+    for stuck in ["hang", "1000"] {
+        let error = storage.append(&call, &state(stuck), 0, body()).await.unwrap_err();
+        assert_eq!((error.kind, error.outcome_unknown), (ErrorKind::Timeout, true), "{stuck}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_most_so_many_calls_run_at_once_and_uploads_and_health_do_not_wait() {
+    let driver = Scripted::new();
+    let storage = decorate(Arc::clone(&driver) as _, "scripted", 3, HOUR);
+    let calls: Vec<_> = (0..10)
+        .map(|_| {
+            let storage = Arc::clone(&storage);
+            tokio::spawn(async move { storage.get(&CallContext::default(), &path("wait"), 1).await })
+        })
+        .collect();
+    while driver.running.load(SeqCst) < 3 {
+        tokio::task::yield_now().await;
+    }
+    let call = CallContext::default();
+    storage.health(&call).await.unwrap();
+    storage.append(&call, &state("take"), 0, byte_stream([])).await.unwrap();
+    driver.go.add_permits(10);
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(driver.most.load(SeqCst), 3);
+}
