@@ -65,7 +65,7 @@ impl ServerKey {
 }
 
 #[rustfmt::skip]
-static TABLE: [ServerKey; 60] = [
+static TABLE: [ServerKey; 61] = [
     row("storage", Text, "", "", "The name of the driver that stores; `file` means `local`.").required(),
     row("storage_path", Text, "", "", "The folder or key prefix under which the driver stores."),
     row("storage_alternate", Text, "", "", "The driver that glance uses for everything but images."),
@@ -82,6 +82,7 @@ static TABLE: [ServerKey; 60] = [
     row("limits.graceful_timeout", Duration, "1m", "GUNICORN_GRACEFUL_TIMEOUT", "How long requests may go on after the signal to stop."),
     row("limits.driver_calls", Integer, "128", "", "Calls of the driver running at the same time."),
     row("limits.driver_timeout", Duration, "1m", "", "The deadline of one call of the driver, waits for the client apart."),
+    row("limits.upload_age", Duration, "7days", "", "How long an upload may lie untouched before it is discarded."),
     row("issue", Text, "", "", "The text at `/`; without it the server's name and flavor."),
     row("loglevel", Text, "info", "LOGLEVEL", "debug, info, warn, error or critical."),
     row("debug", Boolean, "false", "DEBUG", "A verbose answer at `/_ping`."),

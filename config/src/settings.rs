@@ -92,6 +92,8 @@ pub struct Limits {
     pub driver_calls: usize,
     /// The deadline of one call of the driver.
     pub driver_timeout: Duration,
+    /// How long an upload may lie untouched before it is discarded.
+    pub upload_age: Duration,
 }
 
 /// How much is logged. `critical` of the original logs what `error` logs.
@@ -173,6 +175,7 @@ pub(crate) fn build(
             graceful_timeout: reader.duration("limits.graceful_timeout"),
             driver_calls: reader.count("limits.driver_calls"),
             driver_timeout: reader.duration("limits.driver_timeout"),
+            upload_age: reader.duration("limits.upload_age"),
         },
         registry_endpoints: reader.list("registry_endpoints"),
     }

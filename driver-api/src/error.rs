@@ -222,6 +222,11 @@ impl From<std::io::Error> for Error {
             Io::InvalidFilename => (ErrorKind::InvalidPath, "the storage cannot keep this path"),
             Io::StorageFull | Io::QuotaExceeded => (ErrorKind::StorageFull, "the storage is full"),
             Io::TimedOut => (ErrorKind::Timeout, "the storage did not answer in time"),
+            Io::ResourceBusy => (ErrorKind::Unavailable, "the storage is busy"),
+            // ENFILE and EMFILE: the standard library has no kind for them.
+            _ if matches!(error.raw_os_error(), Some(23 | 24)) => {
+                (ErrorKind::Unavailable, "too many files are open")
+            }
             Io::ConnectionRefused | Io::ConnectionReset | Io::ConnectionAborted | Io::NotConnected => {
                 (ErrorKind::Unavailable, "the storage cannot be reached")
             }

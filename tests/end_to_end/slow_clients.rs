@@ -12,8 +12,8 @@ use docker_registry_tests::v2::{self, OCTETS, Presence, completion, look_up_blob
 
 const SLOW_CLIENTS: u64 = 64;
 const REPOSITORY: &str = "slow/repository";
-/// What 64 clients together may add to the memory in use: half a mebibyte each.
-const GROWTH_LIMIT: u64 = 32 << 20;
+/// What 64 clients together may add to the memory in use: 640 KiB each.
+const GROWTH_LIMIT: u64 = 40 << 20;
 const MEMORY_LIMIT: u64 = 64 << 20;
 
 #[test]

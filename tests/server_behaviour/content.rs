@@ -299,8 +299,10 @@ async fn a_stream_that_is_not_what_was_announced_breaks_the_connection_off() {
         let server = start(patient(), announced(stream)).await;
         let mut client = server.connect().await;
         client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
-        assert_eq!(client.head().await.status, 200);
-        assert_eq!(client.rest().await, b"abc");
+        // How much of it still left depends on when the fault was found; never all that was announced.
+        let answer = String::from_utf8(client.rest().await).unwrap();
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        assert!(["", "abc"].contains(&body), "{answer}");
     }
 }
 

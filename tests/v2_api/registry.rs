@@ -25,55 +25,55 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-pub const DOCKER_MANIFEST_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-pub const REPOSITORIES: &str = "docker/registry/v2/repositories";
+pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+pub(crate) const DOCKER_MANIFEST_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+pub(crate) const REPOSITORIES: &str = "docker/registry/v2/repositories";
 
 /// A registry and the storage that it stands on.
-pub struct Registry {
-    pub storage: Arc<dyn Driver>,
+pub(crate) struct Registry {
+    pub(crate) storage: Arc<dyn Driver>,
     api: Api,
     _folder: Option<TempDir>,
 }
 
 impl Registry {
-    pub async fn on_memory() -> Self {
+    pub(crate) async fn on_memory() -> Self {
         let driver = MemoryDriver::open(Settings::default(), HostServices::default()).await.unwrap();
         Self::on(Arc::new(driver), Limits::default())
     }
 
-    pub async fn on_local() -> Self {
+    pub(crate) async fn on_local() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = json!({ "storage_path": folder.path() }).as_object().unwrap().clone();
         let driver = LocalDriver::open(Settings::new(settings), HostServices::default()).await.unwrap();
         Self { _folder: Some(folder), ..Self::on(Arc::new(driver), Limits::default()) }
     }
 
-    pub fn on(storage: Arc<dyn Driver>, limits: Limits) -> Self {
+    pub(crate) fn on(storage: Arc<dyn Driver>, limits: Limits) -> Self {
         Self { api: Api::new(storage.clone(), limits), storage, _folder: None }
     }
 
     /// Another server on the same storage.
-    pub fn second(&self) -> Self {
+    pub(crate) fn second(&self) -> Self {
         Self::on(self.storage.clone(), Limits::default())
     }
 
-    pub async fn ask(&self, ask: Ask) -> Answer {
+    pub(crate) async fn ask(&self, ask: Ask) -> Answer {
         Answer::of(self.api.handle(ask.0).await).await
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask(ask("GET", path)).await
     }
 
-    pub async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.ask(ask("DELETE", path)).await
     }
 
     /// Uploads a blob in one request and returns its digest.
-    pub async fn push_blob(&self, name: &str, content: &[u8]) -> String {
+    pub(crate) async fn push_blob(&self, name: &str, content: &[u8]) -> String {
         let digest = sha256(content);
         let path = format!("/v2/{name}/blobs/uploads/?digest={digest}");
         self.ask(ask("POST", &path).body(content)).await.expect(201);
@@ -81,12 +81,12 @@ impl Registry {
     }
 
     /// Begins an upload and returns its location.
-    pub async fn start_upload(&self, name: &str) -> String {
+    pub(crate) async fn start_upload(&self, name: &str) -> String {
         let answer = self.ask(ask("POST", &format!("/v2/{name}/blobs/uploads/"))).await.expect(202);
         answer.header("location").to_owned()
     }
 
-    pub async fn put_manifest(
+    pub(crate) async fn put_manifest(
         &self,
         name: &str,
         reference: &str,
@@ -98,7 +98,7 @@ impl Registry {
     }
 
     /// Pushes an image of one layer and returns its manifest.
-    pub async fn push_image(&self, name: &str, reference: &str, layer: &[u8]) -> Vec<u8> {
+    pub(crate) async fn push_image(&self, name: &str, reference: &str, layer: &[u8]) -> Vec<u8> {
         let config = self.push_blob(name, b"{}").await;
         let layer = self.push_blob(name, layer).await;
         let manifest = image(OCI_MANIFEST, &config, &[&layer]);
@@ -107,18 +107,18 @@ impl Registry {
     }
 
     /// Writes an object as another program would.
-    pub async fn write(&self, path: &str, content: impl Into<Bytes>) {
+    pub(crate) async fn write(&self, path: &str, content: impl Into<Bytes>) {
         let path = ObjectPath::new(path).unwrap();
         self.storage.put(&call(), &path, content.into(), &Condition::Always).await.unwrap();
     }
 
-    pub async fn read(&self, path: &str) -> Option<Bytes> {
+    pub(crate) async fn read(&self, path: &str) -> Option<Bytes> {
         let path = ObjectPath::new(path).unwrap();
         self.storage.get(&call(), &path, 1 << 20).await.ok().map(|object| object.content)
     }
 
     /// All objects in the storage.
-    pub async fn objects(&self) -> Vec<String> {
+    pub(crate) async fn objects(&self) -> Vec<String> {
         let mut request = ListRequest::below(Prefix::root());
         let mut paths = Vec::new();
         loop {
@@ -132,19 +132,19 @@ impl Registry {
     }
 
     /// Uploads that the driver holds.
-    pub async fn pending_uploads(&self) -> usize {
+    pub(crate) async fn pending_uploads(&self) -> usize {
         let later = SystemTime::now() + Duration::from_secs(60);
         self.storage.list_uploads(&call(), later, None, 1000).await.unwrap().uploads.len()
     }
 
-    pub async fn assert_no_upload_is_left(&self) {
+    pub(crate) async fn assert_no_upload_is_left(&self) {
         let objects = self.objects().await;
         let left: Vec<_> = objects.iter().filter(|path| path.contains("/_uploads/")).collect();
         assert_eq!(left, Vec::<&String>::new());
         assert_eq!(self.pending_uploads().await, 0, "uploads are left at the driver");
     }
 
-    pub async fn assert_empty(&self) {
+    pub(crate) async fn assert_empty(&self) {
         assert_eq!(self.objects().await, Vec::<String>::new());
         assert_eq!(self.pending_uploads().await, 0, "uploads are left at the driver");
     }
@@ -155,10 +155,10 @@ fn call() -> CallContext {
 }
 
 /// A request in the making.
-pub struct Ask(Request);
+pub(crate) struct Ask(Request);
 
 /// A request without body for a path, which may have a query.
-pub fn ask(method: &str, target: &str) -> Ask {
+pub(crate) fn ask(method: &str, target: &str) -> Ask {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     Ask(Request {
         method: method.parse::<Method>().unwrap(),
@@ -172,21 +172,21 @@ pub fn ask(method: &str, target: &str) -> Ask {
 }
 
 impl Ask {
-    pub fn header(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         let name: HeaderName = name.parse().unwrap();
         self.0.headers.insert(name, HeaderValue::from_str(value).unwrap());
         self
     }
 
     /// A body with its length, in pieces as they come from a socket.
-    pub fn body(self, content: &[u8]) -> Self {
+    pub(crate) fn body(self, content: &[u8]) -> Self {
         let length = content.len().to_string();
         let pieces: Vec<_> = content.chunks(100_000).map(Bytes::copy_from_slice).collect();
         self.header("content-length", &length).stream(byte_stream(pieces))
     }
 
     /// A body of unknown length.
-    pub fn stream(mut self, body: ByteStream) -> Self {
+    pub(crate) fn stream(mut self, body: ByteStream) -> Self {
         self.0.body = body;
         self
     }
@@ -194,12 +194,12 @@ impl Ask {
 
 /// An answer, read to its end.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
     /// Whether the body came as part of an open file.
-    pub from_file: bool,
+    pub(crate) from_file: bool,
 }
 
 impl Answer {
@@ -229,14 +229,14 @@ impl Answer {
     }
 
     #[track_caller]
-    pub fn expect(self, status: u16) -> Self {
+    pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         self
     }
 
     /// Checks status and code of an error answer.
     #[track_caller]
-    pub fn expect_error(self, status: u16, code: &str) -> Self {
+    pub(crate) fn expect_error(self, status: u16, code: &str) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.headers["content-type"], "application/json");
         let body = self.json();
@@ -246,20 +246,20 @@ impl Answer {
     }
 
     #[track_caller]
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).unwrap_or_else(|| panic!("no {name} in {self:?}")).to_str().unwrap()
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
 
-pub fn sha256(content: &[u8]) -> String {
+pub(crate) fn sha256(content: &[u8]) -> String {
     digest(Algorithm::Sha256, content).to_string()
 }
 
-pub fn sha512(content: &[u8]) -> String {
+pub(crate) fn sha512(content: &[u8]) -> String {
     digest(Algorithm::Sha512, content).to_string()
 }
 
@@ -270,7 +270,7 @@ fn digest(algorithm: Algorithm, content: &[u8]) -> Digest {
 }
 
 /// Bytes that do not repeat soon.
-pub fn content(seed: u32, size: usize) -> Vec<u8> {
+pub(crate) fn content(seed: u32, size: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
     std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -281,17 +281,17 @@ pub fn content(seed: u32, size: usize) -> Vec<u8> {
 }
 
 /// An image manifest. The odd spaces are there to be kept.
-pub fn image(media_type: &str, config: &str, layers: &[&str]) -> Vec<u8> {
+pub(crate) fn image(media_type: &str, config: &str, layers: &[&str]) -> Vec<u8> {
     let layers: Vec<_> = layers.iter().map(|layer| descriptor("application/octet-stream", layer)).collect();
     let config = descriptor("application/vnd.oci.image.config.v1+json", config);
     let manifest = json!({ "schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers });
     format!("{manifest}  \n ").into_bytes()
 }
 
-pub fn index(media_type: &str, children: &[Value]) -> Vec<u8> {
+pub(crate) fn index(media_type: &str, children: &[Value]) -> Vec<u8> {
     json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": children }).to_string().into_bytes()
 }
 
-pub fn descriptor(media_type: &str, digest: &str) -> Value {
+pub(crate) fn descriptor(media_type: &str, digest: &str) -> Value {
     json!({ "mediaType": media_type, "digest": digest, "size": 1 })
 }

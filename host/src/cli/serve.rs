@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    Failure, LogFormat, ServeArguments,
+    Failure, LogFormat, ServeArguments, contents,
     prepare::{Prepared, load_configuration},
 };
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
         v1, v2,
     },
     plugin::{Execution, LoadedDriver},
+    registry::abandoned,
     storage::Storage,
     telemetry::{logs, metrics},
 };
@@ -121,10 +122,13 @@ async fn serve(
         let (health, storage) = (Arc::clone(&health), Arc::clone(&storage));
         tokio::spawn(async move { health.check_storage(storage, CHECK_INTERVAL).await })
     };
+    let purging = tokio::spawn(abandoned::purge_for_ever(Arc::clone(&storage), settings.limits.upload_age));
+    contents::announce(&storage, settings.protocols).await;
     health.set_started();
 
     let drained = server.run(Arc::new(routes(settings, &storage)), stopping).await;
     checking.abort();
+    purging.abort();
     storage.close(CLOSE_GRACE).await;
     if drained.cut_off > 0 {
         tracing::warn!(requests = drained.cut_off, "requests were cut off at the graceful timeout");

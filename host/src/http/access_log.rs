@@ -17,7 +17,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use super::{
     identity::Identity,
     route_class::{RouteClass, method_name},
-    socket::ActiveRequest,
+    service::RequestFacts,
 };
 use crate::telemetry::names;
 
@@ -38,7 +38,7 @@ pub(crate) struct Record {
     status: Option<StatusCode>,
     sent: u64,
     complete: bool,
-    _active: Option<ActiveRequest>,
+    _facts: Option<Arc<RequestFacts>>,
 }
 
 impl Record {
@@ -48,7 +48,7 @@ impl Record {
         path: &str,
         peer: Option<SocketAddr>,
         user_agent: Option<&HeaderValue>,
-        active: Option<ActiveRequest>,
+        facts: Option<Arc<RequestFacts>>,
     ) -> Self {
         let class = RouteClass::of(path);
         let in_flight = METERS.in_flight(class);
@@ -65,7 +65,7 @@ impl Record {
             status: None,
             sent: 0,
             complete: false,
-            _active: active,
+            _facts: facts,
         }
     }
 
@@ -116,11 +116,14 @@ fn text(value: &HeaderValue) -> Cow<'_, str> {
 
 static METERS: LazyLock<Meters> = LazyLock::new(Meters::default);
 
+/// Class of the route, method and status.
+type Labels = (RouteClass, &'static str, u16);
+
 /// Handles of the metrics, found once per combination of labels: looking them up by name for each
 /// request costs more than counting.
 #[derive(Default)]
 struct Meters {
-    finished: RwLock<HashMap<(RouteClass, &'static str, u16), Arc<Finished>>>,
+    finished: RwLock<HashMap<Labels, Arc<Finished>>>,
     in_flight: RwLock<HashMap<RouteClass, Gauge>>,
 }
 

@@ -18,7 +18,7 @@ use tokio::{io::AsyncReadExt, net::TcpStream, sync::watch, time::timeout};
 use super::{
     sendfile::Windows,
     server::Limits,
-    service::{ConnectionFacts, Never},
+    service::{ConnectionFacts, Never, RequestFacts},
     socket::{Activity, Socket},
 };
 
@@ -56,6 +56,7 @@ pub(crate) async fn serve<S, B>(
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let activity = Activity::new();
     let begin = timeout(limits.timeouts.header, protocol(&mut stream));
     let (protocol, replay) = tokio::select! {
         begin = begin => match begin {
@@ -67,11 +68,13 @@ pub(crate) async fn serve<S, B>(
     };
     let in_sequence = protocol == Protocol::Http1;
     let windows = windows.filter(|_| in_sequence);
-    let activity = Arc::new(Activity::default());
     let socket = Socket::new(stream, replay, windows.clone(), Arc::clone(&activity), limits.timeouts);
     let facts = Arc::new(ConnectionFacts { peer, activity, windows, in_sequence });
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Arc::clone(&facts));
+        // Here and not when the request is first polled: the socket must know before it is read again.
+        let active = facts.activity.begin();
+        let facts = RequestFacts { connection: Arc::clone(&facts), _active: active };
+        request.extensions_mut().insert(Arc::new(facts));
         name_host(&mut request);
         service.call(request)
     });

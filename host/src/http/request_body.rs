@@ -149,7 +149,7 @@ mod tests {
     #[tokio::test]
     async fn dropping_a_body_before_its_end_is_reported() {
         for (read_all, abandoned) in [(true, false), (false, true)] {
-            let activity = Arc::new(Activity::default());
+            let activity = Activity::new();
             let chunks: [Chunk; 2] = [Ok(Bytes::from("x")), Ok(Bytes::from("y"))];
             let body =
                 request_body(stream::iter(chunks), Duration::from_secs(1), Some(Arc::clone(&activity)));

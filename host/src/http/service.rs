@@ -7,7 +7,7 @@ use std::{convert::Infallible, net::SocketAddr, panic::AssertUnwindSafe, sync::A
 
 use bytes::Buf;
 use futures::{FutureExt, Stream};
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use warp::{Filter, reply::Response as Outgoing};
 
 use super::{
@@ -18,11 +18,19 @@ use super::{
     respond::{fault, respond},
     routes::Handler,
     sendfile::Windows,
-    socket::Activity,
+    socket::{ActiveRequest, Activity},
 };
 use crate::telemetry::names;
 
-/// What a request may know of its connection; travels as an extension of the request.
+/// What a request knows of where it came from; travels as an extension of the request and lives until
+/// its response has ended.
+#[derive(Debug)]
+pub(crate) struct RequestFacts {
+    pub(crate) connection: Arc<ConnectionFacts>,
+    pub(crate) _active: ActiveRequest,
+}
+
+/// What a connection is and can do.
 #[derive(Debug)]
 pub(crate) struct ConnectionFacts {
     pub(crate) peer: SocketAddr,
@@ -50,7 +58,7 @@ pub(crate) fn filter(
         .and(warp::path::full())
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::header::headers_cloned())
-        .and(warp::ext::optional::<Arc<ConnectionFacts>>())
+        .and(warp::ext::optional::<Arc<RequestFacts>>())
         .and(warp::body::stream())
         .then(move |method, path: warp::path::FullPath, query, headers, facts, body| {
             let application = Arc::clone(&application);
@@ -65,22 +73,16 @@ impl Application {
         path: &str,
         query: String,
         headers: HeaderMap,
-        facts: Option<Arc<ConnectionFacts>>,
+        facts: Option<Arc<RequestFacts>>,
         body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
     ) -> Outgoing {
-        let facts = facts.as_deref();
-        let peer = facts.map(|facts| facts.peer);
-        let active = facts.map(|facts| facts.activity.begin());
-        let record = Record::begin(
-            Identity::of(&headers),
-            &method,
-            path,
-            peer,
-            headers.get(header::USER_AGENT),
-            active,
-        );
-        let unread = facts.filter(|facts| facts.in_sequence && has_body(&headers));
-        let body = request_body(body, self.body_timeout, unread.map(|facts| Arc::clone(&facts.activity)));
+        let connection = facts.as_ref().map(|facts| Arc::clone(&facts.connection));
+        let peer = connection.as_ref().map(|connection| connection.peer);
+        let user_agent = headers.get(header::USER_AGENT);
+        let record = Record::begin(Identity::of(&headers), &method, path, peer, user_agent, facts);
+        let unread = connection.as_ref().filter(|connection| connection.in_sequence && has_body(&headers));
+        let unread = unread.map(|connection| Arc::clone(&connection.activity));
+        let body = request_body(body, self.body_timeout, unread.clone());
         let response = if path.len() + query.len() > self.max_uri {
             drop(body);
             whole(StatusCode::URI_TOO_LONG, "text/plain; charset=utf-8", "the address is too long\n")
@@ -89,7 +91,12 @@ impl Application {
             let path = path.to_owned();
             self.handle(Request { method: method.clone(), path, query, headers, body, peer, trace }).await
         };
-        respond(response, &method, facts.and_then(|facts| facts.windows.as_ref()), record).await
+        let windows = connection.as_ref().and_then(|connection| connection.windows.as_ref());
+        let mut response = respond(response, &method, windows, record).await;
+        if unread.is_some_and(|activity| activity.body_was_abandoned()) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 
     async fn handle(&self, request: Request) -> Response {

@@ -46,17 +46,30 @@ pub struct Timeouts {
 }
 
 /// What the requests of a connection tell its socket.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Activity {
     /// Requests between the end of their header and the end of their response.
     active: AtomicUsize,
     /// Requests so far.
     begun: AtomicU64,
+    connected: Instant,
+    /// When the last request ended, in nanoseconds after `connected`.
+    last_end: AtomicU64,
     /// A request body was given up before its end.
     abandoned_body: AtomicBool,
 }
 
 impl Activity {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            active: AtomicUsize::new(0),
+            begun: AtomicU64::new(0),
+            connected: Instant::now(),
+            last_end: AtomicU64::new(0),
+            abandoned_body: AtomicBool::new(false),
+        })
+    }
+
     /// Counts a request as active until the guard is dropped.
     pub(crate) fn begin(self: &Arc<Self>) -> ActiveRequest {
         self.active.fetch_add(1, Relaxed);
@@ -74,6 +87,16 @@ impl Activity {
     pub(crate) fn body_was_abandoned(&self) -> bool {
         self.abandoned_body.load(Relaxed)
     }
+
+    fn end(&self) {
+        let since = self.connected.elapsed().as_nanos();
+        self.last_end.store(u64::try_from(since).unwrap_or(u64::MAX), Relaxed);
+        self.active.fetch_sub(1, Relaxed);
+    }
+
+    fn idle_since(&self) -> Instant {
+        self.connected + Duration::from_nanos(self.last_end.load(Relaxed))
+    }
 }
 
 /// See [`Activity::begin`].
@@ -82,7 +105,7 @@ pub(crate) struct ActiveRequest(Arc<Activity>);
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Relaxed);
+        self.0.end();
     }
 }
 
@@ -94,28 +117,18 @@ pub(crate) struct Socket {
     windows: Option<Arc<Windows>>,
     activity: Arc<Activity>,
     timeouts: Timeouts,
-    waiting: Waiting,
+    /// Number of requests when the reading side was last looked at between two of them.
+    begun: u64,
+    /// When the first byte of the next request header came.
+    header_since: Option<Instant>,
     read_alarm: Alarm,
+    /// Since when the client takes no bytes.
+    write_stalled: Option<Instant>,
     write_alarm: Alarm,
     /// A full window has just been sent: others come first.
     pause: bool,
-    closing: Closing,
-}
-
-/// What the reading side waits for.
-struct Waiting {
-    /// Number of requests when this state began.
-    begun: u64,
-    /// When the first byte of the next header came.
-    header_since: Option<Instant>,
-    /// When the connection became idle.
-    idle_since: Option<Instant>,
-}
-
-#[derive(PartialEq)]
-enum Closing {
-    No,
-    Lingering,
+    /// The response is over and its end was sent: until when the rest of the request is dropped.
+    linger_until: Option<Instant>,
 }
 
 impl Socket {
@@ -127,66 +140,64 @@ impl Socket {
         activity: Arc<Activity>,
         timeouts: Timeouts,
     ) -> Self {
-        let waiting = Waiting { begun: 0, header_since: Some(Instant::now()), idle_since: None };
         Self {
             stream,
             replay,
             windows,
+            header_since: Some(activity.connected),
             activity,
             timeouts,
-            waiting,
+            begun: 0,
             read_alarm: Alarm::default(),
+            write_stalled: None,
             write_alarm: Alarm::default(),
             pause: false,
-            closing: Closing::No,
+            linger_until: None,
         }
     }
 
     /// Ends with an error when the client is too slow with its next request.
     fn poll_read_timeout(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        if self.activity.active.load(Relaxed) > 0 {
-            // Reading bodies is timed where they are read; waiting for a handler is not the client's fault.
-            self.read_alarm.disarm();
-            return Poll::Pending;
-        }
-        self.notice_finished_requests();
-        let (deadline, what) = match self.waiting.header_since {
-            Some(since) => (since + self.timeouts.header, "the request header took too long"),
-            None => {
-                let since = *self.waiting.idle_since.get_or_insert_with(Instant::now);
-                (since + self.timeouts.idle, "no request came for too long")
+        loop {
+            if self.activity.active.load(Relaxed) > 0 {
+                // Reading bodies is timed where they are read, and waiting for a handler is not the client's
+                // fault. But the library above may not ask again when the response has ended: look then.
+                ready!(self.read_alarm.poll_some_time(self.timeouts.idle, cx));
+                continue;
             }
-        };
-        ready!(self.read_alarm.poll_at(deadline, cx));
-        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, what))
+            self.notice_finished_requests();
+            let (deadline, what) = match self.header_since {
+                Some(since) => (since + self.timeouts.header, "the request header took too long"),
+                None => (self.activity.idle_since() + self.timeouts.idle, "no request came for too long"),
+            };
+            ready!(self.read_alarm.poll_until(deadline, cx));
+            return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, what));
+        }
     }
 
     fn notice_finished_requests(&mut self) {
         let begun = self.activity.begun.load(Relaxed);
-        if begun != self.waiting.begun {
-            self.waiting = Waiting { begun, header_since: None, idle_since: None };
+        if begun != self.begun {
+            self.begun = begun;
+            self.header_since = None;
         }
     }
 
-    /// Keeps the time since the last progress of writing.
+    /// Ends a write with an error when the client has taken nothing for too long.
     fn timed_write(
         &mut self,
         cx: &mut Context<'_>,
         result: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        match result {
-            Poll::Ready(result) => {
-                self.write_alarm.disarm();
-                Poll::Ready(result)
-            }
-            Poll::Pending => {
-                ready!(self.write_alarm.poll_after(self.timeouts.write, cx));
-                Poll::Ready(Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the client took no bytes of the response for too long",
-                )))
-            }
+        if result.is_ready() {
+            self.write_stalled = None;
+            return result;
         }
+        let since = *self.write_stalled.get_or_insert_with(Instant::now);
+        ready!(self.write_alarm.poll_until(since + self.timeouts.write, cx));
+        let message = "the client took no bytes of the response for too long";
+        tracing::debug!(error = message, "a connection is closed");
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)))
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
@@ -256,10 +267,10 @@ impl Socket {
     }
 
     /// Reads and drops what the client still sends, until it stops or the time is over.
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_linger(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let mut scratch = [0; 16 * 1024];
         for _ in 0..16 {
-            if self.read_alarm.poll_after(self.timeouts.linger, cx).is_ready() {
+            if self.read_alarm.poll_until(until, cx).is_ready() {
                 return Poll::Ready(());
             }
             let mut buffer = ReadBuf::new(&mut scratch);
@@ -295,7 +306,7 @@ impl AsyncRead for Socket {
         }
         if buffer.filled().len() > before && self.activity.active.load(Relaxed) == 0 {
             self.notice_finished_requests();
-            self.waiting.header_since.get_or_insert_with(Instant::now);
+            self.header_since.get_or_insert_with(Instant::now);
         }
         Poll::Ready(Ok(()))
     }
@@ -326,48 +337,58 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.closing == Closing::No {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            if !self.activity.body_was_abandoned() {
-                return Poll::Ready(Ok(()));
+        let until = match self.linger_until {
+            Some(until) => until,
+            None => {
+                ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+                if !self.activity.body_was_abandoned() {
+                    return Poll::Ready(Ok(()));
+                }
+                let until = Instant::now() + self.timeouts.linger;
+                self.linger_until = Some(until);
+                until
             }
-            self.read_alarm.disarm();
-            self.closing = Closing::Lingering;
-        }
-        ready!(self.poll_linger(cx));
+        };
+        ready!(self.poll_linger(until, cx));
         Poll::Ready(Ok(()))
     }
 }
 
-/// A timer that costs nothing while nobody waits.
+/// A timer for deadlines that usually move on before they come: it is set once and looks at the clock
+/// when it rings, instead of being set anew each time.
 #[derive(Default)]
 struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
-    armed: bool,
+    set: bool,
 }
 
 impl Alarm {
-    /// Ready `duration` after the first poll since the alarm was disarmed.
-    fn poll_after(&mut self, duration: Duration, cx: &mut Context<'_>) -> Poll<()> {
-        if self.armed
-            && let Some(sleep) = &mut self.sleep
-        {
-            return sleep.as_mut().poll(cx);
+    /// Ready when `deadline` has passed.
+    fn poll_until(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+            if !self.set || sleep.deadline() > deadline {
+                sleep.as_mut().reset(deadline);
+                self.set = true;
+            }
+            ready!(sleep.as_mut().poll(cx));
+            self.set = false;
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
         }
-        self.poll_at(Instant::now() + duration, cx)
     }
 
-    /// Ready at `deadline`.
-    fn poll_at(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if sleep.deadline() != deadline {
-            sleep.as_mut().reset(deadline);
+    /// Ready at some time that is at most `within` from now: for looking again, not for measuring.
+    fn poll_some_time(&mut self, within: Duration, cx: &mut Context<'_>) -> Poll<()> {
+        let latest = Instant::now() + within;
+        match &mut self.sleep {
+            Some(sleep) if self.set && sleep.deadline() <= latest => {
+                ready!(sleep.as_mut().poll(cx));
+                self.set = false;
+                Poll::Ready(())
+            }
+            _ => self.poll_until(latest, cx),
         }
-        self.armed = true;
-        sleep.as_mut().poll(cx)
-    }
-
-    fn disarm(&mut self) {
-        self.armed = false;
     }
 }

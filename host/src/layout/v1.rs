@@ -48,6 +48,11 @@ fn segment(name: &str) -> String {
     }
 }
 
+/// The folder of all images.
+pub fn images() -> Prefix {
+    Prefix::new("images").expect("a plain name is a valid folder")
+}
+
 /// Paths of one image.
 #[derive(Debug, Clone, Copy)]
 pub struct ImagePaths<'a>(pub &'a ImageId);

@@ -3,6 +3,7 @@
 //! `registry::v2` knows repositories, blobs, uploads, manifests, tags; `registry::v1` knows images,
 //! ancestries, repositories and tags of the legacy API. Both stand on one storage.
 
+pub mod abandoned;
 pub mod digest;
 pub mod hashing;
 pub mod v1;

@@ -74,12 +74,12 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:20}|{:^40}|{:^31}|{:^25}",
+            "{:20}|{:^46}|{:^31}|{:^25}",
             "", "requests per second", "processor µs/request", "peak MiB"
         )?;
         writeln!(
             f,
-            "{:20}|{:>10}{:>10}{:>7}{:>12} |{:>12}{:>12}{:>6} |{:>9}{:>9}{:>6}",
+            "{:20}|{:>10}{:>10}{:>8}{:>17} |{:>12}{:>12}{:>6} |{:>9}{:>9}{:>6}",
             "", "ours", "peer", "ratio", "(range)", "ours", "peer", "ratio", "ours", "peer", "ratio"
         )?;
         for (row, measurements) in &self.rows {
@@ -89,7 +89,7 @@ impl fmt::Display for Report<'_> {
             let highest = ratios.iter().copied().fold(0.0, f64::max);
             writeln!(
                 f,
-                "{:20}|{:>10}{:>10}{:>7.2}{:>12} |{:>12.1}{:>12.1}{:>6.2} |{:>9.1}{:>9.1}{:>6.2}",
+                "{:20}|{:>10}{:>10}{:>8.2}{:>17} |{:>12.1}{:>12.1}{:>6.2} |{:>9.1}{:>9.1}{:>6.2}",
                 row.name,
                 brief(ours.rate),
                 brief(peer.rate),

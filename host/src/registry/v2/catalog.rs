@@ -159,13 +159,16 @@ fn begin(agenda: &mut Agenda, after: Option<&RepositoryName>) {
         return;
     };
     let mut parent: Option<RepositoryName> = None;
-    for part in after.as_str().split('/') {
+    let mut parts = after.as_str().split('/').peekable();
+    while let Some(part) = parts.next() {
         let start = prefix(parent.as_ref()).start();
         let parent_text = parent.as_ref().map_or(String::new(), |parent| format!("{parent}/"));
-        // Sister folders that come after this part.
+        // Sister folders that come after this part: for `a/b` that is `a0` and not `a-b`, which comes
+        // before all that is inside `a`.
+        let slash = if parts.peek().is_some() { "/" } else { "" };
         agenda.insert(
-            format!("{parent_text}{part}"),
-            Step::Children(parent.clone(), Some(format!("{start}{part}"))),
+            format!("{parent_text}{part}{slash}"),
+            Step::Children(parent.clone(), Some(format!("{start}{part}{slash}"))),
         );
         // Sister folders that come before it, but whose insides come after: `a` for the part `a-b`.
         for (index, _) in part.match_indices(['-', '.']) {

@@ -1,0 +1,55 @@
+//! Uploads that nobody will finish: found at the driver and discarded.
+//!
+//! A client that dies leaves the bytes it has sent. They are invisible and cost room. Every upload that
+//! was last touched longer ago than the configured age goes, whichever API or process opened it. A client
+//! that comes back later is told that its upload is unknown and starts again.
+
+use std::time::{Duration, SystemTime};
+
+use docker_registry_driver_api::{CallContext, Capability, Result};
+
+use crate::storage::Storage;
+
+/// How often the storage is looked through.
+const INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// Uploads in one page.
+const PAGE: u32 = 500;
+
+/// Discards abandoned uploads now and every hour. Runs until it is dropped; a failure is logged and tried
+/// again the next time.
+pub async fn purge_for_ever(storage: Storage, age: Duration) {
+    if !storage.capabilities().has(Capability::ListUploads) {
+        tracing::info!("the driver does not list uploads, so abandoned ones are not discarded");
+        return;
+    }
+    loop {
+        match purge(&storage, age).await {
+            Ok(0) => {}
+            Ok(discarded) => tracing::info!(discarded, "abandoned uploads discarded"),
+            Err(error) => tracing::warn!(%error, "abandoned uploads could not be discarded"),
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// Discards every upload that was last touched more than `age` ago, and returns how many those were.
+///
+/// # Errors
+/// The first of the storage's; what was discarded before stays so.
+pub async fn purge(storage: &Storage, age: Duration) -> Result<u64> {
+    let call = CallContext { background: true, ..CallContext::default() };
+    // An age beyond the beginning of time means that nothing is old enough.
+    let Some(older_than) = SystemTime::now().checked_sub(age) else { return Ok(0) };
+    let (mut discarded, mut after) = (0, None);
+    loop {
+        let page = storage.list_uploads(&call, older_than, after.as_deref(), PAGE).await?;
+        for upload in &page.uploads {
+            storage.abort(&call, &upload.state).await?;
+            discarded += 1;
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(discarded),
+        }
+    }
+}

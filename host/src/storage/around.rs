@@ -1,0 +1,263 @@
+//! What all decorators share: forwarding every method of the driver through one place.
+
+use std::sync::Arc;
+
+use docker_registry_driver_api::{
+    ByteStream, CallContext, Capabilities, Condition, Description, Driver, ETag, Error, HostServices,
+    ListPage, ListRequest, Object, ObjectInfo, ObjectPath, Prefix, ReadRange, Reading, RedirectRequest,
+    Result, Settings, Stat, UploadHint, UploadPage, UploadProgress, UploadState, async_trait,
+};
+
+/// The calls of a driver, by the name of their method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Operation {
+    Get,
+    Put,
+    Head,
+    Stat,
+    Read,
+    List,
+    OpenUpload,
+    Append,
+    Commit,
+    Abort,
+    ListUploads,
+    Copy,
+    Rename,
+    Delete,
+    DeleteMany,
+    DeleteTree,
+    RedirectUrl,
+    Health,
+}
+
+impl Operation {
+    pub(crate) const ALL: [Self; 18] = [
+        Self::Get,
+        Self::Put,
+        Self::Head,
+        Self::Stat,
+        Self::Read,
+        Self::List,
+        Self::OpenUpload,
+        Self::Append,
+        Self::Commit,
+        Self::Abort,
+        Self::ListUploads,
+        Self::Copy,
+        Self::Rename,
+        Self::Delete,
+        Self::DeleteMany,
+        Self::DeleteTree,
+        Self::RedirectUrl,
+        Self::Health,
+    ];
+
+    /// Name of the trait method.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Put => "put",
+            Self::Head => "head",
+            Self::Stat => "stat",
+            Self::Read => "read",
+            Self::List => "list",
+            Self::OpenUpload => "open_upload",
+            Self::Append => "append",
+            Self::Commit => "commit",
+            Self::Abort => "abort",
+            Self::ListUploads => "list_uploads",
+            Self::Copy => "copy",
+            Self::Rename => "rename",
+            Self::Delete => "delete",
+            Self::DeleteMany => "delete_many",
+            Self::DeleteTree => "delete_tree",
+            Self::RedirectUrl => "redirect_url",
+            Self::Health => "health",
+        }
+    }
+
+    /// Whether a call that did not answer may have changed the storage.
+    pub(crate) fn writes(self) -> bool {
+        use Operation::{
+            Abort, Append, Commit, Copy, Delete, DeleteMany, DeleteTree, OpenUpload, Put, Rename,
+        };
+        matches!(
+            self,
+            Put | OpenUpload | Append | Commit | Abort | Copy | Rename | Delete | DeleteMany | DeleteTree
+        )
+    }
+}
+
+/// What a decorator adds to every call of the driver inside.
+pub(crate) trait Around: Send + Sync + 'static {
+    /// The driver inside.
+    fn inner(&self) -> &Arc<dyn Driver>;
+
+    /// Makes one call; `run` is handed the context that the driver is to see.
+    fn around<T, F>(
+        &self,
+        operation: Operation,
+        call: &CallContext,
+        run: impl FnOnce(CallContext) -> F + Send,
+    ) -> impl Future<Output = Result<T>> + Send
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send;
+
+    /// Opens an object; what is added may reach into its stream.
+    fn around_read(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        range: ReadRange,
+    ) -> impl Future<Output = Result<Reading>> + Send {
+        let run = move |call| async move { self.inner().read(&call, path, range).await };
+        self.around(Operation::Read, call, run)
+    }
+
+    /// Adds to an upload; what is added may reach into its stream.
+    fn around_append(
+        &self,
+        call: &CallContext,
+        state: &UploadState,
+        expected_offset: u64,
+        body: ByteStream,
+    ) -> impl Future<Output = Result<UploadProgress>> + Send {
+        let run = move |call| async move { self.inner().append(&call, state, expected_offset, body).await };
+        self.around(Operation::Append, call, run)
+    }
+}
+
+/// A driver around another one.
+pub(crate) struct Decorated<D>(pub(crate) D);
+
+/// Forwards one method through [`Around::around`].
+macro_rules! forward {
+    ($self:ident, $operation:ident, $call:ident, $method:ident($($argument:ident),*)) => {{
+        let inner = $self.0.inner();
+        let run = |call: CallContext| async move { inner.$method(&call, $($argument),*).await };
+        $self.0.around(Operation::$operation, $call, run).await
+    }};
+}
+
+#[async_trait]
+impl<D: Around> Driver for Decorated<D> {
+    fn describe() -> Description {
+        // A decorator is made around an open driver and is never configured.
+        Description { summary: String::new(), licence: String::new(), keys: Vec::new() }
+    }
+
+    async fn open(_: Settings, _: HostServices) -> Result<Self> {
+        Err(Error::unsupported("open"))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.inner().capabilities()
+    }
+
+    async fn get(&self, call: &CallContext, path: &ObjectPath, max_size: u64) -> Result<Object> {
+        forward!(self, Get, call, get(path, max_size))
+    }
+
+    async fn put(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        content: bytes::Bytes,
+        condition: &Condition,
+    ) -> Result<Option<ETag>> {
+        forward!(self, Put, call, put(path, content, condition))
+    }
+
+    async fn head(&self, call: &CallContext, path: &ObjectPath) -> Result<ObjectInfo> {
+        forward!(self, Head, call, head(path))
+    }
+
+    async fn stat(&self, call: &CallContext, path: &Prefix) -> Result<Stat> {
+        forward!(self, Stat, call, stat(path))
+    }
+
+    async fn read(&self, call: &CallContext, path: &ObjectPath, range: ReadRange) -> Result<Reading> {
+        self.0.around_read(call, path, range).await
+    }
+
+    async fn list(&self, call: &CallContext, request: &ListRequest) -> Result<ListPage> {
+        forward!(self, List, call, list(request))
+    }
+
+    async fn open_upload(&self, call: &CallContext, hint: &UploadHint) -> Result<UploadState> {
+        forward!(self, OpenUpload, call, open_upload(hint))
+    }
+
+    async fn append(
+        &self,
+        call: &CallContext,
+        state: &UploadState,
+        expected_offset: u64,
+        body: ByteStream,
+    ) -> Result<UploadProgress> {
+        self.0.around_append(call, state, expected_offset, body).await
+    }
+
+    async fn commit(
+        &self,
+        call: &CallContext,
+        state: &UploadState,
+        final_path: &ObjectPath,
+        condition: &Condition,
+    ) -> Result<ObjectInfo> {
+        forward!(self, Commit, call, commit(state, final_path, condition))
+    }
+
+    async fn abort(&self, call: &CallContext, state: &UploadState) -> Result<()> {
+        forward!(self, Abort, call, abort(state))
+    }
+
+    async fn list_uploads(
+        &self,
+        call: &CallContext,
+        older_than: std::time::SystemTime,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<UploadPage> {
+        forward!(self, ListUploads, call, list_uploads(older_than, after, limit))
+    }
+
+    async fn copy(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
+        forward!(self, Copy, call, copy(from, to))
+    }
+
+    async fn rename(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
+        forward!(self, Rename, call, rename(from, to))
+    }
+
+    async fn delete(&self, call: &CallContext, path: &ObjectPath) -> Result<()> {
+        forward!(self, Delete, call, delete(path))
+    }
+
+    async fn delete_many(
+        &self,
+        call: &CallContext,
+        paths: &[ObjectPath],
+    ) -> Result<Vec<(ObjectPath, Error)>> {
+        forward!(self, DeleteMany, call, delete_many(paths))
+    }
+
+    async fn delete_tree(&self, call: &CallContext, prefix: &Prefix) -> Result<u64> {
+        forward!(self, DeleteTree, call, delete_tree(prefix))
+    }
+
+    async fn redirect_url(&self, call: &CallContext, request: &RedirectRequest) -> Result<Option<String>> {
+        forward!(self, RedirectUrl, call, redirect_url(request))
+    }
+
+    async fn health(&self, call: &CallContext) -> Result<()> {
+        forward!(self, Health, call, health())
+    }
+
+    async fn close(&self, grace: std::time::Duration) {
+        self.0.inner().close(grace).await;
+    }
+}

@@ -1,0 +1,107 @@
+//! Measures every call: a duration per operation, a count of failures per kind, a line at debug level.
+
+use std::{sync::Arc, time::Instant};
+
+use docker_registry_driver_api::{CallContext, Driver, ErrorKind, Result};
+use metrics::{Histogram, counter, histogram};
+
+use super::around::{Around, Operation};
+use crate::telemetry::names;
+
+/// See the module.
+pub(crate) struct Observed {
+    inner: Arc<dyn Driver>,
+    driver: Arc<str>,
+    /// One per operation, in the order of [`Operation::ALL`]: nothing is looked up in a call.
+    durations: [Histogram; Operation::ALL.len()],
+}
+
+impl Observed {
+    /// Around `inner`, under the driver's name.
+    pub(crate) fn new(inner: Arc<dyn Driver>, driver: &str) -> Self {
+        let duration = |operation: Operation| histogram!(names::STORAGE_ACTION, "driver" => driver.to_owned(), "action" => operation.name());
+        Self { inner, driver: driver.into(), durations: Operation::ALL.map(duration) }
+    }
+
+    fn count_error(&self, operation: Operation, kind: ErrorKind) {
+        counter!(
+            names::STORAGE_ERRORS,
+            "driver" => self.driver.to_string(),
+            "action" => operation.name(),
+            "kind" => kind_name(kind),
+        )
+        .increment(1);
+    }
+}
+
+impl Around for Observed {
+    fn inner(&self) -> &Arc<dyn Driver> {
+        &self.inner
+    }
+
+    async fn around<T, F>(
+        &self,
+        operation: Operation,
+        call: &CallContext,
+        run: impl FnOnce(CallContext) -> F + Send,
+    ) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send,
+    {
+        let started = Instant::now();
+        let result = run(call.clone()).await;
+        let duration = started.elapsed();
+        self.durations[operation as usize].record(duration);
+        let milliseconds = duration.as_secs_f64() * 1000.0;
+        match &result {
+            Ok(_) => {
+                tracing::debug!(target: "storage", operation = operation.name(), milliseconds, "call");
+            }
+            // What is an answer to a question: absent, or there already.
+            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::ConditionFailed) => {
+                tracing::debug!(target: "storage", operation = operation.name(), milliseconds, %error, "call");
+            }
+            Err(error) => {
+                self.count_error(operation, error.kind);
+                tracing::debug!(target: "storage", operation = operation.name(), milliseconds, %error, "failed");
+            }
+        }
+        result
+    }
+}
+
+/// Value of the `kind` label.
+fn kind_name(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotFound => "not_found",
+        ErrorKind::ConditionFailed => "condition_failed",
+        ErrorKind::Conflict => "conflict",
+        ErrorKind::InvalidPath => "invalid_path",
+        ErrorKind::InvalidRange => "invalid_range",
+        ErrorKind::InvalidConfiguration => "invalid_configuration",
+        ErrorKind::Unauthenticated => "unauthenticated",
+        ErrorKind::PermissionDenied => "permission_denied",
+        ErrorKind::Throttled => "throttled",
+        ErrorKind::Unavailable => "unavailable",
+        ErrorKind::Timeout => "timeout",
+        ErrorKind::StorageFull => "storage_full",
+        ErrorKind::TooLarge => "too_large",
+        ErrorKind::Unsupported => "unsupported",
+        ErrorKind::Corrupt => "corrupt",
+        ErrorKind::BodyFailed => "body_failed",
+        _ => "internal",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_are_numbered_in_the_order_of_the_list() {
+        for (number, operation) in Operation::ALL.into_iter().enumerate() {
+            assert_eq!(operation as usize, number);
+        }
+    }
+}
