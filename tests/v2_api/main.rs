@@ -5,6 +5,7 @@
 //! the memory driver and one on the local driver, whose blobs are regions of files. After each one no
 //! upload may be left, neither in the repository nor at the driver.
 
+mod abandoned_uploads;
 mod registry;
 
 /// Makes one test per case and driver, named `memory::CASE` and `local::CASE`.

@@ -23,7 +23,7 @@ use crate::{
     },
     plugin::{Execution, LoadedDriver},
     registry::abandoned,
-    storage::Storage,
+    storage::{self, Storage},
     telemetry::{logs, metrics},
 };
 
@@ -57,7 +57,10 @@ pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let runtime =
         Builder::new_multi_thread().enable_all().thread_name("registry").build().map_err(Failure::failed)?;
     runtime.block_on(async {
-        let storage = driver.open(driver_api::Settings::new(values), Execution::Declared).await?;
+        let opened = driver.open(driver_api::Settings::new(values), Execution::Declared).await?;
+        let limits = &loaded.settings.limits;
+        let storage =
+            storage::decorate(opened, &driver.note().name, limits.driver_calls, limits.driver_timeout);
         serve(&loaded.settings, arguments.bind, storage, health).await
     })
 }
