@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::SystemTime,
@@ -37,11 +37,28 @@ pub(crate) struct Interposed {
     inner: Storage,
     fault: Fault,
     writes: AtomicU64,
+    meanwhile: Mutex<Option<(String, Meanwhile)>>,
 }
+
+/// What happens in the middle of something else.
+type Meanwhile = futures::future::BoxFuture<'static, ()>;
 
 impl Interposed {
     pub(crate) fn new(inner: Storage, fault: Fault) -> Arc<Self> {
-        Arc::new(Self { inner, fault, writes: AtomicU64::new(0) })
+        Arc::new(Self { inner, fault, writes: AtomicU64::new(0), meanwhile: Mutex::new(None) })
+    }
+
+    /// Lets something happen just before the object at `path` is read for the first time.
+    pub(crate) fn before_reading(&self, path: String, meanwhile: Meanwhile) {
+        *self.meanwhile.lock().unwrap() = Some((path, meanwhile));
+    }
+
+    async fn before_object(&self, path: &ObjectPath) -> Result<()> {
+        let meanwhile = self.meanwhile.lock().unwrap().take_if(|(awaited, _)| awaited == path.as_str());
+        if let Some((_, meanwhile)) = meanwhile {
+            meanwhile.await;
+        }
+        self.before_read().await
     }
 
     /// How many writes were tried.
@@ -97,7 +114,7 @@ impl Driver for Interposed {
     }
 
     async fn get(&self, call: &CallContext, path: &ObjectPath, max_size: u64) -> Result<Object> {
-        self.before_read().await?;
+        self.before_object(path).await?;
         self.inner.get(call, path, max_size).await
     }
 
@@ -122,7 +139,7 @@ impl Driver for Interposed {
     }
 
     async fn read(&self, call: &CallContext, path: &ObjectPath, range: ReadRange) -> Result<Reading> {
-        self.before_read().await?;
+        self.before_object(path).await?;
         self.inner.read(call, path, range).await
     }
 

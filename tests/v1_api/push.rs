@@ -52,6 +52,28 @@ async fn an_image_is_readable_from_its_checksum_on_and_not_before() {
 }
 
 #[tokio::test]
+async fn a_push_that_begins_while_the_image_is_looked_for_is_not_read() {
+    for part in ["json", "ancestry", "layer", "files"] {
+        let image = Image::new(None, "layer");
+        let storage = memory().await;
+        let healthy = Registry::over(storage.clone());
+        let slow = Interposed::new(storage, Fault::None);
+        let (client, pushed) = (healthy.client.clone(), image.clone());
+        let read = if part == "files" { "layer" } else { part };
+        slow.before_reading(
+            format!("images/{}/{read}", image.id),
+            Box::pin(async move {
+                client.exchange(pushed.put_json()).await.expect(200);
+                client.exchange(pushed.put_layer()).await.expect(200);
+            }),
+        );
+        let slow = Registry::over(slow);
+        let uploading = "Image is being uploaded, retry later";
+        slow.client.exchange(Sent::get(image.path(part))).await.expect_error(400, uploading);
+    }
+}
+
+#[tokio::test]
 async fn the_store_is_what_0_9_1_would_have_written() {
     let registry = Registry::empty().await;
     let images = three_images();

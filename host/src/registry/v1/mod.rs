@@ -7,6 +7,7 @@
 //!   one. What is left over is never visible.
 //! - Names reach the storage through [`crate::layout::v1`] only.
 
+mod archive;
 mod checksum;
 mod files;
 mod images;
