@@ -2,7 +2,7 @@
 
 /// Exports a driver from a cdylib.
 ///
-/// ```ignore
+/// ```text
 /// export_driver! {
 ///     name: "local",
 ///     driver: LocalDriver,
