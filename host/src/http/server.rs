@@ -12,6 +12,7 @@ use hyper::{
     service::Service,
 };
 use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
@@ -97,6 +98,7 @@ impl Server {
     /// # Errors
     /// [`BindError`], one sentence.
     pub async fn bind(address: &str, limits: Limits) -> Result<Self, BindError> {
+        raise_file_limit();
         let failed = |source| BindError { address: address.to_owned(), source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
@@ -118,6 +120,16 @@ impl Server {
         });
         tracing::info!("listening at http://{}", self.address);
         accept(self.listener, service, self.limits, windows, stop).await
+    }
+}
+
+/// Lets the process open as many files as it may: each connection is one, and each object that is read.
+/// Systems start processes with a low limit for the sake of old programs.
+fn raise_file_limit() {
+    let limits = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limits.maximum, ..limits };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(error = %io::Error::from(error), "the limit of open files stays as it is");
     }
 }
 
