@@ -30,7 +30,13 @@ macro_rules! export_driver {
             const NAME: &'static str = $name;
         }
 
+        #[cfg(panic = "abort")]
+        compile_error!("a driver must be built with panic = \"unwind\", so that a panic costs one call");
+
         const _: () = {
+            // The note below is text and cannot be computed.
+            assert!($crate::API_VERSION.0 == 1 && $crate::API_VERSION.1 == 0);
+
             const NOTE: &str = concat!(
                 "name=", $name, "\napi=1.0\nversion=", env!("CARGO_PKG_VERSION"), "\nflags=", $flags, "\n"
             );

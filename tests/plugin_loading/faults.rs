@@ -41,6 +41,10 @@ async fn panics_become_errors_and_the_driver_goes_on() {
         let error = driver.head(&call, &path("panic-in-drop")).await.unwrap_err();
         assert_eq!(error.source_text.as_deref(), Some("a panic in drop"));
 
+        let object = driver.get(&call, &path("panic-in-bytes"), 100).await.unwrap();
+        assert_eq!(object.content, "bytes with an owner");
+        drop(object);
+
         let reading = driver.read(&call, &path("panic-in-stream"), ReadRange::Full).await.unwrap();
         let ReadingBody::Stream(body) = reading.body else { panic!("this one is a stream") };
         let items: Vec<_> = body.collect().await;
@@ -103,6 +107,22 @@ async fn a_driver_that_blocks_holds_up_nobody_when_its_calls_are_spawned() {
     let mut blocked = Box::pin(driver.get(&call, &path, 1));
     // In place the first poll would block for two seconds and then be ready: no time-out at all.
     assert!(tokio::time::timeout(Duration::from_millis(50), &mut blocked).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_blocked_calls_than_threads_hold_up_no_other_call() {
+    let driver = misbehaving(Execution::Spawned).await;
+    let blocked: Vec<_> = (0..8)
+        .map(|_| {
+            let driver = Arc::clone(&driver);
+            tokio::spawn(async move { driver.get(&CallContext::default(), &path("block"), 1).await })
+        })
+        .collect();
+    // Long enough for all of them to have begun, short beside the two seconds that each blocks.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let error = driver.get(&CallContext::default(), &path("nothing"), 1).await.unwrap_err();
+    assert!(error.is_not_found());
+    assert!(blocked.iter().all(|call| !call.is_finished()), "the quick call waited for the blocked ones");
 }
 
 #[derive(Clone, Default)]

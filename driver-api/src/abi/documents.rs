@@ -171,6 +171,10 @@ pub(super) struct FailureDocument {
     message: String,
     #[serde(default)]
     source_text: Option<String>,
+    #[serde(default)]
+    outcome_unknown: bool,
+    #[serde(default)]
+    retry_after_nanos: Option<u64>,
 }
 
 impl FailureDocument {
@@ -181,6 +185,10 @@ impl FailureDocument {
             retryable: error.retryable,
             message: error.message,
             source_text: error.source_text,
+            outcome_unknown: error.outcome_unknown,
+            retry_after_nanos: error
+                .retry_after
+                .map(|after| u64::try_from(after.as_nanos()).unwrap_or(u64::MAX)),
         }
     }
 
@@ -190,6 +198,8 @@ impl FailureDocument {
             Error::new(ErrorKind::from_code(self.kind), self.message).at(&path).retryable(self.retryable);
         error.operation = "delete_many".to_owned();
         error.source_text = self.source_text;
+        error.outcome_unknown = self.outcome_unknown;
+        error.retry_after = self.retry_after_nanos.map(Duration::from_nanos);
         Ok((path, error))
     }
 }

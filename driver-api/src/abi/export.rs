@@ -38,9 +38,14 @@ struct Exported {
 
 /// Hands a driver over to the other side.
 pub(super) fn export(driver: SharedDriver, side: Side) -> RawDriver {
+    let instance = Box::into_raw(Box::new(Exported { driver, side }));
+    RawDriver::new(instance.cast_const().cast(), table_reference())
+}
+
+/// The one table of this library.
+pub(super) fn table_reference() -> DriverTableRef {
     static TABLE: OnceLock<DriverTableRef> = OnceLock::new();
-    let table = *TABLE.get_or_init(|| table().leak_into_prefix());
-    RawDriver::new(Box::into_raw(Box::new(Exported { driver, side })).cast_const().cast(), table)
+    *TABLE.get_or_init(|| table().leak_into_prefix())
 }
 
 fn table() -> DriverTable {

@@ -68,7 +68,7 @@ impl Side {
         F: Future<Output = Result<T>> + Send + 'static,
     {
         if self.spawned {
-            let task = self.runtime.spawn(future);
+            let task = self.runtime.spawn(MayBlock(Box::pin(future)));
             let _abort = AbortOnDrop(task.abort_handle());
             match task.await {
                 Ok(result) => result,
@@ -90,7 +90,7 @@ impl Side {
             return stream;
         }
         let (sender, receiver) = mpsc::channel(SPAWNED_QUEUE);
-        let task = self.runtime.spawn(forward(stream, sender.clone()));
+        let task = self.runtime.spawn(MayBlock(Box::pin(forward(stream, sender.clone()))));
         let abort = AbortOnDrop(task.abort_handle());
         // A task that panics drops its sender without a word; this one watches and speaks for it.
         self.runtime.spawn(async move {
@@ -112,6 +112,19 @@ async fn forward(mut stream: ByteStream, sender: mpsc::Sender<Result<bytes::Byte
         if sender.send(item).await.is_err() {
             return;
         }
+    }
+}
+
+/// Polls a future whose code may block the thread. The runtime moves its other tasks to another thread
+/// first, so that any number of such calls hold up nobody.
+struct MayBlock<F>(Pin<Box<F>>);
+
+impl<F: Future> Future for MayBlock<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let future = self.0.as_mut();
+        tokio::task::block_in_place(|| future.poll(context))
     }
 }
 

@@ -1,6 +1,10 @@
 //! How memory crosses the boundary: borrowed text, owned regions, sized messages, boxed answers.
 
-use std::{mem, ptr};
+use std::{
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    ptr,
+};
 
 use abi_stable::StableAbi;
 use bytes::Bytes;
@@ -94,7 +98,13 @@ impl Region {
     pub fn of(bytes: Bytes) -> Self {
         unsafe extern "C" fn release(owner: *mut ()) {
             // SAFETY: `owner` came from `Box::into_raw` of a `Box<Bytes>` below and is given back once.
-            drop(unsafe { Box::from_raw(owner.cast::<Bytes>()) });
+            let owner = unsafe { Box::from_raw(owner.cast::<Bytes>()) };
+            // The bytes may have an owner of their own, whose destructor is not ours. It runs on the
+            // other side's thread, outside any runtime.
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(owner))) {
+                mem::forget(panic);
+                tracing::error!("the destructor of an object's bytes panicked");
+            }
         }
         let owner = Box::new(bytes);
         let (data, length) = (owner.as_ptr(), owner.len());

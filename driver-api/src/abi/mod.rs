@@ -23,8 +23,8 @@
 //!
 //! # Growth
 //! Append only: fields at the end of messages, functions at the end of tables, bits in sets, numbers
-//! of kinds. An *owned* field is appended to an answer only if the reader's API version, which it
-//! states when it connects, knows the field; else it would leak.
+//! of kinds. An *owned* field (a region, a stream, a file, a driver) is never appended to a message: a
+//! side that does not know it would not release it. Such a thing comes with a new function instead.
 
 #![allow(unsafe_code)]
 

@@ -25,6 +25,7 @@ use super::{
     log::Bridge,
     memory::{Answer, Message, Region},
     messages::{DocumentAnswer, OpenAnswer, OpenRequest},
+    table::DriverTableRef,
 };
 use crate::{Description, Driver, Error, ErrorKind, HostServices, Result, Settings, SharedDriver};
 
@@ -43,8 +44,12 @@ const RUNTIME_THREADS: usize = 2;
 pub struct DriverModule {
     /// The description as a JSON document. Runs none of the driver's code but `describe`.
     pub describe: unsafe extern "C" fn() -> Answer,
-    /// Connects the library's log and panic messages to the server. Called once, before `open`.
+    /// Connects the library's log and panic messages to the server. Called before each `open`; the first
+    /// call decides where they go.
     pub connect: unsafe extern "C" fn(*const (), HostTableRef) -> Answer,
+    /// The functions of this library's open drivers. Asked for by nobody: the field brings the table into
+    /// the layout that is checked when the library is loaded.
+    pub table: unsafe extern "C" fn() -> DriverTableRef,
     /// Opens the driver: `OpenRequest` in, `OpenAnswer` out. May be called again with other settings.
     #[sabi(last_prefix_field)]
     pub open: unsafe extern "C" fn(*const (), HostTableRef, *const ()) -> FfiFuture<Answer>,
@@ -76,7 +81,7 @@ pub const fn header<D: Exportable>() -> LibHeader {
 }
 
 extern "C" fn construct<D: Exportable>() -> RootModuleResult {
-    let module = DriverModule { describe: describe::<D>, connect, open: open::<D> };
+    let module = DriverModule { describe: describe::<D>, connect, table, open: open::<D> };
     let module: DriverModuleRef = module.leak_into_prefix();
     // SAFETY: the erased reference is turned back into the same type by the loader, which has checked
     // the layout.
@@ -156,6 +161,10 @@ unsafe extern "C" fn connect(context: *const (), host: HostTableRef) -> Answer {
         }
         Ok(Answer::done())
     })
+}
+
+unsafe extern "C" fn table() -> DriverTableRef {
+    export::table_reference()
 }
 
 type Opening<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;

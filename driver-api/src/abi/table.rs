@@ -115,3 +115,19 @@ impl Drop for RawDriver {
         }
     }
 }
+
+/// The order of 1.0. A function that moves would be called in another's place.
+const _: () = {
+    use std::mem::offset_of;
+    assert!(offset_of!(DriverTable, release) == 0 && offset_of!(DriverTable, capabilities) == 8);
+    assert!(offset_of!(DriverTable, get) == 16 && offset_of!(DriverTable, put) == 24);
+    assert!(offset_of!(DriverTable, head) == 32 && offset_of!(DriverTable, stat) == 40);
+    assert!(offset_of!(DriverTable, read) == 48 && offset_of!(DriverTable, list) == 56);
+    assert!(offset_of!(DriverTable, open_upload) == 64 && offset_of!(DriverTable, append) == 72);
+    assert!(offset_of!(DriverTable, commit) == 80 && offset_of!(DriverTable, abort) == 88);
+    assert!(offset_of!(DriverTable, list_uploads) == 96 && offset_of!(DriverTable, copy) == 104);
+    assert!(offset_of!(DriverTable, rename) == 112 && offset_of!(DriverTable, delete) == 120);
+    assert!(offset_of!(DriverTable, delete_many) == 128 && offset_of!(DriverTable, delete_tree) == 136);
+    assert!(offset_of!(DriverTable, redirect_url) == 144 && offset_of!(DriverTable, health) == 152);
+    assert!(offset_of!(DriverTable, close) == 160);
+};

@@ -5,8 +5,9 @@
 //! was checked is the one that is loaded later.
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -47,7 +48,10 @@ impl LibraryFile {
     /// The first reason why it is not a driver that this server can load.
     pub fn open(path: &Path) -> Result<Self, PluginError> {
         let unreadable = |reason| PluginError::Unreadable { path: path.to_owned(), reason };
-        let mut file = File::open(path).map_err(unreadable)?;
+        // Without waiting: a named pipe would hold up the server until somebody writes to it.
+        let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+        let mut file =
+            OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         if !metadata.is_file() {
             return Err(not_a_driver(path, "it is not a regular file"));

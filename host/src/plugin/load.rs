@@ -47,13 +47,18 @@ pub struct LoadedDriver {
     search: Arc<Search>,
 }
 
+/// The name in notes and symbols: dashes, as in the names of packages, become `_`, and `file`, as
+/// docker-registry calls it, is `local`.
+pub(super) fn canonical_name(name: &str) -> String {
+    if name == "file" { "local".to_owned() } else { name.replace('-', "_") }
+}
+
 /// Finds, checks and loads a driver. Blocks for file reads; no network.
 ///
 /// # Errors
 /// One sentence about the first thing that is wrong.
 pub fn load(search: &Arc<Search>, name: &str) -> Result<LoadedDriver, PluginError> {
-    // A name may be written with dashes, as in the name of its package; notes and symbols have `_`.
-    let name = &name.replace('-', "_");
+    let name = &canonical_name(name);
     let library = LibraryFile::open(&search.find(name)?)?;
     let path = library.path().to_owned();
     if library.note().name != *name {
@@ -64,7 +69,8 @@ pub fn load(search: &Arc<Search>, name: &str) -> Result<LoadedDriver, PluginErro
         });
     }
     let digest = library.digest()?;
-    let module = map(&library)?;
+    let note = library.note().clone();
+    let module = map(library)?;
     // SAFETY: the layout was checked; `describe` answers with a document.
     let description = unsafe { module.describe()().open::<DocumentAnswer>() }
         .map_err(|error| PluginError::Driver { name: name.clone(), error: Box::new(error) })
@@ -74,14 +80,15 @@ pub fn load(search: &Arc<Search>, name: &str) -> Result<LoadedDriver, PluginErro
                 reason: format!("its description cannot be read ({error})"),
             })
         })?;
-    let note = library.note().clone();
-    // The descriptor stays open: the mapping is known to debuggers and backtraces by its name.
-    std::mem::forget(library);
     Ok(LoadedDriver { note, path, digest, description, module, search: Arc::clone(search) })
 }
 
 /// Maps the checked descriptor and returns the library's root module.
-fn map(library: &LibraryFile) -> Result<DriverModuleRef, PluginError> {
+///
+/// The descriptor stays open for good, also when the library is refused after it was mapped: the system's
+/// loader knows a mapping by its name, and a later library under the same number would be taken for it.
+fn map(library: LibraryFile) -> Result<DriverModuleRef, PluginError> {
+    let library: &'static LibraryFile = Box::leak(Box::new(library));
     let path = library.path();
     let unloadable = |reason: String| PluginError::Unloadable { path: path.to_owned(), reason };
     // Through the descriptor, so that the file that was checked is the file that is loaded.

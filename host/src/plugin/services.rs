@@ -57,12 +57,13 @@ impl Host for DriverHost {
     }
 
     async fn open_driver(&self, name: &str, settings: Settings) -> Result<SharedDriver> {
+        let name = &super::canonical_name(name);
         let refused = |message: String| Error::new(ErrorKind::InvalidConfiguration, message);
         if self.chain.iter().any(|opener| opener == name) {
             let chain = self.chain.join(" -> ");
             return Err(refused(format!("driver `{name}` would open itself: {chain} -> {name}")));
         }
-        let (search, owned_name) = (Arc::clone(&self.search), name.to_owned());
+        let (search, owned_name) = (Arc::clone(&self.search), name.clone());
         let loaded = tokio::task::spawn_blocking(move || load(&search, &owned_name))
             .await
             .map_err(|error| Error::new(ErrorKind::Internal, "loading was interrupted").caused_by(&error))?

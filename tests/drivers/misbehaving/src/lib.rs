@@ -31,6 +31,13 @@ impl Drop for PanicsInDrop {
     }
 }
 
+/// Bytes whose owner panics when it is dropped, which happens on the server's side.
+impl AsRef<[u8]> for PanicsInDrop {
+    fn as_ref(&self) -> &[u8] {
+        b"bytes with an owner"
+    }
+}
+
 impl MisbehavingDriver {
     async fn spoil(&self, path: &ObjectPath) -> Result<()> {
         match path.as_str() {
@@ -92,6 +99,11 @@ impl Driver for MisbehavingDriver {
 
     async fn get(&self, call: &CallContext, path: &ObjectPath, max_size: u64) -> Result<Object> {
         self.spoil(path).await?;
+        if path.as_str() == "panic-in-bytes" {
+            let content = Bytes::from_owner(PanicsInDrop);
+            let info = ObjectInfo { size: content.len() as u64, modified: None, etag: None };
+            return Ok(Object { content, info });
+        }
         self.below.get(call, path, max_size).await
     }
 
