@@ -86,7 +86,7 @@ static TABLE: [ServerKey; 61] = [
     row("issue", Text, "", "", "The text at `/`; without it the server's name and flavor."),
     row("loglevel", Text, "info", "LOGLEVEL", "debug, info, warn, error or critical."),
     row("debug", Boolean, "false", "DEBUG", "A verbose answer at `/_ping`."),
-    row("standalone", Boolean, "true", "STANDALONE", "Answer the requests meant for an index here."),
+    row("standalone", Boolean, "", "STANDALONE", "Answer the requests meant for an index here."),
     row("registry_endpoints", List, "", "", "The hosts named in `X-Docker-Endpoints`."),
     row("index_endpoint", Text, "https://index.docker.io", "INDEX_ENDPOINT", "The index to ask when not standalone."),
     row("storage_redirect", Any, "", "STORAGE_REDIRECT", "Redirect layer downloads to the storage.").later("redirect downloads to the storage"),

@@ -25,8 +25,12 @@ pub struct Settings {
     pub loglevel: LogLevel,
     /// Whether `/_ping` answers verbosely.
     pub debug: bool,
-    /// Whether requests meant for an index are answered here. False is an error in this release.
-    pub standalone: bool,
+    /// Whether requests meant for an index are answered here. `false` alone is an error in this release.
+    /// `None`, not written, counts as true; docker-registry 0.7 to 0.9.1 took it for false, so that a
+    /// server must say aloud what it does.
+    pub standalone: Option<bool>,
+    /// Without `standalone`: serve images to everyone, as 0.9.1 did with this key.
+    pub disable_token_auth: bool,
     /// The driver's name in lower case, `local` for `file`. Empty only when that is reported as an error.
     pub storage: String,
     /// The name of the driver that glance uses beside itself, in the same form.
@@ -153,13 +157,15 @@ pub(crate) fn build(
 ) -> Settings {
     let mut reader = Reader { keys, flavor, problems };
     let bind = reader.address("host", "port", 5000);
+    let disable_token_auth = reader.boolean("disable_token_auth", false);
     Settings {
         flavor: flavor.name.clone(),
         source,
         issue: reader.text("issue"),
         loglevel: reader.loglevel(),
         debug: reader.boolean("debug", false),
-        standalone: reader.standalone(),
+        standalone: reader.standalone(disable_token_auth),
+        disable_token_auth,
         storage: reader.driver("storage").unwrap_or_default(),
         storage_alternate: reader.driver("storage_alternate"),
         drivers: reader.list("drivers").into_iter().map(PathBuf::from).collect(),
@@ -169,17 +175,28 @@ pub(crate) fn build(
         limits: Limits {
             max_connections: reader.count("limits.max_connections"),
             max_manifest_size: reader.size("limits.max_manifest_size"),
-            header_timeout: reader.duration("limits.header_timeout"),
-            idle_timeout: reader.duration("limits.idle_timeout"),
-            body_timeout: reader.duration("limits.body_timeout"),
-            graceful_timeout: reader.duration("limits.graceful_timeout"),
+            header_timeout: reader.duration("limits.header_timeout", INSTANT),
+            idle_timeout: reader.duration("limits.idle_timeout", INSTANT),
+            body_timeout: reader.duration("limits.body_timeout", INSTANT),
+            graceful_timeout: reader.duration("limits.graceful_timeout", Duration::ZERO),
             driver_calls: reader.count("limits.driver_calls"),
-            driver_timeout: reader.duration("limits.driver_timeout"),
-            upload_age: reader.duration("limits.upload_age"),
+            driver_timeout: reader.duration("limits.driver_timeout", INSTANT),
+            upload_age: reader.duration("limits.upload_age", HOUR),
         },
         registry_endpoints: reader.list("registry_endpoints"),
     }
 }
+
+/// Most connections or calls.
+const MOST_COUNT: usize = 1_000_000;
+/// Smallest limit for a size, in bytes.
+const LEAST_SIZE: u64 = 1024;
+/// Shortest time-out.
+const INSTANT: Duration = Duration::from_millis(1);
+/// Youngest upload that may be taken for abandoned.
+const HOUR: Duration = Duration::from_secs(60 * 60);
+/// Longest time of any kind.
+const MOST_TIME: Duration = Duration::from_secs(3650 * 86_400);
 
 /// Takes typed values out of the resolved keys and checks their bounds.
 struct Reader<'a> {
@@ -255,16 +272,16 @@ impl Reader<'_> {
     }
 
     /// A registry that was protected by an index must not become an open one without a word.
-    fn standalone(&mut self) -> bool {
-        let standalone = self.boolean("standalone", true);
-        if !standalone {
+    fn standalone(&mut self, disable_token_auth: bool) -> Option<bool> {
+        let written = self.value("standalone").and_then(Value::as_bool);
+        if written == Some(false) && !disable_token_auth {
             self.problem(
                 "standalone",
                 "this release cannot ask an index who may do what, so it would be open to everyone",
                 "write `standalone: true` and let the proxy in front ask for passwords",
             );
         }
-        standalone
+        written
     }
 
     /// The name becomes part of a file's name, so nothing but a plain word is let through.
@@ -301,21 +318,33 @@ impl Reader<'_> {
     fn count(&mut self, name: &str) -> usize {
         let written = self.value(name).and_then(Value::as_i64).unwrap_or(1);
         match usize::try_from(written) {
-            Ok(count) if count > 0 => count,
+            Ok(count) if (1..=MOST_COUNT).contains(&count) => count,
             _ => {
-                self.problem(name, format!("{written} is too few"), "at least 1");
+                self.problem(name, format!("{written} is out of bounds"), format!("1 to {MOST_COUNT}"));
                 1
             }
         }
     }
 
     fn size(&mut self, name: &str) -> u64 {
-        self.value(name).and_then(Value::as_u64).unwrap_or(0)
+        let bytes = self.value(name).and_then(Value::as_u64).unwrap_or(LEAST_SIZE);
+        if bytes < LEAST_SIZE {
+            self.problem(name, format!("{bytes} bytes are too few"), format!("at least {LEAST_SIZE} bytes"));
+        }
+        bytes.max(LEAST_SIZE)
     }
 
-    fn duration(&mut self, name: &str) -> Duration {
-        let seconds = self.value(name).and_then(Value::as_f64).unwrap_or(0.0);
-        Duration::try_from_secs_f64(seconds).unwrap_or_default()
+    /// A time of at least `least`. Zero means "never" elsewhere and "at once" to a timer, so it is
+    /// refused rather than guessed at.
+    fn duration(&mut self, name: &str, least: Duration) -> Duration {
+        let seconds = self.value(name).and_then(Value::as_f64).unwrap_or_default();
+        let written = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        if (least..=MOST_TIME).contains(&written) {
+            return written;
+        }
+        let bounds = format!("{least:?} to {} days", MOST_TIME.as_secs() / 86_400);
+        self.problem(name, format!("{seconds} seconds are out of bounds"), bounds);
+        written.clamp(least, MOST_TIME)
     }
 }
 

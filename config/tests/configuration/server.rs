@@ -22,7 +22,7 @@ fn the_sample_s_dev_flavor_serves_both_protocols_on_port_5000() {
     assert_eq!(settings.admin, Some(address("127.0.0.1", 5001)));
     assert_eq!(settings.protocols, Protocols { v1: true, v2: true });
     assert_eq!(settings.loglevel, LogLevel::Debug);
-    assert!(settings.debug && settings.standalone);
+    assert!(settings.debug && settings.standalone == Some(true));
     assert_eq!(settings.issue.as_deref(), Some("\"docker-registry server\""));
     assert_eq!(settings.limits.max_manifest_size, 4 << 20);
 }
@@ -30,9 +30,9 @@ fn the_sample_s_dev_flavor_serves_both_protocols_on_port_5000() {
 #[test]
 fn a_file_that_says_nothing_has_the_same_defaults_as_the_sample() {
     let (bare, sample) = (settings("", &[]), sample(&[("SETTINGS_FLAVOR", "local")]).settings);
-    assert_eq!(bare.issue, None);
-    let (source, issue) = (sample.source.clone(), sample.issue.clone());
-    assert_eq!(Settings { flavor: "local".to_owned(), source, issue, ..bare }, sample);
+    assert_eq!((bare.issue.as_deref(), bare.standalone), (None, None));
+    let (source, issue, standalone) = (sample.source.clone(), sample.issue.clone(), sample.standalone);
+    assert_eq!(Settings { flavor: "local".to_owned(), source, issue, standalone, ..bare }, sample);
 }
 
 #[test]
@@ -85,8 +85,17 @@ fn limits_take_numbers_and_units() {
     assert_eq!(limits.driver_calls, 8);
     let graceful = settings("", &[("GUNICORN_GRACEFUL_TIMEOUT", "3600")]).limits.graceful_timeout;
     assert_eq!(graceful, Duration::from_secs(3600));
-    let lines = problems("dev: {storage: s, limits: {max_connections: 0}}\n", &[], &[]);
-    assert_eq!(lines, ["config.yml:1: limits.max_connections: 0 is too few (at least 1)"]);
+    let lines = problems(
+        "dev: {storage: s, limits: {max_connections: 0, upload_age: 0, idle_timeout: 0, max_manifest_size: 0}}\n",
+        &[],
+        &[],
+    );
+    let mut keys: Vec<_> = lines.iter().map(|line| line.split(": ").nth(1).unwrap_or_default()).collect();
+    keys.sort_unstable();
+    assert_eq!(
+        keys,
+        ["limits.idle_timeout", "limits.max_connections", "limits.max_manifest_size", "limits.upload_age"]
+    );
 }
 
 #[test]
@@ -123,6 +132,10 @@ fn a_registry_that_asked_an_index_does_not_open_silently() {
     let problems = sample(&[("STANDALONE", "false")]).check(None);
     assert!(problems.has_errors());
     assert!(problems.to_string().contains("standalone: this release cannot ask an index"), "{problems}");
+    // The pair that meant "open to everyone" in 0.9.1 as well.
+    let open = sample(&[("STANDALONE", "false"), ("DISABLE_TOKEN_AUTH", "true")]);
+    assert!(!open.check(None).has_errors());
+    assert!(open.settings.disable_token_auth && open.settings.standalone == Some(false));
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn a_file_of_0_6_gets_common_under_its_flavor() {
     {
         let loaded = load("config-0.6.yml", &[("SETTINGS_FLAVOR", flavor)]).expect("it works");
         assert_eq!(loaded.check(Some(&storage_path)).to_string(), "");
-        assert!(loaded.settings.standalone);
+        assert_eq!(loaded.settings.standalone, Some(true));
         assert_eq!(loaded.settings.storage, "local");
         assert_eq!(loaded.settings.loglevel, level);
         // Without `issue` the answer at `/` names the flavor.

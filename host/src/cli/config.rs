@@ -4,7 +4,7 @@ use std::{io::Write, path::PathBuf};
 
 use super::{
     Failure,
-    prepare::{Prepared, load_configuration},
+    prepare::{Prepared, load_configuration, open_registry},
 };
 
 /// Reports every problem at once: the file's, the server's keys, the driver's keys, the driver itself.
@@ -13,6 +13,9 @@ pub(super) fn check(file: Option<PathBuf>, output: &mut impl Write) -> Result<()
     let prepared = Prepared::new(loaded);
     for notice in &prepared.loaded.notices {
         writeln!(output, "note: {notice}")?;
+    }
+    if let Some(warning) = open_registry(&prepared.loaded.settings) {
+        writeln!(output, "warning: {warning}")?;
     }
     let problems = prepared.problems();
     for problem in &problems.0 {

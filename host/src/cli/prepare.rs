@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use docker_registry_config::{Environment, Key, Loaded, Loader, Problems};
+use docker_registry_config::{Environment, Key, Loaded, Loader, Problems, Settings};
 
 use crate::plugin::{LoadedDriver, PluginError, Search, configuration_keys, load};
 
@@ -40,6 +40,14 @@ impl Prepared {
     pub(super) fn problems(&self) -> Problems {
         self.loaded.check(self.driver.is_ok().then_some(&self.keys[..]))
     }
+}
+
+/// What to say about a configuration that used to mean "ask an index" by what it does not say.
+pub(super) fn open_registry(settings: &Settings) -> Option<&'static str> {
+    (settings.standalone.is_none() && !settings.disable_token_auth).then_some(
+        "standalone is not written: docker-registry 0.7 to 0.9.1 asked an index then, this server serves \
+         everyone; write `standalone: true` if that is meant",
+    )
 }
 
 /// Reads the configuration of this process.

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     Failure, LogFormat, ServeArguments, contents,
-    prepare::{Prepared, load_configuration},
+    prepare::{Prepared, load_configuration, open_registry},
 };
 use crate::{
     http::{
@@ -29,6 +29,9 @@ use crate::{
 
 /// How long the driver may take to let go of its storage when the server stops.
 const CLOSE_GRACE: Duration = Duration::from_secs(10);
+
+/// How long threads that are inside a system call are waited for at the very end.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 /// Serves until a signal comes.
 pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
@@ -56,13 +59,16 @@ pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     };
     let runtime =
         Builder::new_multi_thread().enable_all().thread_name("registry").build().map_err(Failure::failed)?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let opened = driver.open(driver_api::Settings::new(values), Execution::Declared).await?;
         let limits = &loaded.settings.limits;
         let storage =
             storage::decorate(opened, &driver.note().name, limits.driver_calls, limits.driver_timeout);
         serve(&loaded.settings, arguments.bind, storage, health).await
-    })
+    });
+    // A read that hangs in the system must not keep a server from ending that has said "stopped".
+    runtime.shutdown_timeout(SHUTDOWN_GRACE);
+    ended
 }
 
 fn start_logging(level: LogLevel, format: LogFormat) {
@@ -83,6 +89,9 @@ fn start_logging(level: LogLevel, format: LogFormat) {
 fn report(prepared: &Prepared) -> Result<(), Failure> {
     for notice in &prepared.loaded.notices {
         tracing::info!("{notice}");
+    }
+    if let Some(warning) = open_registry(&prepared.loaded.settings) {
+        tracing::warn!("{warning}");
     }
     let problems = prepared.problems();
     for problem in problems.0.iter().filter(|problem| problem.severity == Severity::Warning) {
@@ -165,7 +174,8 @@ fn routes(settings: &Settings, storage: &Storage) -> Routes {
                 .issue
                 .clone()
                 .unwrap_or_else(|| format!("docker-registry server ({})", settings.flavor)),
-            standalone: settings.standalone,
+            standalone: settings.standalone.unwrap_or(true),
+            disable_token_auth: settings.disable_token_auth,
             registry_endpoints: (!settings.registry_endpoints.is_empty())
                 .then(|| settings.registry_endpoints.join(",")),
             debug: settings.debug,
