@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use docker_registry::http::{
     exchange::{Request, empty, whole},
     server::Server,
 };
 use http::StatusCode;
-use tokio::io::AsyncWriteExt;
+use http_body_util::Full;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
     server::{Answer, echo, patient, start},
@@ -65,6 +69,50 @@ async fn an_idle_connection_is_closed() {
     let mut client = server.connect().await;
     assert_eq!(client.get("/").await.status, 200);
     assert_eq!(client.rest().await, b"");
+}
+
+#[tokio::test]
+async fn a_response_that_is_still_being_sent_is_not_an_idle_connection() {
+    // Much more than the socket buffers hold, and all of it is given to the HTTP library at once.
+    const LENGTH: usize = 64 << 20;
+    let mut limits = patient();
+    limits.timeouts.idle = SHORT;
+    let large = |_: Request| async { whole(StatusCode::OK, "text/plain", vec![b'x'; LENGTH]) };
+    let server = start(limits, Answer(large)).await;
+    let mut client = server.connect().await;
+    client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    client.head().await;
+    // Twice, so that the time starts anew after a stalled write as well.
+    for _ in 0..2 {
+        tokio::time::sleep(SHORT * 3).await;
+        client.read_at_least(LENGTH / 4).await;
+    }
+    tokio::time::sleep(SHORT * 3).await;
+    // Afterwards the connection is idle, and is closed: this reads to its end.
+    assert_eq!(client.rest().await.len(), LENGTH);
+}
+
+#[tokio::test]
+async fn an_http2_connection_with_pings_and_no_request_is_idle_and_sends_no_slow_header() {
+    let mut limits = patient();
+    limits.timeouts.header = SHORT * 2;
+    let server = start(limits, Answer(echo)).await;
+    let stream = TokioIo::new(TcpStream::connect(server.address).await.expect("the server accepts"));
+    let (mut client, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(SHORT / 5)
+        .keep_alive_while_idle(true)
+        .handshake::<_, Full<Bytes>>(stream)
+        .await
+        .expect("the server speaks HTTP/2");
+    let connection = tokio::spawn(connection);
+    for _ in 0..2 {
+        let request = http::Request::get("http://test/").body(Full::default()).expect("a request");
+        let answer = client.send_request(request).await.expect("the connection holds");
+        assert_eq!(answer.status(), 200);
+        tokio::time::sleep(SHORT * 6).await;
+    }
+    connection.abort();
 }
 
 #[tokio::test]

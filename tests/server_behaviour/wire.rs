@@ -87,6 +87,14 @@ impl Client {
         read
     }
 
+    /// Reads ahead until this many more bytes are there for [`Client::rest`].
+    pub(crate) async fn read_at_least(&mut self, length: usize) {
+        let enough = self.ahead.len() + length;
+        while self.ahead.len() < enough {
+            assert!(self.read_more().await > 0, "the connection was closed too early");
+        }
+    }
+
     async fn read_more(&mut self) -> usize {
         self.stream.read_buf(&mut self.ahead).await.expect("the connection holds")
     }

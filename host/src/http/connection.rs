@@ -26,7 +26,7 @@ use super::{
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Most requests that one HTTP/2 connection may have under way.
-const MAX_STREAMS: u32 = 256;
+const MAX_STREAMS: u32 = 64;
 /// Bytes of request bodies that an HTTP/2 client may send ahead, per stream and per connection.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
@@ -68,7 +68,8 @@ pub(crate) async fn serve<S, B>(
     };
     let in_sequence = protocol == Protocol::Http1;
     let windows = windows.filter(|_| in_sequence);
-    let socket = Socket::new(stream, replay, windows.clone(), Arc::clone(&activity), limits.timeouts);
+    let socket =
+        Socket::new(stream, replay, windows.clone(), Arc::clone(&activity), limits.timeouts, in_sequence);
     let facts = Arc::new(ConnectionFacts { peer, activity, windows, in_sequence });
     let service = service_fn(move |mut request: Request<Incoming>| {
         // Here and not when the request is first polled: the socket must know before it is read again.

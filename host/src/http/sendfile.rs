@@ -4,7 +4,8 @@
 //! which stands for a part of a file. The library queues the slice, the connection finds the window by
 //! its address ([`Windows::find`]) and tells the kernel to send the file part. Guarantees:
 //!
-//! - no byte of the file passes through user space, and nobody can read the slice by mistake;
+//! - no byte of a large file that is in the page cache (a warm one) passes through user space, except
+//!   for the probes below and when every window is in use; nobody can read the slice by mistake;
 //! - a window is known exactly as long as its slice lives, and its addresses serve another one only
 //!   after that;
 //! - a part that is not in the page cache is fetched on the blocking pool before its window is handed

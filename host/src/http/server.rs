@@ -55,7 +55,9 @@ impl Default for Limits {
                 header: Duration::from_secs(30),
                 idle: Duration::from_secs(120),
                 body: Duration::from_secs(120),
-                write: Duration::from_secs(120),
+                // With several megabytes of send buffer, a healthy client at 10 KB/s shows no progress for
+                // minutes (see the field): only a client that is gone takes longer than this.
+                write: Duration::from_secs(15 * 60),
                 linger: Duration::from_secs(5),
             },
             max_header: 64 * 1024,

@@ -32,13 +32,15 @@ use super::sendfile::{FilePart, Windows};
 /// How long a client may take for what.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// From the first byte of a request (on a new connection: from its start) to the end of its header.
+    /// From the first byte of a request (on a new connection: from its start) to the end of its header. On
+    /// HTTP/2 only for the first request of a connection.
     pub header: Duration,
-    /// Between two requests on one connection.
+    /// Between two requests on one connection, counted from when the response to the first was sent.
     pub idle: Duration,
     /// Between two pieces of a request body.
     pub body: Duration,
-    /// Until the client takes more bytes of a response.
+    /// Until the client has made room for more bytes of a response. The kernel says so only when about a
+    /// third of what it holds for the client is free, which takes a slow client many reads.
     pub write: Duration,
     /// How long a request body that nobody wanted is read and dropped, so that the client sees the
     /// response to it.
@@ -117,6 +119,9 @@ pub(crate) struct Socket {
     windows: Option<Arc<Windows>>,
     activity: Arc<Activity>,
     timeouts: Timeouts,
+    /// Requests follow each other (HTTP/1), so that bytes between two of them begin the next header. On
+    /// HTTP/2 they may be a ping as well.
+    in_sequence: bool,
     /// Number of requests when the reading side was last looked at between two of them.
     begun: u64,
     /// When the first byte of the next request header came.
@@ -125,6 +130,9 @@ pub(crate) struct Socket {
     /// Since when the client takes no bytes.
     write_stalled: Option<Instant>,
     write_alarm: Alarm,
+    /// When bytes were last sent. A request ends for its handler when its response is queued above, which
+    /// may be long before.
+    last_write: Option<Instant>,
     /// A full window has just been sent: others come first.
     pause: bool,
     /// The response is over and its end was sent: until when the rest of the request is dropped.
@@ -139,6 +147,7 @@ impl Socket {
         windows: Option<Arc<Windows>>,
         activity: Arc<Activity>,
         timeouts: Timeouts,
+        in_sequence: bool,
     ) -> Self {
         Self {
             stream,
@@ -147,10 +156,12 @@ impl Socket {
             header_since: Some(activity.connected),
             activity,
             timeouts,
+            in_sequence,
             begun: 0,
             read_alarm: Alarm::default(),
             write_stalled: None,
             write_alarm: Alarm::default(),
+            last_write: None,
             pause: false,
             linger_until: None,
         }
@@ -159,20 +170,26 @@ impl Socket {
     /// Ends with an error when the client is too slow with its next request.
     fn poll_read_timeout(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         loop {
-            if self.activity.active.load(Relaxed) > 0 {
-                // Reading bodies is timed where they are read, and waiting for a handler is not the client's
-                // fault. But the library above may not ask again when the response has ended: look then.
+            if self.activity.active.load(Relaxed) > 0 || self.write_stalled.is_some() {
+                // Reading bodies is timed where they are read, a response that is still on its way is timed
+                // where it is written, and waiting for a handler is not the client's fault. But the library above may not ask again when the response has ended: look then.
                 ready!(self.read_alarm.poll_some_time(self.timeouts.idle, cx));
                 continue;
             }
             self.notice_finished_requests();
             let (deadline, what) = match self.header_since {
                 Some(since) => (since + self.timeouts.header, "the request header took too long"),
-                None => (self.activity.idle_since() + self.timeouts.idle, "no request came for too long"),
+                None => (self.idle_since() + self.timeouts.idle, "no request came for too long"),
             };
             ready!(self.read_alarm.poll_until(deadline, cx));
             return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, what));
         }
+    }
+
+    /// When the last response was handed over and nothing more of it was sent.
+    fn idle_since(&self) -> Instant {
+        let ended = self.activity.idle_since();
+        self.last_write.map_or(ended, |written| written.max(ended))
     }
 
     fn notice_finished_requests(&mut self) {
@@ -191,6 +208,9 @@ impl Socket {
     ) -> Poll<io::Result<usize>> {
         if result.is_ready() {
             self.write_stalled = None;
+            if matches!(result, Poll::Ready(Ok(1..))) {
+                self.last_write = Some(Instant::now());
+            }
             return result;
         }
         let since = *self.write_stalled.get_or_insert_with(Instant::now);
@@ -306,7 +326,9 @@ impl AsyncRead for Socket {
         }
         if buffer.filled().len() > before && self.activity.active.load(Relaxed) == 0 {
             self.notice_finished_requests();
-            self.header_since.get_or_insert_with(Instant::now);
+            if self.in_sequence {
+                self.header_since.get_or_insert_with(Instant::now);
+            }
         }
         Poll::Ready(Ok(()))
     }
