@@ -37,7 +37,12 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let loaded = load_configuration(arguments.file)?;
     start_logging(loaded.settings.loglevel, arguments.log_format);
-    let published = metrics::install().map_err(Failure::failed)?;
+    // Without the admin listener nobody reads metrics, and recorded values that nobody folds together would
+    // pile up.
+    let published = match &loaded.settings.admin {
+        Some(_) => Some(metrics::install().map_err(Failure::failed)?),
+        None => None,
+    };
 
     let prepared = Prepared::new(loaded);
     report(&prepared)?;
@@ -45,17 +50,18 @@ pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let driver = driver?;
     let (values, _) = loaded.driver_settings(&keys);
     let values = values.values().clone();
-    published.set_info(&driver.note().name, &driver.note().version);
     announce(&loaded.settings, &driver);
 
     let health = Arc::new(Health::default());
     // Before the storage is opened, so that probes see a server that starts. Kept until the end: dropping
     // it stops the listener.
-    let _admin = match &loaded.settings.admin {
-        Some(address) => Some(
-            Admin::start(&address.to_string(), published, Arc::clone(&health)).map_err(Failure::failed)?,
-        ),
-        None => None,
+    let _admin = match (&loaded.settings.admin, published) {
+        (Some(address), Some(published)) => {
+            published.set_info(&driver.note().name, &driver.note().version);
+            let started = Admin::start(&address.to_string(), published, Arc::clone(&health));
+            Some(started.map_err(Failure::failed)?)
+        }
+        _ => None,
     };
     let runtime =
         Builder::new_multi_thread().enable_all().thread_name("registry").build().map_err(Failure::failed)?;
@@ -180,7 +186,6 @@ fn routes(settings: &Settings, storage: &Storage) -> Routes {
                 .then(|| settings.registry_endpoints.join(",")),
             debug: settings.debug,
             flavor: settings.flavor.clone(),
-            ..v1::V1Settings::default()
         };
         Arc::new(v1::Api::new(Arc::clone(storage), v1_settings)) as Arc<dyn Handler>
     });
