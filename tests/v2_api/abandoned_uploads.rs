@@ -7,10 +7,12 @@ use std::{
 
 use docker_registry::{registry::abandoned::purge, storage::Storage};
 use docker_registry_driver_api::{
-    Bytes, CallContext, Condition, Driver, HostServices, ListRequest, ObjectPath, Prefix, Settings,
-    UploadHint, byte_stream,
+    Bytes, CallContext, Condition, Driver, ErrorKind, HostServices, ListRequest, ObjectPath, Prefix,
+    Settings, UploadHint, byte_stream,
 };
 use docker_registry_driver_memory::MemoryDriver;
+
+use crate::interrupted::Interrupted;
 
 async fn memory() -> Storage {
     Arc::new(MemoryDriver::open(Settings::default(), HostServices::default()).await.unwrap())
@@ -39,4 +41,17 @@ async fn only_uploads_older_than_the_age_are_discarded_and_objects_stay() {
     assert_eq!(pending(&storage).await, 0);
     let page = storage.list(&call, &ListRequest::below(Prefix::root())).await.unwrap();
     assert_eq!(page.entries.len(), 1);
+}
+
+#[tokio::test]
+async fn an_upload_that_cannot_be_discarded_keeps_no_other_from_it() {
+    let inner = memory().await;
+    for _ in 0..3 {
+        inner.open_upload(&CallContext::default(), &UploadHint::default()).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let storage: Storage = Arc::new(Interrupted::once_at("abort", inner));
+    assert_eq!(purge(&storage, Duration::ZERO).await.unwrap_err().kind, ErrorKind::StorageFull);
+    assert_eq!(pending(&storage).await, 1);
+    assert_eq!(purge(&storage, Duration::ZERO).await.unwrap(), 1);
 }

@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::SystemTime,
@@ -23,14 +23,28 @@ use serde_json::json;
 
 use crate::registry::{OCI_MANIFEST, Registry, ask, image, sha256, sha512};
 
-/// A driver that does a number of writes and then fails at everything.
-struct Interrupted {
+/// A driver that does a number of writes and then fails at everything, or that fails at one write.
+pub(crate) struct Interrupted {
     inner: Arc<dyn Driver>,
     writes_left: AtomicU64,
+    /// The method that fails the next time it is called.
+    full_at: Mutex<Option<&'static str>>,
 }
 
 impl Interrupted {
-    fn write(&self) -> Result<()> {
+    fn after(writes: u64, inner: Arc<dyn Driver>) -> Self {
+        Self { inner, writes_left: AtomicU64::new(writes), full_at: Mutex::new(None) }
+    }
+
+    /// A driver that fails once, in `method`, and works before and afterwards.
+    pub(crate) fn once_at(method: &'static str, inner: Arc<dyn Driver>) -> Self {
+        Self { full_at: Mutex::new(Some(method)), ..Self::after(u64::MAX, inner) }
+    }
+
+    fn write(&self, method: &str) -> Result<()> {
+        if self.full_at.lock().unwrap().take_if(|full_at| *full_at == method).is_some() {
+            return Err(Error::new(ErrorKind::StorageFull, "the storage is full"));
+        }
         self.writes_left
             .try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
             .map(|_| ())
@@ -70,7 +84,7 @@ impl Driver for Interrupted {
         content: Bytes,
         condition: &Condition,
     ) -> Result<Option<ETag>> {
-        self.write()?;
+        self.write("put")?;
         self.inner.put(call, path, content, condition).await
     }
 
@@ -91,7 +105,7 @@ impl Driver for Interrupted {
     }
 
     async fn open_upload(&self, call: &CallContext, hint: &UploadHint) -> Result<UploadState> {
-        self.write()?;
+        self.write("open_upload")?;
         self.inner.open_upload(call, hint).await
     }
 
@@ -102,7 +116,7 @@ impl Driver for Interrupted {
         expected_offset: u64,
         body: ByteStream,
     ) -> Result<UploadProgress> {
-        self.write()?;
+        self.write("append")?;
         self.inner.append(call, state, expected_offset, body).await
     }
 
@@ -113,12 +127,12 @@ impl Driver for Interrupted {
         final_path: &ObjectPath,
         condition: &Condition,
     ) -> Result<ObjectInfo> {
-        self.write()?;
+        self.write("commit")?;
         self.inner.commit(call, state, final_path, condition).await
     }
 
     async fn abort(&self, call: &CallContext, state: &UploadState) -> Result<()> {
-        self.write()?;
+        self.write("abort")?;
         self.inner.abort(call, state).await
     }
 
@@ -133,17 +147,17 @@ impl Driver for Interrupted {
     }
 
     async fn copy(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
-        self.write()?;
+        self.write("copy")?;
         self.inner.copy(call, from, to).await
     }
 
     async fn rename(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
-        self.write()?;
+        self.write("rename")?;
         self.inner.rename(call, from, to).await
     }
 
     async fn delete(&self, call: &CallContext, path: &ObjectPath) -> Result<()> {
-        self.write()?;
+        self.write("delete")?;
         self.inner.delete(call, path).await
     }
 
@@ -152,12 +166,12 @@ impl Driver for Interrupted {
         call: &CallContext,
         paths: &[ObjectPath],
     ) -> Result<Vec<(ObjectPath, Error)>> {
-        self.write()?;
+        self.write("delete_many")?;
         self.inner.delete_many(call, paths).await
     }
 
     async fn delete_tree(&self, call: &CallContext, prefix: &Prefix) -> Result<u64> {
-        self.write()?;
+        self.write("delete_tree")?;
         self.inner.delete_tree(call, prefix).await
     }
 
@@ -180,8 +194,7 @@ async fn cut_everywhere(
     for writes in 0.. {
         let whole = Registry::on_memory().await;
         prepare(&whole).await;
-        let cut = Interrupted { inner: whole.storage.clone(), writes_left: AtomicU64::new(writes) };
-        let cut = Arc::new(cut);
+        let cut = Arc::new(Interrupted::after(writes, whole.storage.clone()));
         let done = change(&Registry::on(cut.clone(), Limits::default())).await;
         check(&whole, done).await;
         if done && cut.writes_left.load(Ordering::SeqCst) > 0 {
@@ -308,12 +321,63 @@ async fn a_deletion_that_is_cut_off_leaves_tags_that_work_or_none() {
     .await;
 }
 
+#[tokio::test]
+async fn a_last_request_that_the_storage_refuses_can_be_repeated() {
+    // The hash of the one digest is at hand, the content is read again for the other.
+    for digest in [sha256(b"content"), sha512(b"content")] {
+        let whole = Registry::on_memory().await;
+        let location = whole.start_upload("app").await;
+        whole.ask(ask("PATCH", &location).body(b"con")).await.expect(202);
+        let full = Interrupted::once_at("commit", whole.storage.clone());
+        let full = Registry::on(Arc::new(full), Limits::default());
+        let end = format!("{location}?digest={digest}");
+        let last = || ask("PUT", &end).header("content-range", "3-6").body(b"tent");
+        assert!(full.ask(last()).await.status >= 500);
+        // The bytes are there, so the same chunk does not fit any more, and the client learns why.
+        assert_eq!(full.get(&location).await.expect(204).header("range"), "0-6");
+        full.ask(last()).await.expect_error(416, "RANGE_INVALID");
+        full.ask(ask("PUT", &end)).await.expect(201);
+        assert_eq!(whole.get(&format!("/v2/app/blobs/{digest}")).await.expect(200).body, "content");
+        whole.assert_no_upload_is_left().await;
+    }
+}
+
+#[tokio::test]
+async fn a_whole_blob_that_the_storage_refuses_can_be_sent_again() {
+    let whole = Registry::on_memory().await;
+    let location = whole.start_upload("app").await;
+    let full = Interrupted::once_at("commit", whole.storage.clone());
+    let full = Registry::on(Arc::new(full), Limits::default());
+    let put = || ask("PUT", &format!("{location}?digest={}", sha256(b"content"))).body(b"content");
+    assert!(full.ask(put()).await.status >= 500);
+    full.ask(put()).await.expect(201);
+    whole.assert_no_upload_is_left().await;
+}
+
+/// The driver has gone on and the record has not: no client could ever add to such an upload.
+#[tokio::test]
+async fn an_upload_whose_record_is_behind_the_storage_is_unknown() {
+    let digest = sha256(b"content");
+    let whole = Registry::on_memory().await;
+    let location = whole.start_upload("app").await;
+    whole.ask(ask("PATCH", &location).body(b"con")).await.expect(202);
+    let cut = Interrupted::after(1, whole.storage.clone());
+    let cut = Registry::on(Arc::new(cut), Limits::default());
+    cut.ask(ask("PATCH", &location).body(b"te")).await.expect_error(503, "UNAVAILABLE");
+    let end = format!("{location}?digest={digest}");
+    for again in [ask("PATCH", &location).body(b"te"), ask("PUT", &end).body(b"tent")] {
+        whole.ask(again).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+    }
+    let end = format!("{location}?digest={}", sha256(b"con"));
+    whole.ask(ask("PUT", &end)).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+    assert_eq!(whole.push_blob("app", b"content").await, digest);
+}
+
 /// A storage that fails is an answer that says so, and never a panic or a broken connection.
 #[tokio::test]
 async fn a_storage_that_is_away_is_an_error_that_asks_to_come_again() {
     let inner = Registry::on_memory().await.storage;
-    let registry =
-        Registry::on(Arc::new(Interrupted { inner, writes_left: AtomicU64::new(0) }), Limits::default());
+    let registry = Registry::on(Arc::new(Interrupted::after(0, inner)), Limits::default());
     let digest = sha256(b"x");
     let upload = "/v2/app/blobs/uploads/6a7d5f4e-3c5b-4f0a-9f57-111111111111";
     for (method, path) in [

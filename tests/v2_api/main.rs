@@ -7,6 +7,8 @@
 
 mod abandoned_uploads;
 mod registry;
+mod revision_race;
+mod stale_uploads;
 
 /// Makes one test per case and driver, named `memory::CASE` and `local::CASE`.
 macro_rules! on_both_drivers {

@@ -26,7 +26,7 @@ pub async fn purge_for_ever(storage: Storage, age: Duration) {
         match purge(&storage, age).await {
             Ok(0) => {}
             Ok(discarded) => tracing::info!(discarded, "abandoned uploads discarded"),
-            Err(error) => tracing::warn!(%error, "abandoned uploads could not be discarded"),
+            Err(error) => tracing::warn!(%error, "not all abandoned uploads could be discarded"),
         }
         tokio::time::sleep(INTERVAL).await;
     }
@@ -34,22 +34,33 @@ pub async fn purge_for_ever(storage: Storage, age: Duration) {
 
 /// Discards every upload that was last touched more than `age` ago, and returns how many those were.
 ///
+/// An upload that cannot be discarded is logged and keeps no other one from it.
+///
 /// # Errors
-/// The first of the storage's; what was discarded before stays so.
+/// The first of the storage's; what was discarded before or after stays so.
 pub async fn purge(storage: &Storage, age: Duration) -> Result<u64> {
     let call = CallContext { background: true, ..CallContext::default() };
     // An age beyond the beginning of time means that nothing is old enough.
     let Some(older_than) = SystemTime::now().checked_sub(age) else { return Ok(0) };
-    let (mut discarded, mut after) = (0, None);
+    let (mut discarded, mut after, mut failed) = (0, None, None);
     loop {
-        let page = storage.list_uploads(&call, older_than, after.as_deref(), PAGE).await?;
+        let page = match storage.list_uploads(&call, older_than, after.as_deref(), PAGE).await {
+            Ok(page) => page,
+            Err(error) => return Err(failed.unwrap_or(error)),
+        };
         for upload in &page.uploads {
-            storage.abort(&call, &upload.state).await?;
-            discarded += 1;
+            match storage.abort(&call, &upload.state).await {
+                Ok(()) => discarded += 1,
+                Err(error) => {
+                    tracing::warn!(%error, "an abandoned upload could not be discarded");
+                    failed.get_or_insert(error);
+                }
+            }
         }
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(discarded),
+        // A cursor that stands still would bring the same uploads for ever.
+        if page.next.is_none() || page.next == after {
+            return failed.map_or(Ok(discarded), Err);
         }
+        after = page.next;
     }
 }

@@ -3,15 +3,14 @@
 //! A call gets a deadline when it has none, or an earlier one when its own is later. When it passes, the
 //! call is dropped and fails with [`ErrorKind::Timeout`]; a write then also says that it may have
 //! happened. Streams may take as long as they move: an object that is read must yield a chunk in time, and
-//! an upload must take one, where waiting for the client does not count.
+//! an upload must take one, where waiting for the client does not count. Before the first chunk and after
+//! the last one an upload has the time of a large call. A deadline that the caller of an upload sets holds
+//! for the upload as a whole.
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    task::{Context, Poll, ready},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Wake, Waker, ready},
     time::Duration,
 };
 
@@ -98,17 +97,21 @@ impl Around for Deadlines {
     ) -> Result<UploadProgress> {
         let progress = Arc::new(Progress::new());
         let body = Box::pin(Watched { body, progress: Arc::clone(&progress) });
-        let call = CallContext { deadline: None, ..call.clone() };
-        let appending = self.inner.append(&call, state, expected_offset, body);
+        let appending = self.inner.append(call, state, expected_offset, body);
         tokio::pin!(appending);
-        let limits = [self.small, self.limit(Operation::Append)];
+        let large = self.limit(Operation::Append);
+        let deadline = || {
+            let own = progress.deadline(self.small, large);
+            call.deadline.map_or(own, |asked| own.min(asked.into()))
+        };
         loop {
-            let look_again = progress.deadline(limits);
+            // The deadline may come nearer while this sleeps, but never nearer than a small call from now.
+            let look_again = deadline().min(Instant::now() + self.small);
             tokio::select! {
                 appended = &mut appending => return appended,
                 () = sleep_until(look_again) => {}
             }
-            if progress.deadline(limits) <= Instant::now() {
+            if deadline() <= Instant::now() {
                 return Err(timed_out(Operation::Append));
             }
         }
@@ -150,37 +153,56 @@ impl Stream for Moving {
     }
 }
 
-/// How far the driver is with the body of an upload.
-struct Progress {
-    last: Mutex<Instant>,
-    waits_for_client: AtomicBool,
-    ended: AtomicBool,
+/// Whom an upload waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The driver, which has not asked for the body yet.
+    Beginning,
+    /// The client, which has to send the next chunk.
+    Client,
+    /// The driver, which has a chunk or can have one.
+    Driver,
+    /// The driver, which has seen the end of the body or let go of it.
+    Ending,
 }
+
+/// How far the driver is with the body of an upload: a phase, and since when.
+struct Progress(Mutex<(Phase, Instant)>);
 
 impl Progress {
     fn new() -> Self {
-        Self {
-            last: Mutex::new(Instant::now()),
-            waits_for_client: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
+        Self(Mutex::new((Phase::Beginning, Instant::now())))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Phase, Instant)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, phase: Phase) {
+        *self.lock() = (phase, Instant::now());
+    }
+
+    /// The client has something to say, whether the driver listens or not.
+    fn client_is_back(&self) {
+        let mut now = self.lock();
+        if now.0 == Phase::Client {
+            *now = (Phase::Driver, Instant::now());
         }
     }
 
-    fn step(&self) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    /// By when the driver must have moved on: the first limit within the body, the second after its end.
-    fn deadline(&self, [within, after]: [Duration; 2]) -> Instant {
-        if self.waits_for_client.load(Relaxed) {
-            return Instant::now() + within;
+    /// By when the driver must have moved on: `small` is for a step within the body, `large` for what
+    /// comes before and after.
+    fn deadline(&self, small: Duration, large: Duration) -> Instant {
+        let (phase, since) = *self.lock();
+        match phase {
+            Phase::Client => Instant::now() + small,
+            Phase::Driver => since + small,
+            Phase::Beginning | Phase::Ending => since + large,
         }
-        let limit = if self.ended.load(Relaxed) { after } else { within };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) + limit
     }
 }
 
-/// The body of an upload that notes when the driver takes from it.
+/// The body of an upload that notes when the driver takes from it and when the driver could.
 struct Watched {
     body: ByteStream,
     progress: Arc<Progress>,
@@ -190,12 +212,42 @@ impl Stream for Watched {
     type Item = Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = self.body.as_mut().poll_next(cx);
-        self.progress.waits_for_client.store(next.is_pending(), Relaxed);
-        self.progress.step();
-        if let Poll::Ready(None | Some(Err(_))) = next {
-            self.progress.ended.store(true, Relaxed);
+        // Before the poll: the client may be back before the poll returns.
+        self.progress.enter(Phase::Client);
+        let waker = Waker::from(Arc::new(Doorbell {
+            progress: Arc::clone(&self.progress),
+            driver: cx.waker().clone(),
+        }));
+        let next = self.body.as_mut().poll_next(&mut Context::from_waker(&waker));
+        match &next {
+            Poll::Pending => {}
+            Poll::Ready(Some(Ok(_))) => self.progress.enter(Phase::Driver),
+            Poll::Ready(None | Some(Err(_))) => self.progress.enter(Phase::Ending),
         }
         next
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.progress.enter(Phase::Ending);
+    }
+}
+
+/// Wakes the driver when the client is back, and notes it: a driver that waits for its storage at that
+/// time does not ask for the body.
+struct Doorbell {
+    progress: Arc<Progress>,
+    driver: Waker,
+}
+
+impl Wake for Doorbell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.progress.client_is_back();
+        self.driver.wake_by_ref();
     }
 }

@@ -1,9 +1,14 @@
 //! Measures every call: a duration per operation, a count of failures per kind, a line at debug level.
+//!
+//! A call that is dropped before it answers is a failure as well: of the kind `timeout` when the deadline
+//! that it was given has passed, else of the kind `dropped`. The latter is a caller that went away, or an
+//! upload or a reading that stood still: their drivers are given no deadline.
 
-use std::{sync::Arc, time::Instant};
+use std::{mem::ManuallyDrop, sync::Arc};
 
 use docker_registry_driver_api::{CallContext, Driver, ErrorKind, Result};
 use metrics::{Histogram, counter, histogram};
+use tokio::time::Instant;
 
 use super::around::{Around, Operation};
 use crate::telemetry::names;
@@ -23,12 +28,12 @@ impl Observed {
         Self { inner, driver: driver.into(), durations: Operation::ALL.map(duration) }
     }
 
-    fn count_error(&self, operation: Operation, kind: ErrorKind) {
+    fn count_error(&self, operation: Operation, kind: &'static str) {
         counter!(
             names::STORAGE_ERRORS,
             "driver" => self.driver.to_string(),
             "action" => operation.name(),
-            "kind" => kind_name(kind),
+            "kind" => kind,
         )
         .increment(1);
     }
@@ -49,11 +54,9 @@ impl Around for Observed {
         T: Send,
         F: Future<Output = Result<T>> + Send,
     {
-        let started = Instant::now();
+        let unanswered = Unanswered { by: self, operation, deadline: call.deadline, started: Instant::now() };
         let result = run(call.clone()).await;
-        let duration = started.elapsed();
-        self.durations[operation as usize].record(duration);
-        let milliseconds = duration.as_secs_f64() * 1000.0;
+        let milliseconds = unanswered.answered();
         match &result {
             Ok(_) => {
                 tracing::debug!(target: "storage", operation = operation.name(), milliseconds, "call");
@@ -63,11 +66,44 @@ impl Around for Observed {
                 tracing::debug!(target: "storage", operation = operation.name(), milliseconds, %error, "call");
             }
             Err(error) => {
-                self.count_error(operation, error.kind);
+                self.count_error(operation, kind_name(error.kind));
                 tracing::debug!(target: "storage", operation = operation.name(), milliseconds, %error, "failed");
             }
         }
         result
+    }
+}
+
+/// A call under way. Dropped, it counts as failed.
+struct Unanswered<'a> {
+    by: &'a Observed,
+    operation: Operation,
+    deadline: Option<std::time::Instant>,
+    started: Instant,
+}
+
+impl Unanswered<'_> {
+    /// Records the duration and returns it in milliseconds.
+    fn record(&self) -> f64 {
+        let duration = self.started.elapsed();
+        self.by.durations[self.operation as usize].record(duration);
+        duration.as_secs_f64() * 1000.0
+    }
+
+    /// The same, for a call that has its answer.
+    fn answered(self) -> f64 {
+        // All that is left out is a drop that would count a failure; nothing in here owns anything.
+        ManuallyDrop::new(self).record()
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        let milliseconds = self.record();
+        let late = self.deadline.is_some_and(|deadline| Instant::from(deadline) <= Instant::now());
+        let kind = if late { kind_name(ErrorKind::Timeout) } else { "dropped" };
+        self.by.count_error(self.operation, kind);
+        tracing::debug!(target: "storage", operation = self.operation.name(), milliseconds, kind, "given up");
     }
 }
 

@@ -94,7 +94,9 @@ impl Driver for Scripted {
     async fn open_upload(&self, _: &CallContext, _: &UploadHint) -> Result<UploadState> {
         UploadState::new(*b"take")
     }
-    /// Takes the body and then works for as many seconds as the state says; takes nothing for `hang`.
+    /// Takes the body and then works for as many seconds as the state says. For `hang` it takes nothing,
+    /// for `prepare` it works before. For `look away` it asks for the body once and then waits for its
+    /// storage for ever; for `let go` it also drops the body.
     async fn append(
         &self,
         _: &CallContext,
@@ -102,8 +104,19 @@ impl Driver for Scripted {
         _: u64,
         mut body: ByteStream,
     ) -> Result<UploadProgress> {
-        if state.as_bytes() == b"hang" {
-            std::future::pending::<()>().await;
+        match state.as_bytes() {
+            b"hang" => std::future::pending().await,
+            b"prepare" => tokio::time::sleep(DEADLINE * 3).await,
+            b"look away" => {
+                assert!(futures::poll!(body.next()).is_pending());
+                std::future::pending().await
+            }
+            b"let go" => {
+                assert!(futures::poll!(body.next()).is_pending());
+                drop(body);
+                return std::future::pending().await;
+            }
+            _ => {}
         }
         let mut offset = 0;
         while let Some(chunk) = body.next().await {
@@ -249,9 +262,62 @@ async fn an_upload_may_wait_for_its_client_but_the_storage_must_move() {
         2,
         "syncing takes time"
     );
+    let prepared = storage.append(&call, &state("prepare"), 0, body()).await;
+    assert_eq!(prepared.unwrap().offset, 2, "so does what comes before the first byte");
     for stuck in ["hang", "1000"] {
         let error = storage.append(&call, &state(stuck), 0, body()).await.unwrap_err();
         assert_eq!((error.kind, error.outcome_unknown), (ErrorKind::Timeout, true), "{stuck}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storage_that_stands_still_is_found_out_while_the_body_is_pending() {
+    let storage = decorate(Scripted::new(), "scripted", 4, DEADLINE);
+    let call = CallContext::default();
+    let begun = tokio::time::Instant::now();
+    for (stuck, earliest) in [("look away", HOUR), ("let go", Duration::ZERO)] {
+        let late_client = stream::once(async {
+            tokio::time::sleep(HOUR).await;
+            Ok(Bytes::from("x"))
+        });
+        let state = state(stuck);
+        let append = storage.append(&call, &state, 0, late_client.boxed());
+        let error = tokio::time::timeout(HOUR * 9, append).await.expect(stuck).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Timeout, "{stuck}");
+        assert!(begun.elapsed() >= earliest, "{stuck}: the client had not come back");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_ends_at_the_deadline_of_its_caller() {
+    let storage = decorate(Scripted::new(), "scripted", 4, DEADLINE);
+    let call = CallContext::with_timeout(Duration::from_secs(3));
+    let begun = tokio::time::Instant::now();
+    let state = state("take");
+    let append = storage.append(&call, &state, 0, stream::pending().boxed());
+    let error = tokio::time::timeout(HOUR, append).await.unwrap().unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Timeout);
+    assert!(begun.elapsed() < DEADLINE, "the clock of the test is the runtime's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_never_answers_is_counted_as_failed() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let storage = decorate(Scripted::new(), "scripted", 4, DEADLINE);
+    let call = CallContext::default();
+    let (hang, absent) = (path("hang"), path("absent"));
+    storage.get(&call, &hang, 1).await.unwrap_err();
+    let put = storage.put(&call, &hang, Bytes::new(), &Condition::Always);
+    tokio::time::timeout(DEADLINE / 2, put).await.expect_err("it hangs");
+    storage.get(&call, &absent, 1).await.unwrap_err();
+    let mut failures: Vec<_> = recorder.handle().render().lines().map(str::to_owned).collect();
+    failures.retain(|line| line.starts_with("registry_storage_errors_total"));
+    failures.sort_unstable();
+    assert_eq!(failures.len(), 2, "an answer is no failure: {failures:?}");
+    for (failure, (action, kind)) in failures.iter().zip([("get", "timeout"), ("put", "dropped")]) {
+        assert!(failure.contains(&format!("action=\"{action}\"")), "{failure}");
+        assert!(failure.contains(&format!("kind=\"{kind}\"")) && failure.ends_with(" 1"), "{failure}");
     }
 }
 

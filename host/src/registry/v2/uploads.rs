@@ -5,12 +5,15 @@
 //! record of the upload (see [`super::upload_record`]) is written after the bytes it speaks of are
 //! durable. A finished, cancelled or failed upload leaves no files.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use docker_registry_driver_api::{
     ByteStream, CallContext, Condition, Error, ErrorKind, ObjectPath, ReadRange, ReadingBody, UploadHint,
     UploadState,
 };
 use futures::{StreamExt, TryStreamExt, stream};
+use tokio::time::sleep;
 
 use super::{
     Failure, Registry, RepositoryName, Result, UploadId,
@@ -23,6 +26,11 @@ use crate::{
         hashing::{self, Ending, Hasher, OnBreak, intake},
     },
 };
+
+/// How often the loser of a race looks whether the winner has written the record.
+const LOOKS_FOR_WINNER: u32 = 20;
+/// How long the winner is given between two looks.
+const WINNER_WRITES: Duration = Duration::from_millis(100);
 
 /// A piece of content as a client sends it.
 pub struct Chunk {
@@ -135,41 +143,51 @@ impl Registry {
         };
         let path = layout::blob(digest);
         let hint = UploadHint { final_path: Some(path.clone()), size: chunk.announced };
-        let (state, hasher) = match (without_empty_body(chunk).await?, &record.state) {
-            (None, Some(state)) => (state.clone(), hasher),
-            (None, None) => (self.storage.open_upload(call, &hint).await?, hasher),
+        let (state, hasher, taken) = match (without_empty_body(chunk).await?, &record.state) {
+            (None, Some(state)) => (state.clone(), hasher, None),
+            (None, None) => (self.storage.open_upload(call, &hint).await?, hasher, None),
             (Some(chunk), _) => {
                 let taken = self.take_in(call, name, id, &record, chunk, hasher, hint).await?;
                 if taken.ending == Ending::Broken {
                     self.save_progress(call, name, id, &record, &seen, taken).await?;
                     return Err(Failure::BodyBroken);
                 }
-                (taken.state, taken.hasher)
+                (taken.state.clone(), taken.hasher.clone(), Some(taken))
             }
         };
-        let Some(hasher) = hasher else {
-            return self.finish_by_hashing_again(call, name, id, digest, &state).await;
-        };
-        let found = hasher.finish();
-        if found != *digest {
+        let hashed = hasher.is_some();
+        if let Some(found) = hasher.map(Hasher::finish).filter(|found| found != digest) {
             self.discard(call, &state).await;
             self.remove_upload_files(call, name, id).await;
             return Err(Failure::DigestMismatch { found });
         }
-        if let Err(error) = self.storage.commit(call, &state, &path, &Condition::Always).await {
+        // What is not hashed yet waits beside the record until it is.
+        let target = if hashed { path.clone() } else { layout::upload_data(name, id) };
+        if let Err(error) = self.storage.commit(call, &state, &target, &Condition::Always).await {
             // An earlier attempt may have died after this very step. The hash shows that this client has
             // the content, so the blob that is there may be linked.
-            if !(error.is_not_found() && self.storage.head(call, &path).await.is_ok()) {
+            if !(hashed && error.is_not_found() && self.storage.head(call, &path).await.is_ok()) {
+                if record.state.is_some() {
+                    // The state in the record is stale since the append: without the new one nobody could
+                    // go on with the upload.
+                    if let Some(taken) = taken.filter(|_| !error.is_not_found()) {
+                        self.save_progress(call, name, id, &record, &seen, taken).await?;
+                    }
+                    return Err(self.fenced(call, name, id, Some(&state), error).await);
+                }
                 // Nobody else knows of an upload that was opened just now, and the client may try again
                 // from the start.
-                if record.state.is_none() && !error.outcome_unknown {
+                if !error.outcome_unknown {
                     self.discard(call, &state).await;
                 }
-                return Err(self.fenced(call, name, id, error).await);
+                return Err(self.fenced(call, name, id, None, error).await);
             }
         }
         // The bytes have their name now; whatever comes, the record speaks of nothing any more.
-        let linked = self.write_link(call, &layout::layer_link(name, digest), digest).await;
+        let linked = match hashed {
+            true => self.write_link(call, &layout::layer_link(name, digest), digest).await,
+            false => self.name_by_hashing_again(call, name, &target, digest).await,
+        };
         self.remove_upload_files(call, name, id).await;
         linked
     }
@@ -270,7 +288,9 @@ impl Registry {
             (Ok(_), _) => unread(),
             (Err(error), received) => {
                 match body_failure(received.as_ref().map(|received| received.ending), error) {
-                    Failure::Storage(error) => self.fenced(call, name, id, error).await,
+                    Failure::Storage(error) => {
+                        self.fenced(call, name, id, record.state.as_ref(), error).await
+                    }
                     failure => failure,
                 }
             }
@@ -325,31 +345,21 @@ impl Registry {
         }
     }
 
-    /// Finishes an upload whose hash is not known in the algorithm of `digest`: the content is put beside
-    /// the record, read once more, and moved to its name when it is right.
-    async fn finish_by_hashing_again(
+    /// Makes a blob of content whose hash is not known in the algorithm of `digest`: it was put at
+    /// `staged`, is read once more, and is moved to its name when it is right.
+    async fn name_by_hashing_again(
         &self,
         call: &CallContext,
         name: &RepositoryName,
-        id: &UploadId,
+        staged: &ObjectPath,
         digest: &Digest,
-        state: &UploadState,
     ) -> Result<()> {
-        let staged = layout::upload_data(name, id);
-        if let Err(error) = self.storage.commit(call, state, &staged, &Condition::Always).await {
-            return Err(self.fenced(call, name, id, error).await);
+        let found = self.hash_object(call, staged, digest.algorithm()).await?;
+        if found != *digest {
+            return Err(Failure::DigestMismatch { found });
         }
-        let named = async {
-            let found = self.hash_object(call, &staged, digest.algorithm()).await?;
-            if found != *digest {
-                return Err(Failure::DigestMismatch { found });
-            }
-            self.storage.rename(call, &staged, &layout::blob(digest)).await?;
-            self.write_link(call, &layout::layer_link(name, digest), digest).await
-        };
-        let named = named.await;
-        self.remove_upload_files(call, name, id).await;
-        named
+        self.storage.rename(call, staged, &layout::blob(digest)).await?;
+        self.write_link(call, &layout::layer_link(name, digest), digest).await
     }
 
     async fn hash_object(
@@ -370,22 +380,35 @@ impl Registry {
         Ok(hasher.finish())
     }
 
-    /// What a driver's refusal of an upload state means to the client.
+    /// What a driver's refusal of an upload state means to the client. `recorded` is the state that the
+    /// record held when the driver was called.
+    ///
+    /// Whoever won writes the record soon, and then the client learns the new offset. When the record
+    /// stays as it is, the server that went on with the upload has most likely died before it could write.
+    /// Then no state is known that the driver takes, and the client has to begin anew. Nothing is aborted,
+    /// because a winner who only takes long must not suffer.
     async fn fenced(
         &self,
         call: &CallContext,
         name: &RepositoryName,
         id: &UploadId,
+        recorded: Option<&UploadState>,
         error: Error,
     ) -> Failure {
         match error.kind {
-            ErrorKind::NotFound => Failure::UploadUnknown,
-            ErrorKind::Conflict => match self.upload_status(call, name, id).await {
-                Ok(status) => Failure::UploadOffset { offset: status.offset },
-                Err(failure) => failure,
-            },
-            _ => error.into(),
+            ErrorKind::NotFound => return Failure::UploadUnknown,
+            ErrorKind::Conflict => {}
+            _ => return error.into(),
         }
+        for _ in 0..LOOKS_FOR_WINNER {
+            match self.read_upload_record(call, name, id).await {
+                Ok(Some((now, _))) if now.state.as_ref() == recorded => sleep(WINNER_WRITES).await,
+                Ok(Some((now, _))) => return Failure::UploadOffset { offset: now.offset },
+                Ok(None) => break,
+                Err(failure) => return failure,
+            }
+        }
+        Failure::UploadUnknown
     }
 
     /// Aborts an upload at the driver. A failure is logged and no more: the purge of old uploads finds
