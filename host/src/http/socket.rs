@@ -414,3 +414,28 @@ impl Alarm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncWriteExt, net::TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_idle_since_its_last_byte_and_not_since_its_response_was_queued() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let activity = Activity::new();
+        let long = Duration::from_secs(600);
+        let timeouts = Timeouts { header: long, idle: long, body: long, write: long, linger: long };
+        let mut socket = Socket::new(stream, Bytes::new(), None, Arc::clone(&activity), timeouts, true);
+        drop(activity.begin());
+        let queued = activity.idle_since();
+        assert_eq!(socket.idle_since(), queued);
+        socket.write_all(b"response").await.unwrap();
+        let sent = socket.idle_since();
+        assert!(sent > queued);
+        drop(activity.begin());
+        assert!(socket.idle_since() > sent);
+    }
+}
