@@ -23,9 +23,8 @@ use crate::{
 const HOUR: Duration = Duration::from_secs(3600);
 
 async fn purge(registry: &Registry, age: Duration) -> u64 {
-    let purged =
-        v2::Registry::new(registry.storage.clone()).purge_stale_uploads(&CallContext::default(), age);
-    purged.await.unwrap()
+    let repositories = v2::Registry::new(registry.storage.clone());
+    repositories.purge_stale_uploads(&CallContext::default(), age).await.unwrap()
 }
 
 /// The path of an upload's folder in the storage.

@@ -30,6 +30,8 @@ const ROOT: &str = "docker/registry/v2";
 pub const MANIFESTS_FOLDER: &str = "_manifests";
 /// Folder name of the links to a repository's blobs.
 pub const LAYERS_FOLDER: &str = "_layers";
+/// Folder name of a repository's uploads in flight.
+pub const UPLOADS_FOLDER: &str = "_uploads";
 /// Greater than no folder name of the layout and smaller than all that begin with `_`.
 pub const BEFORE_OWN_FOLDERS: &str = "_";
 
@@ -49,7 +51,7 @@ pub fn repository(name: &RepositoryName) -> Prefix {
     path(repository_text(name)).into()
 }
 
-/// A folder of a repository's own: [`MANIFESTS_FOLDER`] or [`LAYERS_FOLDER`].
+/// A folder of a repository's own: [`MANIFESTS_FOLDER`], [`LAYERS_FOLDER`] or [`UPLOADS_FOLDER`].
 pub fn own_folder(name: &RepositoryName, folder: &'static str) -> Prefix {
     path(format!("{}/{folder}", repository_text(name))).into()
 }
@@ -84,6 +86,11 @@ pub fn tag_history_link(name: &RepositoryName, tag: &Tag, digest: &Digest) -> Ob
     path(format!("{}/{tag}/index/{}/link", tags_text(name), digest_text(digest)))
 }
 
+/// The folder of an upload in flight.
+pub fn upload(name: &RepositoryName, id: &UploadId) -> Prefix {
+    path(upload_text(name, id)).into()
+}
+
 /// When an upload began.
 pub fn upload_started_at(name: &RepositoryName, id: &UploadId) -> ObjectPath {
     path(format!("{}/startedat", upload_text(name, id)))
@@ -108,7 +115,7 @@ fn tags_text(name: &RepositoryName) -> String {
 }
 
 fn upload_text(name: &RepositoryName, id: &UploadId) -> String {
-    format!("{}/_uploads/{id}", repository_text(name))
+    format!("{}/{UPLOADS_FOLDER}/{id}", repository_text(name))
 }
 
 fn digest_text(digest: &Digest) -> String {

@@ -94,6 +94,8 @@ impl Registry {
         }
         let path = layout::blob(&digest);
         self.storage.put(call, &path, manifest.content, &Condition::Always).await?;
+        // Until the last tag is there, no deletion may take the link that the tags lead through.
+        let _shared = self.revision_locks.of(&(name, &digest)).read().await;
         self.write_link(call, &layout::revision_link(name, &digest), &digest).await?;
         for tag in &manifest.tags {
             self.write_tag(call, name, tag, &digest).await?;
@@ -112,6 +114,7 @@ impl Registry {
         digest: &Digest,
     ) -> Result<()> {
         let link = layout::revision_link(name, digest);
+        let _alone = self.revision_locks.of(&(name, digest)).write().await;
         if self.read_link(call, &link).await?.is_none() {
             return Err(Failure::ManifestUnknown);
         }

@@ -13,6 +13,7 @@ mod manifests;
 pub mod media_types;
 mod names;
 mod references;
+mod stale_uploads;
 mod tags;
 mod upload_record;
 mod uploads;
@@ -27,7 +28,7 @@ pub use tags::TagPage;
 pub use uploads::{Chunk, UploadStatus};
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hash, RandomState},
     sync::Arc,
 };
 
@@ -42,35 +43,40 @@ const PARALLEL_CALLS: usize = 16;
 #[derive(Clone)]
 pub struct Registry {
     storage: Storage,
-    tag_locks: Arc<TagLocks>,
+    /// By repository and digest: keeps a deletion of a manifest from taking one that gets a tag in the same
+    /// moment. Taken before a lock of [`Self::tag_locks`], never after.
+    revision_locks: Arc<Locks>,
+    /// By repository and tag: keeps a deletion of a tag from taking one that is pushed in the same moment.
+    tag_locks: Arc<Locks>,
 }
 
 impl Registry {
     /// The registry on `storage`.
     pub fn new(storage: Storage) -> Self {
-        Self { storage, tag_locks: Arc::default() }
+        Self { storage, revision_locks: Arc::default(), tag_locks: Arc::default() }
     }
 }
 
-/// Keeps a deletion of tags from taking a tag that was pushed in the same moment.
+/// Locks by name, a fixed number of them that all names share.
 ///
-/// Storages cannot delete on a condition, so a deletion looks at the tag and then removes it; a push
+/// Storages cannot delete on a condition, so a deletion looks at a link and then removes it; a push
 /// between the two would be lost. Within one process pushes share a lock that deletions hold alone.
-/// Between processes the gap of one call remains.
-struct TagLocks {
-    locks: [RwLock<()>; 64],
+/// Between processes the gap remains.
+struct Locks {
+    locks: [RwLock<()>; 256],
     hasher: RandomState,
 }
 
-impl Default for TagLocks {
+impl Default for Locks {
     fn default() -> Self {
         Self { locks: std::array::from_fn(|_| RwLock::new(())), hasher: RandomState::new() }
     }
 }
 
-impl TagLocks {
-    fn of(&self, name: &RepositoryName, tag: &Tag) -> &RwLock<()> {
-        let index = self.hasher.hash_one((name, tag)) % self.locks.len() as u64;
+impl Locks {
+    /// The lock of a key. No two of the same set may be held at once: their keys may share a lock.
+    fn of(&self, key: &impl Hash) -> &RwLock<()> {
+        let index = self.hasher.hash_one(key) % self.locks.len() as u64;
         &self.locks[index as usize]
     }
 }

@@ -73,7 +73,7 @@ impl Registry {
     /// # Errors
     /// [`Failure::ManifestUnknown`] when there is no such tag.
     pub async fn delete_tag(&self, call: &CallContext, name: &RepositoryName, tag: &Tag) -> Result<()> {
-        let _alone = self.tag_locks.of(name, tag).write().await;
+        let _alone = self.tag_locks.of(&(name, tag)).write().await;
         if self.read_link(call, &layout::tag_link(name, tag)).await?.is_none() {
             return Err(Failure::ManifestUnknown);
         }
@@ -88,7 +88,7 @@ impl Registry {
         tag: &Tag,
         digest: &Digest,
     ) -> Result<()> {
-        let _shared = self.tag_locks.of(name, tag).read().await;
+        let _shared = self.tag_locks.of(&(name, tag)).read().await;
         // The history comes last: a tag with history alone would be listed and lead nowhere.
         self.write_link(call, &layout::tag_link(name, tag), digest).await?;
         self.write_link(call, &layout::tag_history_link(name, tag, digest), digest).await
@@ -129,7 +129,7 @@ impl Registry {
             return Ok(());
         }
         // Only now alone, and so look again: most tags point elsewhere and need no lock.
-        let _alone = self.tag_locks.of(name, tag).write().await;
+        let _alone = self.tag_locks.of(&(name, tag)).write().await;
         if self.is_linked(call, &link, digest).await? {
             self.remove_tag(call, name, tag).await?;
         }
