@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use docker_registry::http::v1::V1Settings;
+use docker_registry::http::{exchange::ResponseBody, v1::V1Settings};
 use docker_registry_driver_api::{Error, futures};
 use http::Method;
 use serde_json::{Value, json};
@@ -364,4 +364,52 @@ async fn search_without_an_index_finds_nothing() {
     let registry = Registry::empty().await;
     let found = registry.client.exchange(Sent::get("/v1/search?n=1&q=caf%C3%A9+x%25")).await.expect(200);
     assert_eq!(found.text(), r#"{"num_results": 0, "query": "caf\u00e9 x%", "results": []}"#);
+}
+
+/// Listing a layer takes a thread and much memory, so that many who ask at once must wait in turn; and who
+/// has waited finds the list that another one has stored.
+#[tokio::test]
+async fn of_many_that_ask_for_a_list_of_files_few_make_it_and_all_read_it() {
+    let storage = memory().await;
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_path("etc/hosts").unwrap();
+    header.set_size(3);
+    header.set_mode(0o600);
+    header.set_cksum();
+    archive.append(&header, &b"abc"[..]).unwrap();
+    let image = Image::new(None, archive.into_inner().unwrap());
+    docker_push(&Registry::over(storage.clone()).client, "foo/bar", "latest", std::slice::from_ref(&image))
+        .await;
+
+    let slow = Interposed::new(storage, Fault::None);
+    let registry = Registry::over(slow.clone());
+    let requests = (0..10).map(|_| async {
+        let client = &registry.client;
+        let response = client.api.handle(client.request(Sent::get(image.path("files")))).await;
+        assert_eq!(response.headers()["content-type"], "application/json");
+        let ResponseBody::Reading(list) = response.into_body() else { panic!("a list is held in memory") };
+        assert_eq!(list.length, 44);
+    });
+    futures::future::join_all(requests).await;
+    assert!((1..=2).contains(&slow.writes()), "{} lists were made", slow.writes());
+    let list = registry.client.exchange(Sent::get(image.path("files"))).await.expect(200);
+    assert_eq!(list.text(), r#"[["etc/hosts", "f", false, 3, 0, 384, 0, 0]]"#);
+}
+
+/// A store that cannot be written is no reason to keep a list from who asks for it.
+#[tokio::test]
+async fn a_list_of_files_that_cannot_be_stored_is_answered_all_the_same() {
+    let storage = memory().await;
+    let layer = tar::Builder::new(Vec::new()).into_inner().unwrap();
+    let image = Image::new(None, layer);
+    docker_push(&Registry::over(storage.clone()).client, "foo/bar", "latest", std::slice::from_ref(&image))
+        .await;
+    let registry = Registry::over(Interposed::new(storage, Fault::Refused(0)));
+    let path = format!("images/{}/_files", image.id);
+    for stored in [None, Some(Bytes::from("[]"))] {
+        let list = registry.client.exchange(Sent::get(image.path("files"))).await.expect(200);
+        assert_eq!((list.text(), list.header("content-type")), ("[]".to_owned(), Some("application/json")));
+        assert_eq!(registry.stored(&path).await, stored);
+    }
 }

@@ -10,7 +10,7 @@ use super::{
     read_body,
 };
 use crate::{
-    http::exchange::{Request, Response},
+    http::exchange::{Request, Response, ResponseBody, with_body},
     registry::v1::names::ImageId,
 };
 
@@ -75,7 +75,11 @@ impl Api {
             self.registry.layer_size(&request.call(), id).await?;
             return Ok(not_modified());
         }
-        Ok(kept(self.registry.files(&request.call(), id).await?))
+        let list = self.registry.files(&request.call(), id).await?;
+        let mut response = with_body(StatusCode::OK, ResponseBody::Reading(list));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        keep(&mut response);
+        Ok(response)
     }
 
     /// Differences between layers were made by a worker behind a Redis queue, which is not part of this

@@ -29,7 +29,7 @@ pub use tags::PushedBy;
 use crate::storage::Storage;
 
 /// Largest small object that is read whole, in bytes. What 0.9.1 keeps in them is bounded by what a
-/// client sends in one JSON body; lists of files are the largest.
+/// client sends in one JSON body.
 const MAX_SMALL_OBJECT: u64 = 64 << 20;
 
 /// Why a request could not be done. `Display` is the text of 0.9.1, which clients compare.
@@ -113,12 +113,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub struct Registry {
     storage: Storage,
     locks: locks::Locks,
+    listing_turns: files::Turns,
 }
 
 impl Registry {
     /// The registry that this storage holds.
     pub fn new(storage: Storage) -> Self {
-        Self { storage, locks: locks::Locks::new() }
+        Self { storage, locks: locks::Locks::new(), listing_turns: files::Turns::new() }
     }
 
     /// Reads a small object; `None` when it is absent.
