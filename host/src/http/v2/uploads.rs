@@ -5,7 +5,7 @@ use http::{HeaderName, StatusCode, header};
 
 use super::{
     Api, CONTENT_DIGEST, Head, Refusal,
-    errors::{self, BLOB_UPLOAD_INVALID, BLOB_UPLOAD_UNKNOWN, DIGEST_INVALID, SIZE_INVALID},
+    errors::{BLOB_UPLOAD_INVALID, BLOB_UPLOAD_UNKNOWN, DIGEST_INVALID, SIZE_INVALID},
     parse_digest, ranges,
 };
 use crate::{
@@ -30,12 +30,15 @@ impl Api {
         let call = request.call();
         if let Some(mount) = request.parameter("mount") {
             let digest = parse_digest(&mount)?;
-            let source = request.parameter("from").map(|from| {
-                RepositoryName::parse(&from)
-                    .ok_or_else(|| Refusal::new(errors::NAME_INVALID, "from is not the name of a repository"))
-            });
-            let mounted = self.registry.mount_blob(call, name, &digest, source.transpose()?.as_ref()).await?;
-            if mounted == Mount::Done {
+            // A mount that cannot be done begins an upload (spec, "Mounting a blob from another repository"),
+            // and from a repository that cannot exist nothing can be mounted.
+            let possible = match request.parameter("from").map(|from| RepositoryName::parse(&from)) {
+                None => Some(None),
+                Some(source) => source.map(Some),
+            };
+            if let Some(source) = possible
+                && self.registry.mount_blob(call, name, &digest, source.as_ref()).await? == Mount::Done
+            {
                 return Ok(created(name, &digest));
             }
         } else if let Some(digest) = request.parameter("digest") {
