@@ -46,6 +46,12 @@ impl Running {
         }
     }
 
+    /// Drops the append in the middle of its body.
+    pub(crate) async fn cancel(self) {
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled());
+    }
+
     /// Ends the body. The append must have been overtaken.
     pub(crate) async fn fails(self, kinds: &[ErrorKind]) {
         drop(self.body);
@@ -153,8 +159,7 @@ async fn a_dropped_append_leaves_the_upload_usable(store: Store) {
     for _ in 0..3 {
         let dropped = Running::start(&store, &state, 6).await;
         dropped.send_much().await;
-        dropped.task.abort();
-        assert!(dropped.task.await.unwrap_err().is_cancelled());
+        dropped.cancel().await;
     }
     let state = append(&store, &state, 6, "end").await;
     commit(&store, &state, "a").await;

@@ -74,6 +74,39 @@ async fn another_process_overtakes_a_running_appender() {
     subject.assert_nothing_is_left().await;
 }
 
+/// The second appender works on a copy, because the first one holds the data.
+#[tokio::test]
+async fn a_dropped_append_takes_its_copy_with_it() {
+    let subject = Subject::local().await;
+    let state = open_upload(&subject.driver).await;
+    let state = append(&subject.driver, &state, 0, "start ").await;
+    let upload = only_child(&subject.root().join(".docker-registry/uploads"));
+    let files = || {
+        let mut names: Vec<_> = fs::read_dir(&upload)
+            .unwrap()
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    let stale = Running::start(&subject.driver, &state, 6).await;
+    let dropped = Running::start(&subject.driver, &state, 6).await;
+    assert_eq!(files().len(), 3, "{:?}", files());
+    dropped.cancel().await;
+    // The file goes on another thread.
+    for _ in 0..1000 {
+        if files().len() > 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    assert_eq!(files(), ["data", "record"]);
+    stale.fails(&[ErrorKind::Conflict]).await;
+    let state = append(&subject.driver, &state, 6, "end").await;
+    commit(&subject.driver, &state, "a").await;
+    assert_eq!(get(&subject.driver, "a").await, "start end");
+    subject.assert_nothing_is_left().await;
+}
+
 #[tokio::test]
 async fn what_a_crashed_append_wrote_does_not_count() {
     let subject = Subject::local().await;
@@ -264,6 +297,24 @@ async fn another_file_system_below_the_root_is_written_whole_as_well() {
     store.delete(&call(), &path("other/y/c")).await.unwrap();
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
     subject.assert_nothing_is_left().await;
+}
+
+/// A copy to another file system lies beside its target until it is complete.
+#[tokio::test]
+async fn a_copy_that_a_crash_left_goes_with_a_later_write() {
+    let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
+    let subject = Subject::local().await;
+    symlink(elsewhere.path(), subject.root().join("other")).unwrap();
+    let [old, fresh] = ["old", "fresh"].map(|name| {
+        let file = elsewhere.path().join(format!(".docker-registry-{name}"));
+        fs::write(&file, "half").unwrap();
+        file
+    });
+    make_old(&old);
+    put(&subject.driver, "other/a", "content").await;
+    assert!(!old.exists(), "what a crash left stays");
+    assert!(fresh.exists(), "another writer may be working on it");
+    assert_eq!(get(&subject.driver, "other/a").await, "content");
 }
 
 #[tokio::test]

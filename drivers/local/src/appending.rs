@@ -18,11 +18,12 @@ use docker_registry_driver_api::{
     ByteStream, Bytes, Error, ErrorKind, Result, UploadProgress, UploadState,
     futures::{StreamExt, poll},
 };
-use tokio::task::JoinHandle;
+use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
     Store, blocking, durable,
     record::{Standing, gone, stale},
+    stop::Stop,
     uploads::{Upload, discard},
 };
 
@@ -48,13 +49,19 @@ pub(crate) async fn append(
     expected_offset: u64,
     body: ByteStream,
 ) -> Result<UploadProgress> {
-    let appending = blocking(move || Appending::begin(&store, &state, expected_offset).map(Arc::new)).await?;
-    let received = receive(&appending, body).await;
-    blocking(move || match received {
-        Ok(end) => appending.finish(end),
-        Err(error) => {
-            appending.withdraw();
-            Err(error)
+    let stop = Stop::default();
+    let _guard = stop.when_dropped();
+    let begin = move || Appending::begin(&store, &state, expected_offset, &stop).map(Unfinished::new);
+    let unfinished = blocking(begin).await?;
+    let received = receive(&unfinished.appending, body).await;
+    blocking(move || {
+        let appending = unfinished.finishing();
+        match received {
+            Ok(end) => appending.finish(end),
+            Err(error) => {
+                appending.withdraw();
+                Err(error)
+            }
         }
     })
     .await
@@ -76,10 +83,11 @@ struct Appending {
 
 impl Appending {
     /// Claims the upload and gets hold of a data file.
-    fn begin(store: &Store, state: &UploadState, expected_offset: u64) -> Result<Self> {
+    fn begin(store: &Store, state: &UploadState, expected_offset: u64, stop: &Stop) -> Result<Self> {
         let upload = store.find_upload(state)?;
         let mut claim = None;
         for attempt in 0.. {
+            stop.check()?;
             let locked = upload.record.lock()?;
             let standing = upload.standing()?;
             if standing.offset != expected_offset {
@@ -101,7 +109,7 @@ impl Appending {
                     continue;
                 }
                 None => {
-                    let (data, path) = upload.copy_data(standing, claim)?;
+                    let (data, path) = upload.copy_data(standing, claim, stop)?;
                     (data, Some(path))
                 }
             };
@@ -175,6 +183,39 @@ impl Appending {
             discard(copy);
         } else if let Err(error) = self.data.set_len(self.standing.offset) {
             tracing::debug!(%error, "the rest of a failed append stays until the upload goes on");
+        }
+    }
+}
+
+/// An append that is dropped before its end does not leave its private copy behind.
+struct Unfinished {
+    appending: Arc<Appending>,
+    finishing: bool,
+}
+
+impl Unfinished {
+    fn new(appending: Appending) -> Self {
+        Self { appending: Arc::new(appending), finishing: false }
+    }
+
+    /// From here on the append itself decides what stays.
+    fn finishing(mut self) -> Arc<Appending> {
+        self.finishing = true;
+        Arc::clone(&self.appending)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.finishing || self.appending.copy.is_none() {
+            return;
+        }
+        let appending = Arc::clone(&self.appending);
+        let withdraw = move || appending.withdraw();
+        // Freeing a large file takes time, and this may be a thread that polls.
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(withdraw)),
+            Err(_) => withdraw(),
         }
     }
 }

@@ -23,9 +23,7 @@ impl Store {
     pub(crate) fn delete(&self, path: &ObjectPath) -> Result<()> {
         match self.unlink(path)? {
             None => Err(Error::not_found(path)),
-            Some(folder) => {
-                durable::sync_folder(&folder).map_err(|error| Error::from(error).at(path).outcome_unknown())
-            }
+            Some(folder) => self.sync_names(&folder).map_err(|error| error.at(path)),
         }
     }
 
@@ -40,7 +38,7 @@ impl Store {
             }
         }
         for folder in changed {
-            self.sync_nearest(&folder)?;
+            self.sync_names(&folder)?;
         }
         Ok(failed)
     }
@@ -61,7 +59,7 @@ impl Store {
         if !prefix.is_root() {
             durable::prune(&place, self.root.folder());
         }
-        self.sync_nearest(&place)?;
+        self.sync_names(&place)?;
         Ok(removed)
     }
 
@@ -140,13 +138,12 @@ impl Store {
         Ok(removed)
     }
 
-    /// Syncs a folder, or what is left above it.
-    fn sync_nearest(&self, folder: &Path) -> Result<()> {
-        let nearest = folder
-            .ancestors()
-            .find(|folder| *folder == self.root.folder() || folder.is_dir())
-            .unwrap_or(self.root.folder());
-        durable::sync_folder(nearest).map_err(|error| Error::from(error).outcome_unknown())
+    /// Waits until changes of names in `folder` are on disk, be it that others have removed it since.
+    ///
+    /// # Errors
+    /// All with `outcome_unknown`: the change is there and may not survive a power cut.
+    pub(crate) fn sync_names(&self, folder: &Path) -> Result<()> {
+        self.synced.sync(folder, self.root.folder()).map_err(|error| Error::from(error).outcome_unknown())
     }
 }
 

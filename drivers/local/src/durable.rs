@@ -1,7 +1,8 @@
 //! What makes changes survive a power cut, and the folders around objects.
 //!
 //! A file's own `fsync(2)` keeps its content. Its name is kept by an fsync of the folder that holds
-//! it, and a new folder's name by an fsync of the folder above.
+//! it, and a new folder's name by an fsync of the folder above. Which folders a change of an object needs
+//! is decided in the `folders` module.
 
 use std::{
     fs::{self, DirBuilder, File, Permissions},
@@ -21,7 +22,7 @@ const SYNC_STACK: usize = 64 * 1024;
 
 /// Waits until the names in `folder` are on disk.
 ///
-/// A folder that is gone has nothing to keep. Some file systems have no fsync for folders and say so;
+/// A folder that is gone has nothing to keep; see [`crate::folders`] for its removal. Some file systems have no fsync for folders and say so;
 /// they keep what they can.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
@@ -72,7 +73,7 @@ pub(crate) fn make_folder(folder: &Path, mode: Option<u32>) -> io::Result<()> {
 }
 
 /// Makes `folder` and what is missing above it, and adds to `unsynced` each folder that got a new
-/// name. The caller syncs them after its own change; see [`sync_together`].
+/// name. Outside of the object tree the caller syncs them; see [`sync_together`].
 pub(crate) fn make_folders(folder: &Path, mode: Option<u32>, unsynced: &mut Vec<PathBuf>) -> io::Result<()> {
     for _ in 0..ATTEMPTS {
         match make_folder(folder, mode) {
@@ -93,7 +94,7 @@ pub(crate) fn make_folders(folder: &Path, mode: Option<u32>, unsynced: &mut Vec<
 }
 
 /// Removes `folder` and the folders above it up to `root` as long as they are empty. Returns the
-/// lowest one that stays: its fsync makes the removal durable.
+/// lowest one that stays. The caller has the removal synced from there; see [`crate::folders`].
 pub(crate) fn prune(folder: &Path, root: &Path) -> PathBuf {
     let mut lowest = folder;
     while lowest != root {

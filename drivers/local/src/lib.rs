@@ -24,6 +24,7 @@
 mod appending;
 mod deleting;
 mod durable;
+mod folders;
 mod listing;
 mod objects;
 mod publishing;
@@ -47,7 +48,7 @@ use docker_registry_driver_api::{
     async_trait,
 };
 
-use crate::{root::Root, settings::LocalSettings, staging::Staging, stop::Stop};
+use crate::{folders::SyncedFolders, root::Root, settings::LocalSettings, staging::Staging, stop::Stop};
 
 docker_registry_driver_api::export_driver! {
     name: "local",
@@ -66,6 +67,7 @@ pub(crate) struct Store {
     settings: LocalSettings,
     root: Root,
     staging: Staging,
+    synced: SyncedFolders,
 }
 
 impl LocalDriver {
@@ -81,11 +83,15 @@ impl LocalDriver {
 
 /// Runs `work` on a thread that may block. The work goes on when the caller is dropped; a write is
 /// then done or not, but never by half.
+///
+/// # Errors
+/// Those of the work. After a panic nobody knows how far it came, so that the outcome is unknown.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|failure| {
-        Err(Error::new(ErrorKind::Internal, "the file operation was not finished").caused_by(&failure))
+        let message = "the file operation was not finished";
+        Err(Error::new(ErrorKind::Internal, message).caused_by(&failure).outcome_unknown())
     })
 }
 
@@ -104,7 +110,8 @@ impl Driver for LocalDriver {
             let settings = LocalSettings::read(&settings)?;
             let root = Root::open(&settings)?;
             let staging = Staging::open(root.folder(), &settings)?;
-            let store = Store { settings, root, staging };
+            let synced = SyncedFolders::default();
+            let store = Store { settings, root, staging, synced };
             store.remove_broken_uploads();
             Ok(Self { store: Arc::new(store) })
         })
@@ -248,5 +255,18 @@ impl Driver for LocalDriver {
             Ok(())
         })
         .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_panic_the_outcome_is_unknown() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let error = runtime.block_on(blocking::<()>(|| panic!("half way"))).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Internal);
+        assert!(error.outcome_unknown);
     }
 }

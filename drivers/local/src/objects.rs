@@ -9,7 +9,7 @@ use std::{
 
 use docker_registry_driver_api::{Condition, ETag, Error, ObjectPath, Result};
 
-use crate::{Store, durable, publishing, reading};
+use crate::{Store, durable, publishing, reading, stop::Stop};
 
 impl Store {
     /// See `Driver::put`.
@@ -39,7 +39,8 @@ impl Store {
             return Ok(());
         }
         let mut file = self.staging.temporary_file()?;
-        publishing::copy_content(&source, info.size, file.as_file_mut()).map_err(|error| error.at(from))?;
+        publishing::copy_content(&source, info.size, file.as_file_mut(), &Stop::default())
+            .map_err(|error| error.at(from))?;
         publishing::stamp(file.as_file())
             .and_then(|()| file.as_file().sync_all())
             .map_err(|error| Error::from(error).at(to))?;
@@ -65,12 +66,13 @@ impl Store {
         {
             // A write that depends on the source's tag must not fall between.
             let _lock = self.staging.lock(from, false)?;
-            self.publish(&source, &file, to, &Condition::Always)
-                .map_err(|error| if source.exists() { error } else { Error::not_found(from) })?;
+            self.publish(&source, &file, to, &Condition::Always).map_err(|error| {
+                if error.outcome_unknown || source.exists() { error } else { Error::not_found(from) }
+            })?;
             remove_if_same(&source, &file).map_err(|error| error.at(from))?;
         }
         let stays = durable::prune(source.parent().unwrap_or(self.root.folder()), self.root.folder());
-        durable::sync_folder(&stays).map_err(|error| Error::from(error).at(from).outcome_unknown())
+        self.sync_names(&stays).map_err(|error| error.at(from))
     }
 }
 

@@ -17,17 +17,19 @@ use rustix::{
 };
 use tempfile::NamedTempFile;
 
-use crate::{Store, durable, reading, root::is_linked_folder, staging::staging_failed};
+use crate::{Store, durable, reading, root::is_linked_folder, staging, staging::staging_failed, stop::Stop};
 
 /// How often a write starts again whose folder others remove at the same time.
 const ATTEMPTS: usize = 100;
+/// A long copy looks after this many bytes whether it is still wanted.
+const COPY_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Where a publication goes.
 struct Place<'a> {
     target: &'a Path,
     folder: &'a Path,
-    /// Folders with new names in them.
-    unsynced: Vec<PathBuf>,
+    /// Folders in which this publication made another one.
+    grown: Vec<PathBuf>,
 }
 
 impl Store {
@@ -49,15 +51,14 @@ impl Store {
     ) -> Result<ObjectInfo> {
         let target = self.root.object(path)?;
         let folder = target.parent().unwrap_or(self.root.folder());
-        let mut place = Place { target: &target, folder, unsynced: vec![folder.to_owned()] };
+        let mut place = Place { target: &target, folder, grown: Vec::new() };
         let published = self.publish_at(&mut place, source, file, path, condition);
-        if published.is_err() && place.unsynced.len() > 1 {
+        if published.is_err() && !place.grown.is_empty() {
             // Folders were made for nothing.
             durable::prune(folder, self.root.folder());
         }
         let info = published.map_err(|error| error.at(path))?;
-        durable::sync_together(None, &place.unsynced)
-            .map_err(|error| Error::from(error).at(path).outcome_unknown())?;
+        self.sync_names(folder).map_err(|error| error.at(path))?;
         Ok(info)
     }
 
@@ -83,7 +84,7 @@ impl Store {
             match error.kind() {
                 Io::NotFound if !source.exists() => return Err(staging_failed(error)),
                 Io::NotFound => {
-                    durable::make_folders(place.folder, self.settings.directory_mode, &mut place.unsynced)?;
+                    durable::make_folders(place.folder, self.settings.directory_mode, &mut place.grown)?;
                 }
                 Io::CrossesDevices if beside.is_none() => beside = self.copy_beside(place, file)?,
                 // Both say that the name is taken.
@@ -113,7 +114,7 @@ impl Store {
         Ok(if is_linked_folder(target) {
             Err(Io::IsADirectory.into())
         } else if *condition == Condition::IfAbsent {
-            rename_to_free_name(source, target)
+            return rename_to_free_name(source, target);
         } else {
             fs::rename(source, target)
         })
@@ -141,14 +142,16 @@ impl Store {
         if holds { Ok(()) } else { Err(condition_failed().at(path)) }
     }
 
-    /// Copies the file into the target's folder, on disk. `None` when the folder is not there.
-    fn copy_beside(&self, place: &mut Place<'_>, file: &File) -> Result<Option<NamedTempFile>> {
+    /// Copies the file into the target's folder, on disk. `None` when the folder is not there. What
+    /// crashes left of earlier copies goes first.
+    fn copy_beside(&self, place: &Place<'_>, file: &File) -> Result<Option<NamedTempFile>> {
+        staging::remove_leftovers_beside(place.folder);
         let mut copy = match self.staging.temporary_file_beside(place.folder) {
             Err(error) if error.kind() == Io::NotFound => return Ok(None),
             other => other?,
         };
         let size = file.metadata()?.len();
-        copy_content(file, size, copy.as_file_mut())?;
+        copy_content(file, size, copy.as_file_mut(), &Stop::default())?;
         copy.as_file().sync_all()?;
         stamp(copy.as_file())?;
         Ok(Some(copy))
@@ -159,12 +162,20 @@ impl Store {
 /// the kernel (`copy_file_range(2)`) where the file system can.
 ///
 /// # Errors
-/// `Corrupt` when the source is shorter.
-pub(crate) fn copy_content(source: &File, size: u64, target: &mut File) -> Result<()> {
+/// `Corrupt` when the source is shorter; `Timeout` when `stop` says so.
+pub(crate) fn copy_content(source: &File, size: u64, target: &mut File, stop: &Stop) -> Result<()> {
     use io::{Read, Seek};
     let mut from = source;
     from.rewind()?;
-    let copied = io::copy(&mut from.take(size), target)?;
+    let mut copied = 0;
+    while copied < size {
+        stop.check()?;
+        let piece = io::copy(&mut from.take(COPY_BYTES.min(size - copied)), target)?;
+        if piece == 0 {
+            break;
+        }
+        copied += piece;
+    }
     if copied == size {
         return Ok(());
     }
@@ -195,15 +206,37 @@ fn resolve_taken(target: &Path) -> Result<()> {
     }
 }
 
-/// Renames unless something has the target's name.
-fn rename_to_free_name(source: &Path, target: &Path) -> io::Result<()> {
-    match rustix::fs::renameat_with(CWD, source, CWD, target, RenameFlags::NOREPLACE) {
+/// Renames unless something has the target's name. The outer error is one after which the target may
+/// have its name all the same.
+fn rename_to_free_name(source: &Path, target: &Path) -> Result<io::Result<()>> {
+    Ok(match rustix::fs::renameat_with(CWD, source, CWD, target, RenameFlags::NOREPLACE) {
         // NFS and some others have no such rename. A link is as atomic; if the process dies before
         // the other name is gone, the file has two, which `uploads` looks out for.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            fs::hard_link(source, target)?;
-            fs::remove_file(source)
+            let linked = fs::hard_link(source, target);
+            if linked.is_ok() {
+                // Readers see the object already.
+                fs::remove_file(source).map_err(|error| Error::from(error).outcome_unknown())?;
+            }
+            linked
         }
         other => other.map_err(io::Error::from),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_ends_when_nobody_waits_for_it() {
+        let mut source = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut source, b"content").unwrap();
+        let mut target = tempfile::tempfile().unwrap();
+        let stop = Stop::default();
+        copy_content(&source, 7, &mut target, &stop).unwrap();
+        drop(stop.when_dropped());
+        let error = copy_content(&source, 7, &mut target, &stop).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Timeout);
     }
 }

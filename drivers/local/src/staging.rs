@@ -27,6 +27,9 @@ use crate::{durable, root::RESERVED, settings::LocalSettings};
 /// Leftovers that changed more recently than this stay.
 const LEFTOVER_AGE: Duration = Duration::from_secs(6 * 60 * 60);
 
+/// What the names of temporary files begin with that lie beside objects. It begins with [`RESERVED`].
+const BESIDE: &str = ".docker-registry-";
+
 /// The private folder, opened by one instance of the driver.
 pub(crate) struct Staging {
     temporary: PathBuf,
@@ -77,9 +80,10 @@ impl Staging {
         self.file_in(&self.temporary, "").map_err(staging_failed)
     }
 
-    /// The same in another folder, under a name that no object can have.
+    /// The same in another folder, under a name that no object can have. After a crash the file stays
+    /// until a later write to the folder finds it old; see [`remove_leftovers_beside`].
     pub(crate) fn temporary_file_beside(&self, folder: &Path) -> io::Result<NamedTempFile> {
-        self.file_in(folder, &format!("{RESERVED}-"))
+        self.file_in(folder, BESIDE)
     }
 
     fn file_in(&self, folder: &Path, prefix: &str) -> io::Result<NamedTempFile> {
@@ -142,6 +146,23 @@ pub(crate) fn is_leftover(path: &Path) -> bool {
     let changed = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
     changed
         .is_ok_and(|changed| SystemTime::now().duration_since(changed).is_ok_and(|age| age >= LEFTOVER_AGE))
+}
+
+/// Removes what crashes left in a folder of objects; see [`Staging::temporary_file_beside`].
+pub(crate) fn remove_leftovers_beside(folder: &Path) {
+    let Ok(files) = fs::read_dir(folder) else { return };
+    for file in files.flatten() {
+        let place = file.path();
+        if !file.file_name().to_string_lossy().starts_with(BESIDE) || !is_leftover(&place) {
+            continue;
+        }
+        match fs::remove_file(&place) {
+            Ok(()) => tracing::info!(path = %place.display(), "removed a file of a write that crashed"),
+            // Another writer was faster.
+            Err(error) if error.kind() == Io::NotFound => {}
+            Err(error) => tracing::warn!(path = %place.display(), %error, "a leftover file stays"),
+        }
+    }
 }
 
 fn remove_leftovers(temporary: &Path) {

@@ -29,6 +29,7 @@ use crate::{
     Store, publishing,
     record::{Locked, Record, Standing, data_name, gone, stale},
     staging::{is_leftover, staging_failed},
+    stop::Stop,
 };
 
 /// How often the folder of an upload is emptied into which an appender writes at the same time.
@@ -94,7 +95,7 @@ impl Upload {
 
     /// Makes a data file of this caller's own with the bytes that count. Their holder only adds behind
     /// them, so no lock is needed.
-    pub(crate) fn copy_data(&self, standing: Standing, claim: u64) -> Result<(File, PathBuf)> {
+    pub(crate) fn copy_data(&self, standing: Standing, claim: u64, stop: &Stop) -> Result<(File, PathBuf)> {
         // The files go when the upload ends, and when somebody else has taken it over and moved on.
         let missing = |error: io::Error| match (error.kind(), self.record.is_gone()) {
             (Io::NotFound, Ok(false)) => stale(),
@@ -109,7 +110,7 @@ impl Upload {
             .lock()
             .and_then(|()| copy.set_permissions(source.metadata()?.permissions()))
             .map_err(Error::from)
-            .and_then(|()| publishing::copy_content(&source, standing.offset, &mut copy));
+            .and_then(|()| publishing::copy_content(&source, standing.offset, &mut copy, stop));
         if filled.is_err() {
             discard(&path);
         }
@@ -176,7 +177,7 @@ impl Store {
         let (data, data_path, copied) = match upload.take_data(&locked, standing)? {
             Some(data) => (data, upload.folder.join(data_name(standing.data)), false),
             None => {
-                let (data, path) = upload.copy_data(standing, locked.draw_claim()?)?;
+                let (data, path) = upload.copy_data(standing, locked.draw_claim()?, &Stop::default())?;
                 (data, path, true)
             }
         };
