@@ -132,6 +132,8 @@ async fn a_mount_that_cannot_be_begins_an_upload(registry: &Registry) {
         format!("mount={digest}&from=elsewhere"),
         // Anonymous: to search all repositories would tell who has what.
         format!("mount={digest}"),
+        // No repository can have such a name.
+        format!("mount={digest}&from=../source"),
     ] {
         let answer =
             registry.ask(ask("POST", &format!("/v2/target/blobs/uploads/?{query}"))).await.expect(202);
@@ -139,8 +141,6 @@ async fn a_mount_that_cannot_be_begins_an_upload(registry: &Registry) {
         registry.get(&location).await.expect(204);
         registry.delete(&location).await.expect(204);
     }
-    let bad = ask("POST", &format!("/v2/target/blobs/uploads/?mount={digest}&from=../source"));
-    registry.ask(bad).await.expect_error(400, "NAME_INVALID");
     let bad = ask("POST", "/v2/target/blobs/uploads/?mount=sha256:abc&from=source");
     registry.ask(bad).await.expect_error(400, "DIGEST_INVALID");
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use docker_registry_config::{LogLevel, Settings, Severity};
-use docker_registry_driver_api as driver_api;
+use docker_registry_driver_api::{self as driver_api, CallContext};
 use tokio::{
     runtime::Builder,
     signal::unix::{SignalKind, signal},
@@ -22,7 +22,7 @@ use crate::{
         v1, v2,
     },
     plugin::{Execution, LoadedDriver},
-    registry::abandoned,
+    registry::{abandoned, v2::Registry},
     storage::{self, Storage},
     telemetry::{logs, metrics},
 };
@@ -30,6 +30,8 @@ use crate::{
 /// How long the driver may take to let go of its storage when the server stops.
 const CLOSE_GRACE: Duration = Duration::from_secs(10);
 
+/// How often the storage is looked through for what clients left unfinished.
+const PURGE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// How long threads that are inside a system call are waited for at the very end.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
@@ -140,7 +142,7 @@ async fn serve(
         let (health, storage) = (Arc::clone(&health), Arc::clone(&storage));
         tokio::spawn(async move { health.check_storage(storage, CHECK_INTERVAL).await })
     };
-    let purging = tokio::spawn(abandoned::purge_for_ever(Arc::clone(&storage), settings.limits.upload_age));
+    let purging = tokio::spawn(purge_for_ever(Arc::clone(&storage), settings.limits.upload_age));
     contents::announce(&storage, settings.protocols).await;
     health.set_started();
 
@@ -153,6 +155,26 @@ async fn serve(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Discards what clients left unfinished, now and every hour: first what the driver holds, then the V2
+/// records of it.
+async fn purge_for_ever(storage: Storage, age: Duration) {
+    let registry = Registry::new(Arc::clone(&storage));
+    let call = CallContext { background: true, ..CallContext::default() };
+    loop {
+        match abandoned::purge(&storage, age).await {
+            Ok(0) => {}
+            Ok(discarded) => tracing::info!(discarded, "abandoned uploads discarded"),
+            Err(error) => tracing::warn!(%error, "abandoned uploads could not be discarded"),
+        }
+        match registry.purge_stale_uploads(&call, age).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "records of abandoned uploads removed"),
+            Err(error) => tracing::warn!(%error, "records of abandoned uploads could not be removed"),
+        }
+        tokio::time::sleep(PURGE_INTERVAL).await;
+    }
 }
 
 fn server_limits(settings: &Settings) -> Limits {

@@ -10,35 +10,20 @@ use docker_registry_driver_api::{CallContext, Capability, Result};
 
 use crate::storage::Storage;
 
-/// How often the storage is looked through.
-const INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// Uploads in one page.
 const PAGE: u32 = 500;
 
-/// Discards abandoned uploads now and every hour. Runs until it is dropped; a failure is logged and tried
-/// again the next time.
-pub async fn purge_for_ever(storage: Storage, age: Duration) {
-    if !storage.capabilities().has(Capability::ListUploads) {
-        tracing::info!("the driver does not list uploads, so abandoned ones are not discarded");
-        return;
-    }
-    loop {
-        match purge(&storage, age).await {
-            Ok(0) => {}
-            Ok(discarded) => tracing::info!(discarded, "abandoned uploads discarded"),
-            Err(error) => tracing::warn!(%error, "not all abandoned uploads could be discarded"),
-        }
-        tokio::time::sleep(INTERVAL).await;
-    }
-}
-
 /// Discards every upload that was last touched more than `age` ago, and returns how many those were.
 ///
-/// An upload that cannot be discarded is logged and keeps no other one from it.
+/// An upload that cannot be discarded is logged and keeps no other one from it. A driver that does not
+/// list uploads keeps all of them.
 ///
 /// # Errors
 /// The first of the storage's; what was discarded before or after stays so.
 pub async fn purge(storage: &Storage, age: Duration) -> Result<u64> {
+    if !storage.capabilities().has(Capability::ListUploads) {
+        return Ok(0);
+    }
     let call = CallContext { background: true, ..CallContext::default() };
     // An age beyond the beginning of time means that nothing is old enough.
     let Some(older_than) = SystemTime::now().checked_sub(age) else { return Ok(0) };
