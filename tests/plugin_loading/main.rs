@@ -7,6 +7,9 @@ mod refused;
 use std::{path::PathBuf, sync::Arc};
 
 use docker_registry::plugin::Search;
+// Named so that cargo builds the libraries together with this test; they are loaded, never called.
+use docker_registry_driver_memory as _;
+use docker_registry_driver_misbehaving as _;
 
 /// Folder of the driver libraries that cargo built together with this test: its own.
 fn built_libraries() -> PathBuf {
