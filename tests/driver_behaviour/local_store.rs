@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use docker_registry_driver_api::{Bytes, Capability, Condition, ErrorKind, ReadRange};
+use docker_registry_driver_api::{Bytes, Capability, Condition, ErrorKind, ListRequest, Prefix, ReadRange};
 use serde_json::json;
 
 use crate::{
@@ -323,6 +323,8 @@ async fn empty_folders_are_not_in_the_way() {
     fs::create_dir_all(subject.root().join("a/b/c")).unwrap();
     fails(subject.driver.stat(&call(), &prefix("a")).await, ErrorKind::NotFound);
     assert!(all_below(&subject.driver, "", 9).await.is_empty());
+    let children = subject.driver.list(&call(), &ListRequest::children(Prefix::root())).await.unwrap();
+    assert!(children.entries.is_empty(), "{children:?}");
     put(&subject.driver, "a", "content").await;
     assert_eq!(get(&subject.driver, "a").await, "content");
     fs::create_dir_all(subject.root().join("d/e")).unwrap();

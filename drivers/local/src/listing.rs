@@ -61,7 +61,9 @@ impl Walk<'_> {
                 }
             } else if self.recursive {
                 self.folder(&place, &child.path)?;
-            } else {
+            } else if reading::holds_objects(&place) {
+                // A process that died between making a folder and putting an object into it leaves a
+                // folder that is none: a listed tag that leads nowhere.
                 self.entries.push(Entry { path: child.path, object: None });
             }
         }

@@ -112,7 +112,7 @@ pub(crate) fn absent(error: io::Error) -> Error {
 }
 
 /// Whether at least one object lies somewhere below the folder.
-fn holds_objects(folder: &Path) -> bool {
+pub(crate) fn holds_objects(folder: &Path) -> bool {
     let Ok(children) = fs::read_dir(folder) else { return false };
     children.flatten().any(|child| {
         if child.file_name().to_str().is_none_or(is_reserved) {
