@@ -56,7 +56,7 @@ pub use locate::Source;
 pub use problem::{Problem, Problems, Severity};
 pub use resolve::Origin;
 pub use server_keys::server_keys;
-pub use settings::{Address, Limits, LogLevel, Protocols, Settings};
+pub use settings::{Address, Isolation, Limits, LogLevel, Protocols, Settings};
 pub use show::ShownValue;
 
 /// The sample configuration with the 17 flavors of docker-registry 0.9.1. It runs when no file is found.

@@ -65,11 +65,13 @@ impl ServerKey {
 }
 
 #[rustfmt::skip]
-static TABLE: [ServerKey; 61] = [
+static TABLE: [ServerKey; 63] = [
     row("storage", Text, "", "", "The name of the driver that stores; `file` means `local`.").required(),
     row("storage_path", Text, "", "", "The folder or key prefix under which the driver stores."),
     row("storage_alternate", Text, "", "", "The driver that glance uses for everything but images."),
     row("drivers", List, "", "", "Folders to search for driver libraries before all others."),
+    row("driver_sha256", Map, "", "", "The SHA-256 that the file of a driver must have, by the driver's name; one without an entry may be any."),
+    row("isolation", Text, "declared", "", "Where the driver's code runs: declared (as it says itself), in-place, spawned, or process (a process of its own)."),
     row("protocols", List, "[v1, v2]", "REGISTRY_PROTOCOLS", "The protocols served: v1, v2 or both."),
     row("host", Text, "0.0.0.0", "REGISTRY_HOST", "The address to listen on."),
     row("port", Integer, "5000", "REGISTRY_PORT", "The port to listen on."),

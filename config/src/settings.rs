@@ -37,6 +37,10 @@ pub struct Settings {
     pub storage_alternate: Option<String>,
     /// Folders to search for drivers before all others.
     pub drivers: Vec<PathBuf>,
+    /// The SHA-256, 64 hex digits in lower case, that a driver's file must have, by the driver's name.
+    pub driver_sha256: BTreeMap<String, String>,
+    /// Where the driver's code runs.
+    pub isolation: Isolation,
     /// The protocols to serve; at least one.
     pub protocols: Protocols,
     /// Where to listen.
@@ -66,6 +70,20 @@ impl fmt::Display for Address {
             write!(formatter, "{}:{}", self.host, self.port)
         }
     }
+}
+
+/// Where the code of the driver runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// In the server: on its threads when the driver says that it never blocks, else on the driver's own.
+    #[default]
+    Declared,
+    /// In the server, on the threads that serve requests, whatever the driver says.
+    InPlace,
+    /// In the server, on the driver's own threads, whatever the driver says.
+    Spawned,
+    /// In a process of its own, whose end costs the calls under way and nothing else.
+    Process,
 }
 
 /// The registry protocols a server speaks.
@@ -169,6 +187,8 @@ pub(crate) fn build(
         storage: reader.driver("storage").unwrap_or_default(),
         storage_alternate: reader.driver("storage_alternate"),
         drivers: reader.list("drivers").into_iter().map(PathBuf::from).collect(),
+        driver_sha256: reader.driver_sha256(),
+        isolation: reader.isolation(),
         protocols: reader.protocols(),
         bind,
         admin: reader.admin(),
@@ -297,6 +317,45 @@ impl Reader<'_> {
             return None;
         }
         Some(if name == "file" { "local".to_owned() } else { name })
+    }
+
+    /// A digest that cannot be one must not look like a pin that is kept.
+    fn driver_sha256(&mut self) -> BTreeMap<String, String> {
+        let entries = self.value("driver_sha256").and_then(Value::as_object).cloned().unwrap_or_default();
+        let mut digests = BTreeMap::new();
+        for (name, value) in entries {
+            let digest =
+                value.as_str().unwrap_or_default().trim_start_matches("sha256:").to_ascii_lowercase();
+            if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                self.problem(
+                    "driver_sha256",
+                    format!("what is written for `{name}` is not a SHA-256"),
+                    "64 hex digits in quotes, as `docker-registry driver inspect` prints them",
+                );
+                continue;
+            }
+            let name = name.to_ascii_lowercase().replace('-', "_");
+            digests.insert(if name == "file" { "local".to_owned() } else { name }, digest);
+        }
+        digests
+    }
+
+    fn isolation(&mut self) -> Isolation {
+        let text = self.text("isolation").unwrap_or_default();
+        match text.to_ascii_lowercase().as_str() {
+            "declared" => Isolation::Declared,
+            "in-place" => Isolation::InPlace,
+            "spawned" => Isolation::Spawned,
+            "process" => Isolation::Process,
+            _ => {
+                self.problem(
+                    "isolation",
+                    format!("`{text}` is not a way to run a driver"),
+                    "declared, in-place, spawned or process",
+                );
+                Isolation::Declared
+            }
+        }
     }
 
     fn protocols(&mut self) -> Protocols {

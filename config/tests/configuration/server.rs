@@ -1,7 +1,7 @@
 //! The server's own settings.
 
 use crate::support::{load, problems, sample};
-use docker_registry_config::{Address, KeyKind, LogLevel, Protocols, Settings, server_keys};
+use docker_registry_config::{Address, Isolation, KeyKind, LogLevel, Protocols, Settings, server_keys};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -151,6 +151,21 @@ fn what_has_no_effect_is_said() {
             "GUNICORN_WORKERS has no effect: there are no gunicorn workers and no New Relic agent",
         ]
     );
+}
+
+#[test]
+fn a_driver_can_be_pinned_and_run_elsewhere() {
+    let digest = "AB".repeat(32);
+    let written = settings(&format!("isolation: Process\n  driver_sha256: {{file: '{digest}'}}"), &[]);
+    assert_eq!(written.isolation, Isolation::Process);
+    assert_eq!(written.driver_sha256.get("local"), Some(&"ab".repeat(32)));
+    let bare = settings("", &[]);
+    assert!(bare.isolation == Isolation::Declared && bare.driver_sha256.is_empty());
+    let text = "dev: {storage: local, isolation: prison, driver_sha256: {s3: abc, swift: 12}}\n";
+    let wrong = problems(text, &[], &[]).join("\n");
+    assert!(wrong.contains("`prison` is not a way to run a driver"), "{wrong}");
+    assert!(wrong.contains("what is written for `s3` is not a SHA-256"), "{wrong}");
+    assert!(wrong.contains("what is written for `swift` is not a SHA-256"), "{wrong}");
 }
 
 #[test]

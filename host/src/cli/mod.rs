@@ -68,7 +68,7 @@ enum Command {
     Config(ConfigCommand),
     /// Look at the storage drivers that are installed.
     #[command(subcommand)]
-    Driver(DriverCommand),
+    Driver(driver::DriverCommand),
 }
 
 /// Arguments of `serve`.
@@ -103,24 +103,6 @@ enum ConfigCommand {
     Show {
         /// Configuration file; without it the usual places are searched.
         file: Option<PathBuf>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum DriverCommand {
-    /// List the drivers in all driver folders. None of them is run.
-    List {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Print what a driver is and every configuration key that it reads.
-    Inspect {
-        /// Name of the driver, as in `storage: NAME`.
-        name: String,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
     },
 }
 
@@ -170,8 +152,7 @@ pub fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Config(ConfigCommand::Check { file }) => config::check(file, &mut output),
         Command::Config(ConfigCommand::Show { file }) => config::show(file, &mut output),
-        Command::Driver(DriverCommand::List { json }) => driver::list(json, &mut output),
-        Command::Driver(DriverCommand::Inspect { name, json }) => driver::inspect(&name, json, &mut output),
+        Command::Driver(command) => driver::run(command, &mut output),
     };
     let done = done.and_then(|()| Ok(output.flush()?));
     match done {

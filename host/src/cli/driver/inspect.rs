@@ -1,57 +1,12 @@
-//! `driver list` and `driver inspect`.
+//! `driver inspect`: everything that a driver says about itself.
 
-use std::{io::Write, sync::Arc};
+use std::io::Write;
 
 use docker_registry_driver_api::ConfigurationKey;
 use serde_json::json;
 
-use super::{Failure, prepare::load_configuration};
-use crate::plugin::{LoadedDriver, Search, load};
-
-/// The driver folders, those of the configuration included when there is a usable one.
-fn search() -> Arc<Search> {
-    let folders = load_configuration(None).map(|loaded| loaded.settings.drivers).unwrap_or_default();
-    Arc::new(Search::from_process(&folders))
-}
-
-/// Prints one line for each installed driver, from the notes in the files.
-pub(super) fn list(as_json: bool, output: &mut impl Write) -> Result<(), Failure> {
-    let search = search();
-    let installed = search.installed();
-    if as_json {
-        let drivers: Vec<_> = installed
-            .iter()
-            .map(|driver| match &driver.note {
-                Ok(note) => json!({
-                    "name": driver.name, "path": driver.path, "version": note.version,
-                    "api": format!("{}.{}", note.api.0, note.api.1), "nonblocking": note.nonblocking,
-                }),
-                Err(error) => json!({"name": driver.name, "path": driver.path, "error": error.to_string()}),
-            })
-            .collect();
-        writeln!(output, "{:#}", json!(drivers))?;
-        return Ok(());
-    }
-    for driver in &installed {
-        match &driver.note {
-            Ok(note) => writeln!(
-                output,
-                "{:<14} {:<10} API {}.{}  {}",
-                driver.name,
-                note.version,
-                note.api.0,
-                note.api.1,
-                driver.path.display()
-            )?,
-            Err(error) => writeln!(output, "{:<14} cannot be used: {error}", driver.name)?,
-        }
-    }
-    if installed.is_empty() {
-        let folders: Vec<_> = search.folders().iter().map(|folder| folder.display().to_string()).collect();
-        writeln!(output, "there is no driver in {}", folders.join(", "))?;
-    }
-    Ok(())
-}
+use super::{super::Failure, search};
+use crate::plugin::{LoadedDriver, load};
 
 /// Prints everything that a driver says about itself.
 pub(super) fn inspect(name: &str, as_json: bool, output: &mut impl Write) -> Result<(), Failure> {
