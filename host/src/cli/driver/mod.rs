@@ -1,5 +1,6 @@
 //! The commands about drivers. Each has its file; this one holds what can be typed and what they share.
 
+mod check;
 mod child;
 mod inspect;
 mod list;
@@ -23,6 +24,12 @@ pub(super) enum DriverCommand {
     },
     /// Print what a driver is and every configuration key that it reads. It runs in a process of its own.
     Inspect(InspectArguments),
+    /// Run the conformance suite on a driver, each case in a process of its own.
+    #[command(after_help = check::HELP)]
+    Check(check::CheckArguments),
+    /// What `check` runs in the child.
+    #[command(hide = true)]
+    CheckInChild,
     /// What `inspect` runs in the child.
     #[command(hide = true)]
     DescribeInChild,
@@ -50,6 +57,8 @@ pub(super) fn run(command: DriverCommand, output: &mut impl Write) -> Result<(),
     match command {
         DriverCommand::List { json } => list::list(json, output),
         DriverCommand::Inspect(arguments) => inspect::inspect(&arguments, output),
+        DriverCommand::Check(arguments) => check::check(&arguments, output),
+        DriverCommand::CheckInChild => check::run_in_child(),
         DriverCommand::DescribeInChild => subject::describe_in_child(),
     }
 }
