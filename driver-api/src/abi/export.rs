@@ -38,8 +38,8 @@ struct Exported {
 
 /// Hands a driver over to the other side.
 pub(super) fn export(driver: SharedDriver, side: Side) -> RawDriver {
-    let instance = Box::into_raw(Box::new(Exported { driver, side }));
-    RawDriver::new(instance.cast_const().cast(), table_reference())
+    let instance = Arc::into_raw(Arc::new(Exported { driver, side }));
+    RawDriver::new(instance.cast(), table_reference())
 }
 
 /// The one table of this library.
@@ -77,9 +77,9 @@ fn table() -> DriverTable {
 
 unsafe extern "C" fn release(instance: Instance) {
     // SAFETY: the pointer was made in `export` and is released once.
-    let exported = unsafe { Box::from_raw(instance.cast_mut().cast::<Exported>()) };
-    let Exported { driver, side } = *exported;
-    side.drop_guarded(driver);
+    let exported = unsafe { Arc::from_raw(instance.cast::<Exported>()) };
+    let side = exported.side.clone();
+    side.drop_guarded(exported);
 }
 
 unsafe extern "C" fn capabilities(instance: Instance) -> u64 {
@@ -88,10 +88,10 @@ unsafe extern "C" fn capabilities(instance: Instance) -> u64 {
     exported.side.guarded(|| exported.driver.capabilities().bits()).unwrap_or(0)
 }
 
-/// What an exported method works with.
+/// What an exported method works with. One count of references for everything: atomic steps are what a
+/// small call spends its time on.
 struct Call {
-    driver: SharedDriver,
-    side: Side,
+    exported: Arc<Exported>,
     context: CallContext,
 }
 
@@ -110,16 +110,19 @@ where
     F: Future<Output = Result<Answer>> + Send + 'static,
 {
     let prepared = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: the instance was made in `export` and lives as long as calls do; the context is
-        // lent for this call.
-        let (exported, context) = unsafe { (&*instance.cast::<Exported>(), RawCallPointer::read(call)) };
-        let (driver, side) = (Arc::clone(&exported.driver), exported.side.clone());
-        Ok((prepare(Call { driver, side: side.clone(), context })?, side))
+        // SAFETY: the instance was made in `export` from an `Arc` and lives as long as calls do, so
+        // that one more reference can be taken; the context is lent for this call.
+        let (exported, context) = unsafe {
+            let instance = instance.cast::<Exported>();
+            Arc::increment_strong_count(instance);
+            (Arc::from_raw(instance), RawCallPointer::read(call))
+        };
+        Ok((prepare(Call { exported: Arc::clone(&exported), context })?, exported))
     }))
     .unwrap_or_else(|panic| Err(panic_to_error(panic)));
     FfiFuture::new(async move {
         let result = match prepared {
-            Ok((future, side)) => side.run(future).await,
+            Ok((future, exported)) => exported.side.run(future).await,
             Err(error) => Err(error),
         };
         // The path is added by the caller, who still has it; here it would cost every call a copy.
@@ -177,7 +180,7 @@ exported!(get(request: GetRequest, call) {
     let path = object_path(request.path)?;
     let max_size = request.max_size;
     Ok(async move {
-        let object = call.driver.get(&call.context, &path, max_size).await?;
+        let object = call.exported.driver.get(&call.context, &path, max_size).await?;
         Ok(Answer::of(ObjectAnswer {
             size: ObjectAnswer::SIZE,
             content: Region::of(object.content),
@@ -191,20 +194,20 @@ exported!(put(request: PutRequest, call) {
     let condition = condition_from(request.condition, request.etag)?;
     let content = request.content.into_bytes();
     Ok(async move {
-        let etag = call.driver.put(&call.context, &path, content, &condition).await?;
+        let etag = call.exported.driver.put(&call.context, &path, content, &condition).await?;
         Ok(info_answer(ObjectInfo { size: 0, modified: None, etag }))
     })
 });
 
 exported!(head(request: PathRequest, call) {
     let path = object_path(request.path)?;
-    Ok(async move { call.driver.head(&call.context, &path).await.map(info_answer) })
+    Ok(async move { call.exported.driver.head(&call.context, &path).await.map(info_answer) })
 });
 
 exported!(stat(request: PathRequest, call) {
     let path = Prefix::new(request.path.required_text()?)?;
     Ok(async move {
-        Ok(match call.driver.stat(&call.context, &path).await? {
+        Ok(match call.exported.driver.stat(&call.context, &path).await? {
             Stat::Object(info) => info_answer(info),
             Stat::Folder => Answer::of(InfoAnswer { size: InfoAnswer::SIZE, info: RawInfo::NONE, folder: 1 }),
         })
@@ -215,9 +218,9 @@ exported!(read(request: ReadRequest, call) {
     let path = object_path(request.path)?;
     let range = range_from(request.range, request.offset, request.length)?;
     Ok(async move {
-        let reading = call.driver.read(&call.context, &path, range).await?;
+        let reading = call.exported.driver.read(&call.context, &path, range).await?;
         let (stream, file, file_offset) = match reading.body {
-            ReadingBody::Stream(stream) => (RawStream::of(stream, &call.side), RawFile::NONE, 0),
+            ReadingBody::Stream(stream) => (RawStream::of(stream, &call.exported.side), RawFile::NONE, 0),
             ReadingBody::File(region) => (RawStream::NONE, RawFile::of(region.file), region.offset),
         };
         Ok(Answer::of(ReadAnswer {
@@ -237,7 +240,7 @@ exported!(list(request: DocumentRequest, call) {
     let document: ListDocument = documents::decode(request.document.bytes().unwrap_or_default())?;
     let request = document.into_request()?;
     Ok(async move {
-        let page = call.driver.list(&call.context, &request).await?;
+        let page = call.exported.driver.list(&call.context, &request).await?;
         Ok(document_answer(documents::encode(&PageDocument::from(page))?.into()))
     })
 });
@@ -246,7 +249,7 @@ exported!(open_upload(request: DocumentRequest, call) {
     let document: HintDocument = documents::decode(request.document.bytes().unwrap_or_default())?;
     let hint = document.into_hint()?;
     Ok(async move {
-        let state = call.driver.open_upload(&call.context, &hint).await?;
+        let state = call.exported.driver.open_upload(&call.context, &hint).await?;
         Ok(document_answer(Bytes::copy_from_slice(state.as_bytes())))
     })
 });
@@ -255,7 +258,7 @@ exported!(append(request: AppendRequest, call) {
     let state = upload_state(request.state)?;
     let (offset, body) = (request.expected_offset, request.body.into_stream());
     Ok(async move {
-        let progress = call.driver.append(&call.context, &state, offset, body).await?;
+        let progress = call.exported.driver.append(&call.context, &state, offset, body).await?;
         Ok(Answer::of(ProgressAnswer {
             size: ProgressAnswer::SIZE,
             state: Region::of(Bytes::copy_from_slice(progress.state.as_bytes())),
@@ -268,14 +271,14 @@ exported!(commit(request: CommitRequest, call) {
     let (state, path) = (upload_state(request.state)?, object_path(request.final_path)?);
     let condition = condition_from(request.condition, request.etag)?;
     Ok(async move {
-        call.driver.commit(&call.context, &state, &path, &condition).await.map(info_answer)
+        call.exported.driver.commit(&call.context, &state, &path, &condition).await.map(info_answer)
     })
 });
 
 exported!(abort(request: StateRequest, call) {
     let state = upload_state(request.state)?;
     Ok(async move {
-        call.driver.abort(&call.context, &state).await?;
+        call.exported.driver.abort(&call.context, &state).await?;
         Ok(Answer::done())
     })
 });
@@ -286,6 +289,7 @@ exported!(list_uploads(request: DocumentRequest, call) {
     Ok(async move {
         let older_than = documents::from_nanos(document.older_than_nanos);
         let page = call
+            .exported
             .driver
             .list_uploads(&call.context, older_than, document.after.as_deref(), document.limit)
             .await?;
@@ -296,7 +300,7 @@ exported!(list_uploads(request: DocumentRequest, call) {
 exported!(copy(request: PairRequest, call) {
     let (from, to) = (object_path(request.from)?, object_path(request.to)?);
     Ok(async move {
-        call.driver.copy(&call.context, &from, &to).await?;
+        call.exported.driver.copy(&call.context, &from, &to).await?;
         Ok(Answer::done())
     })
 });
@@ -304,7 +308,7 @@ exported!(copy(request: PairRequest, call) {
 exported!(rename(request: PairRequest, call) {
     let (from, to) = (object_path(request.from)?, object_path(request.to)?);
     Ok(async move {
-        call.driver.rename(&call.context, &from, &to).await?;
+        call.exported.driver.rename(&call.context, &from, &to).await?;
         Ok(Answer::done())
     })
 });
@@ -312,7 +316,7 @@ exported!(rename(request: PairRequest, call) {
 exported!(delete(request: PathRequest, call) {
     let path = object_path(request.path)?;
     Ok(async move {
-        call.driver.delete(&call.context, &path).await?;
+        call.exported.driver.delete(&call.context, &path).await?;
         Ok(Answer::done())
     })
 });
@@ -321,7 +325,7 @@ exported!(delete_many(request: DocumentRequest, call) {
     let texts: Vec<String> = documents::decode(request.document.bytes().unwrap_or_default())?;
     let paths = texts.into_iter().map(ObjectPath::new).collect::<Result<Vec<_>>>()?;
     Ok(async move {
-        let failures = call.driver.delete_many(&call.context, &paths).await?;
+        let failures = call.exported.driver.delete_many(&call.context, &paths).await?;
         let failures: Vec<_> =
             failures.into_iter().map(|(path, error)| FailureDocument::of(&path, error)).collect();
         Ok(document_answer(documents::encode(&failures)?.into()))
@@ -331,7 +335,7 @@ exported!(delete_many(request: DocumentRequest, call) {
 exported!(delete_tree(request: PathRequest, call) {
     let path = Prefix::new(request.path.required_text()?)?;
     Ok(async move {
-        let count = call.driver.delete_tree(&call.context, &path).await?;
+        let count = call.exported.driver.delete_tree(&call.context, &path).await?;
         Ok(Answer::of(CountAnswer { size: CountAnswer::SIZE, count }))
     })
 });
@@ -340,14 +344,14 @@ exported!(redirect_url(request: DocumentRequest, call) {
     let document: RedirectDocument = documents::decode(request.document.bytes().unwrap_or_default())?;
     let request = document.into_request()?;
     Ok(async move {
-        let url = call.driver.redirect_url(&call.context, &request).await?;
+        let url = call.exported.driver.redirect_url(&call.context, &request).await?;
         Ok(Answer::of(DocumentAnswer { size: DocumentAnswer::SIZE, document: Region::of_option(url) }))
     })
 });
 
 exported!(health(_request: PathRequest, call) {
     Ok(async move {
-        call.driver.health(&call.context).await?;
+        call.exported.driver.health(&call.context).await?;
         Ok(Answer::done())
     })
 });
@@ -355,7 +359,7 @@ exported!(health(_request: PathRequest, call) {
 exported!(close(_request: PathRequest, call) {
     Ok(async move {
         let grace = call.context.remaining().unwrap_or(Duration::MAX);
-        call.driver.close(grace).await;
+        call.exported.driver.close(grace).await;
         Ok(Answer::done())
     })
 });
