@@ -69,6 +69,7 @@ pub fn load(search: &Arc<Search>, name: &str) -> Result<LoadedDriver, PluginErro
         });
     }
     let digest = library.digest()?;
+    search.check_pin(name, &path, &digest)?;
     let note = library.note().clone();
     let module = map(library)?;
     // SAFETY: the layout was checked; `describe` answers with a document.
