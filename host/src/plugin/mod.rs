@@ -27,4 +27,5 @@ pub use library_file::LibraryFile;
 pub(crate) use load::canonical_name;
 pub use load::{Execution, LoadedDriver, load, load_file};
 pub use problem::PluginError;
+pub(crate) use search::file_names;
 pub use search::{Installed, PATH_VARIABLE, Search};

@@ -102,9 +102,7 @@ impl Search {
     /// # Errors
     /// [`PluginError::InvalidName`], or [`PluginError::NotFound`] with everything that was looked at.
     pub fn find(&self, name: &str) -> Result<PathBuf, PluginError> {
-        if name.is_empty() || !name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')) {
-            return Err(PluginError::InvalidName(name.to_owned()));
-        }
+        Self::check_name(name)?;
         let names = file_names(name);
         if let Some(path) = self.folders.iter().find_map(|folder| Self::file_in(folder, name)) {
             return Ok(path);
@@ -120,6 +118,18 @@ impl Search {
                 .join(", "),
             installed: self.what_is_there(),
         })
+    }
+
+    /// Whether files can be named after a driver.
+    ///
+    /// # Errors
+    /// [`PluginError::InvalidName`] for a name that could leave the driver folder.
+    pub fn check_name(name: &str) -> Result<(), PluginError> {
+        let valid = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+        if name.is_empty() || !name.bytes().all(valid) {
+            return Err(PluginError::InvalidName(name.to_owned()));
+        }
+        Ok(())
     }
 
     /// The file of a driver in one folder. A link that leads nowhere is one as well: passing it over in silence

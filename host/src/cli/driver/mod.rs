@@ -1,8 +1,15 @@
 //! The commands about drivers. Each has its file; this one holds what can be typed and what they share.
 
 mod child;
+mod driver_archive;
+mod driver_folder;
+mod flavor_section;
 mod inspect;
+mod install;
 mod list;
+mod remove;
+mod rollback;
+mod running_servers;
 mod subject;
 
 use std::{io::Write, path::PathBuf};
@@ -23,6 +30,15 @@ pub(super) enum DriverCommand {
     },
     /// Print what a driver is and every configuration key that it reads. It runs in a process of its own.
     Inspect(InspectArguments),
+    /// Put a driver into a driver folder, after checking and running it in a process of its own.
+    #[command(after_help = install::HELP)]
+    Install(install::InstallArguments),
+    /// Exchange a driver with the version that was installed before it.
+    #[command(after_help = rollback::HELP)]
+    Rollback(InstalledArguments),
+    /// Delete a driver and the version that was installed before it.
+    #[command(after_help = remove::HELP)]
+    Remove(InstalledArguments),
     /// What `inspect` runs in the child.
     #[command(hide = true)]
     DescribeInChild,
@@ -45,11 +61,24 @@ pub(super) struct InspectArguments {
     json: bool,
 }
 
+/// Arguments of the commands about an installed driver.
+#[derive(Debug, Args)]
+pub(super) struct InstalledArguments {
+    /// Name of the driver, as in `storage: NAME`.
+    name: String,
+    /// Driver folder; without it all driver folders are searched.
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
+
 /// Runs one command.
 pub(super) fn run(command: DriverCommand, output: &mut impl Write) -> Result<(), Failure> {
     match command {
         DriverCommand::List { json } => list::list(json, output),
         DriverCommand::Inspect(arguments) => inspect::inspect(&arguments, output),
+        DriverCommand::Install(arguments) => install::install(&arguments, output),
+        DriverCommand::Rollback(arguments) => rollback::rollback(&arguments, output),
+        DriverCommand::Remove(arguments) => remove::remove(&arguments, output),
         DriverCommand::DescribeInChild => subject::describe_in_child(),
     }
 }
