@@ -2,8 +2,15 @@
 
 mod check;
 mod child;
+mod driver_archive;
+mod driver_folder;
+mod flavor_section;
 mod inspect;
+mod install;
 mod list;
+mod remove;
+mod rollback;
+mod running_servers;
 mod subject;
 
 use std::{io::Write, path::PathBuf};
@@ -30,6 +37,15 @@ pub(super) enum DriverCommand {
     /// What `check` runs in the child.
     #[command(hide = true)]
     CheckInChild,
+    /// Put a driver into a driver folder, after checking and running it in a process of its own.
+    #[command(after_help = install::HELP)]
+    Install(install::InstallArguments),
+    /// Exchange a driver with the version that was installed before it.
+    #[command(after_help = rollback::HELP)]
+    Rollback(InstalledArguments),
+    /// Delete a driver and the version that was installed before it.
+    #[command(after_help = remove::HELP)]
+    Remove(InstalledArguments),
     /// What `inspect` runs in the child.
     #[command(hide = true)]
     DescribeInChild,
@@ -52,6 +68,16 @@ pub(super) struct InspectArguments {
     json: bool,
 }
 
+/// Arguments of the commands about an installed driver.
+#[derive(Debug, Args)]
+pub(super) struct InstalledArguments {
+    /// Name of the driver, as in `storage: NAME`.
+    name: String,
+    /// Driver folder; without it all driver folders are searched.
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
+
 /// Runs one command.
 pub(super) fn run(command: DriverCommand, output: &mut impl Write) -> Result<(), Failure> {
     match command {
@@ -59,14 +85,19 @@ pub(super) fn run(command: DriverCommand, output: &mut impl Write) -> Result<(),
         DriverCommand::Inspect(arguments) => inspect::inspect(&arguments, output),
         DriverCommand::Check(arguments) => check::check(&arguments, output),
         DriverCommand::CheckInChild => check::run_in_child(),
+        DriverCommand::Install(arguments) => install::install(&arguments, output),
+        DriverCommand::Rollback(arguments) => rollback::rollback(&arguments, output),
+        DriverCommand::Remove(arguments) => remove::remove(&arguments, output),
         DriverCommand::DescribeInChild => subject::describe_in_child(),
     }
 }
 
-/// The driver folders, those of the configuration included when there is a usable one.
+/// The driver folders and pinned digests, those of the configuration included when there is a usable one.
 fn search() -> Search {
-    let folders = load_configuration(None).map(|loaded| loaded.settings.drivers).unwrap_or_default();
-    Search::from_process(&folders)
+    let (folders, pins) = load_configuration(None)
+        .map(|loaded| (loaded.settings.drivers, loaded.settings.driver_sha256))
+        .unwrap_or_default();
+    Search::from_process(&folders).with_pins(&pins)
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {
