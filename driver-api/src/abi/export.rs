@@ -79,7 +79,7 @@ unsafe extern "C" fn release(instance: Instance) {
     // SAFETY: the pointer was made in `export` and is released once.
     let exported = unsafe { Box::from_raw(instance.cast_mut().cast::<Exported>()) };
     let Exported { driver, side } = *exported;
-    side.drop_guarded(driver);
+    side.release(driver);
 }
 
 unsafe extern "C" fn capabilities(instance: Instance) -> u64 {
