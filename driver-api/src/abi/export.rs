@@ -79,7 +79,7 @@ unsafe extern "C" fn release(instance: Instance) {
     // SAFETY: the pointer was made in `export` and is released once.
     let exported = unsafe { Arc::from_raw(instance.cast::<Exported>()) };
     let side = exported.side.clone();
-    side.drop_guarded(exported);
+    side.release(exported);
 }
 
 unsafe extern "C" fn capabilities(instance: Instance) -> u64 {

@@ -54,6 +54,17 @@ impl Side {
         self.clear_guarded(&mut Some(value));
     }
 
+    /// Drops the last of a driver. Where the driver's code may block, that is left to a thread of its own:
+    /// the caller is a thread of the server, which may be about to end.
+    pub(crate) fn release<T: Send + 'static>(self, value: T) {
+        if self.spawned {
+            let side = Self { spawned: false, ..self };
+            side.runtime.clone().spawn_blocking(move || side.drop_guarded(value));
+        } else {
+            self.drop_guarded(value);
+        }
+    }
+
     /// Drops a value where it lies, as [`Self::drop_guarded`].
     fn clear_guarded<T>(&self, value: &mut Option<T>) {
         let _inside = self.runtime.enter();
@@ -67,7 +78,7 @@ impl Side {
         F: Future<Output = Result<T>> + Send + 'static,
     {
         if self.spawned {
-            let task = self.runtime.spawn(MayBlock(Box::pin(future)));
+            let task = self.runtime.spawn(MayBlock(Some(Box::pin(future))));
             let _abort = AbortOnDrop(task.abort_handle());
             match task.await {
                 Ok(result) => result,
@@ -89,7 +100,7 @@ impl Side {
             return stream;
         }
         let (sender, receiver) = mpsc::channel(SPAWNED_QUEUE);
-        let task = self.runtime.spawn(MayBlock(Box::pin(forward(stream, sender.clone()))));
+        let task = self.runtime.spawn(MayBlock(Some(Box::pin(forward(stream, sender.clone())))));
         let abort = AbortOnDrop(task.abort_handle());
         // A task that panics drops its sender without a word; this one watches and speaks for it.
         self.runtime.spawn(async move {
@@ -114,16 +125,34 @@ async fn forward(mut stream: ByteStream, sender: mpsc::Sender<Result<bytes::Byte
     }
 }
 
-/// Polls a future whose code may block the thread. The runtime moves its other tasks to another thread
-/// first, so that any number of such calls hold up nobody.
-struct MayBlock<F>(Pin<Box<F>>);
+/// Polls and drops a future whose code may block the thread. The runtime moves its other tasks to another
+/// thread first, so that any number of such calls hold up nobody.
+struct MayBlock<F>(Option<Pin<Box<F>>>);
 
 impl<F: Future> Future for MayBlock<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let future = self.0.as_mut();
-        tokio::task::block_in_place(|| future.poll(context))
+        let slot = &mut self.0;
+        tokio::task::block_in_place(|| {
+            let polled = match slot.as_mut() {
+                Some(future) => future.as_mut().poll(context),
+                None => Poll::Pending,
+            };
+            if polled.is_ready() {
+                *slot = None;
+            }
+            polled
+        })
+    }
+}
+
+impl<F> Drop for MayBlock<F> {
+    fn drop(&mut self) {
+        if let Some(future) = self.0.take() {
+            // A call that is given up is dropped here, and its destructors may block as well.
+            tokio::task::block_in_place(|| drop(future));
+        }
     }
 }
 

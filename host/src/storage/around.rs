@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use docker_registry_driver_api::{
-    ByteStream, CallContext, Capabilities, Condition, Description, Driver, ETag, Error, HostServices,
-    ListPage, ListRequest, Object, ObjectInfo, ObjectPath, Prefix, ReadRange, Reading, RedirectRequest,
-    Result, Settings, Stat, UploadHint, UploadPage, UploadProgress, UploadState, async_trait,
+    ByteStream, CallContext, Capabilities, Condition, Description, Driver, ETag, Error, ErrorKind,
+    HostServices, ListPage, ListRequest, Object, ObjectInfo, ObjectPath, Prefix, ReadRange, Reading,
+    RedirectRequest, Result, Settings, Stat, UploadHint, UploadPage, UploadProgress, UploadState,
+    async_trait,
 };
 
 /// The calls of a driver, by the name of their method.
@@ -95,12 +97,14 @@ pub(crate) trait Around: Send + Sync + 'static {
     /// The driver inside.
     fn inner(&self) -> &Arc<dyn Driver>;
 
-    /// Makes one call; `run` is handed the context that the driver is to see.
+    /// Makes one call; `run` is handed the context that the driver is to see. It can be run again, but for
+    /// an append, whose body is used up. `path` is what the call is about, for logs; empty without one.
     fn around<T, F>(
         &self,
         operation: Operation,
+        path: &str,
         call: &CallContext,
-        run: impl FnOnce(CallContext) -> F + Send,
+        run: impl FnMut(CallContext) -> F + Send,
     ) -> impl Future<Output = Result<T>> + Send
     where
         T: Send,
@@ -114,7 +118,22 @@ pub(crate) trait Around: Send + Sync + 'static {
         range: ReadRange,
     ) -> impl Future<Output = Result<Reading>> + Send {
         let run = move |call| async move { self.inner().read(&call, path, range).await };
-        self.around(Operation::Read, call, run)
+        self.around(Operation::Read, path.as_str(), call, run)
+    }
+
+    /// Writes a small object; what is added may depend on the condition.
+    fn around_put(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        content: Bytes,
+        condition: &Condition,
+    ) -> impl Future<Output = Result<Option<ETag>>> + Send {
+        let run = move |call: CallContext| {
+            let content = content.clone();
+            async move { self.inner().put(&call, path, content, condition).await }
+        };
+        self.around(Operation::Put, path.as_str(), call, run)
     }
 
     /// Adds to an upload; what is added may reach into its stream.
@@ -125,8 +144,15 @@ pub(crate) trait Around: Send + Sync + 'static {
         expected_offset: u64,
         body: ByteStream,
     ) -> impl Future<Output = Result<UploadProgress>> + Send {
-        let run = move |call| async move { self.inner().append(&call, state, expected_offset, body).await };
-        self.around(Operation::Append, call, run)
+        let mut body = Some(body);
+        let run = move |call: CallContext| {
+            let body = body.take();
+            async move {
+                let used_up = || Error::new(ErrorKind::Internal, "the body of an upload can be sent once");
+                self.inner().append(&call, state, expected_offset, body.ok_or_else(used_up)?).await
+            }
+        };
+        self.around(Operation::Append, "", call, run)
     }
 }
 
@@ -135,10 +161,10 @@ pub(crate) struct Decorated<D>(pub(crate) D);
 
 /// Forwards one method through [`Around::around`].
 macro_rules! forward {
-    ($self:ident, $operation:ident, $call:ident, $method:ident($($argument:ident),*)) => {{
+    ($self:ident, $operation:ident, $path:expr, $call:ident, $method:ident($($argument:ident),*)) => {{
         let inner = $self.0.inner();
         let run = |call: CallContext| async move { inner.$method(&call, $($argument),*).await };
-        $self.0.around(Operation::$operation, $call, run).await
+        $self.0.around(Operation::$operation, $path, $call, run).await
     }};
 }
 
@@ -158,25 +184,25 @@ impl<D: Around> Driver for Decorated<D> {
     }
 
     async fn get(&self, call: &CallContext, path: &ObjectPath, max_size: u64) -> Result<Object> {
-        forward!(self, Get, call, get(path, max_size))
+        forward!(self, Get, path.as_str(), call, get(path, max_size))
     }
 
     async fn put(
         &self,
         call: &CallContext,
         path: &ObjectPath,
-        content: bytes::Bytes,
+        content: Bytes,
         condition: &Condition,
     ) -> Result<Option<ETag>> {
-        forward!(self, Put, call, put(path, content, condition))
+        self.0.around_put(call, path, content, condition).await
     }
 
     async fn head(&self, call: &CallContext, path: &ObjectPath) -> Result<ObjectInfo> {
-        forward!(self, Head, call, head(path))
+        forward!(self, Head, path.as_str(), call, head(path))
     }
 
     async fn stat(&self, call: &CallContext, path: &Prefix) -> Result<Stat> {
-        forward!(self, Stat, call, stat(path))
+        forward!(self, Stat, path.as_str(), call, stat(path))
     }
 
     async fn read(&self, call: &CallContext, path: &ObjectPath, range: ReadRange) -> Result<Reading> {
@@ -184,11 +210,17 @@ impl<D: Around> Driver for Decorated<D> {
     }
 
     async fn list(&self, call: &CallContext, request: &ListRequest) -> Result<ListPage> {
-        forward!(self, List, call, list(request))
+        forward!(self, List, request.prefix.as_str(), call, list(request))
     }
 
     async fn open_upload(&self, call: &CallContext, hint: &UploadHint) -> Result<UploadState> {
-        forward!(self, OpenUpload, call, open_upload(hint))
+        forward!(
+            self,
+            OpenUpload,
+            hint.final_path.as_ref().map_or("", ObjectPath::as_str),
+            call,
+            open_upload(hint)
+        )
     }
 
     async fn append(
@@ -208,11 +240,11 @@ impl<D: Around> Driver for Decorated<D> {
         final_path: &ObjectPath,
         condition: &Condition,
     ) -> Result<ObjectInfo> {
-        forward!(self, Commit, call, commit(state, final_path, condition))
+        forward!(self, Commit, final_path.as_str(), call, commit(state, final_path, condition))
     }
 
     async fn abort(&self, call: &CallContext, state: &UploadState) -> Result<()> {
-        forward!(self, Abort, call, abort(state))
+        forward!(self, Abort, "", call, abort(state))
     }
 
     async fn list_uploads(
@@ -222,19 +254,19 @@ impl<D: Around> Driver for Decorated<D> {
         after: Option<&str>,
         limit: u32,
     ) -> Result<UploadPage> {
-        forward!(self, ListUploads, call, list_uploads(older_than, after, limit))
+        forward!(self, ListUploads, "", call, list_uploads(older_than, after, limit))
     }
 
     async fn copy(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
-        forward!(self, Copy, call, copy(from, to))
+        forward!(self, Copy, from.as_str(), call, copy(from, to))
     }
 
     async fn rename(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
-        forward!(self, Rename, call, rename(from, to))
+        forward!(self, Rename, from.as_str(), call, rename(from, to))
     }
 
     async fn delete(&self, call: &CallContext, path: &ObjectPath) -> Result<()> {
-        forward!(self, Delete, call, delete(path))
+        forward!(self, Delete, path.as_str(), call, delete(path))
     }
 
     async fn delete_many(
@@ -242,19 +274,19 @@ impl<D: Around> Driver for Decorated<D> {
         call: &CallContext,
         paths: &[ObjectPath],
     ) -> Result<Vec<(ObjectPath, Error)>> {
-        forward!(self, DeleteMany, call, delete_many(paths))
+        forward!(self, DeleteMany, paths.first().map_or("", ObjectPath::as_str), call, delete_many(paths))
     }
 
     async fn delete_tree(&self, call: &CallContext, prefix: &Prefix) -> Result<u64> {
-        forward!(self, DeleteTree, call, delete_tree(prefix))
+        forward!(self, DeleteTree, prefix.as_str(), call, delete_tree(prefix))
     }
 
     async fn redirect_url(&self, call: &CallContext, request: &RedirectRequest) -> Result<Option<String>> {
-        forward!(self, RedirectUrl, call, redirect_url(request))
+        forward!(self, RedirectUrl, request.path.as_str(), call, redirect_url(request))
     }
 
     async fn health(&self, call: &CallContext) -> Result<()> {
-        forward!(self, Health, call, health())
+        forward!(self, Health, "", call, health())
     }
 
     async fn close(&self, grace: std::time::Duration) {

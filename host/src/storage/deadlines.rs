@@ -22,7 +22,10 @@ use docker_registry_driver_api::{
 use futures::Stream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-use super::around::{Around, Operation};
+use super::{
+    around::{Around, Operation},
+    stuck::Stuck,
+};
 
 /// How many times longer than a small call one may take whose work grows with the object: moving,
 /// copying, committing, deleting many, and making an upload durable after its last byte.
@@ -32,12 +35,13 @@ const LARGE: u32 = 20;
 pub(crate) struct Deadlines {
     inner: Arc<dyn Driver>,
     small: Duration,
+    stuck: Arc<Stuck>,
 }
 
 impl Deadlines {
-    /// Around `inner`. `small` is for one small call and for one step of a stream.
-    pub(crate) fn new(inner: Arc<dyn Driver>, small: Duration) -> Self {
-        Self { inner, small }
+    /// Around `inner`, the driver of this name. `small` is for one small call and for one step of a stream.
+    pub(crate) fn new(inner: Arc<dyn Driver>, driver: &str, small: Duration) -> Self {
+        Self { inner, small, stuck: Arc::new(Stuck::new(driver)) }
     }
 
     fn limit(&self, operation: Operation) -> Duration {
@@ -57,8 +61,9 @@ impl Around for Deadlines {
     async fn around<T, F>(
         &self,
         operation: Operation,
+        path: &str,
         call: &CallContext,
-        run: impl FnOnce(CallContext) -> F + Send,
+        mut run: impl FnMut(CallContext) -> F + Send,
     ) -> Result<T>
     where
         T: Send,
@@ -67,19 +72,20 @@ impl Around for Deadlines {
         let own = Instant::now() + self.limit(operation);
         let deadline = call.deadline.map_or(own, |asked| own.min(asked.into()));
         let call = CallContext { deadline: Some(deadline.into_std()), ..call.clone() };
-        timeout_at(deadline, run(call)).await.unwrap_or_else(|_| Err(timed_out(operation)))
+        timeout_at(deadline, run(call)).await.unwrap_or_else(|_| {
+            self.stuck.note(operation, path);
+            Err(timed_out(operation))
+        })
     }
 
     async fn around_read(&self, call: &CallContext, path: &ObjectPath, range: ReadRange) -> Result<Reading> {
-        // The driver is told no deadline: it would count against the whole stream.
-        let opening = |_| {
-            let call = CallContext { deadline: None, ..call.clone() };
-            async move { self.inner.read(&call, path, range).await }
-        };
-        let mut reading = self.around(Operation::Read, call, opening).await?;
+        let opening = |call: CallContext| async move { self.inner.read(&call, path, range).await };
+        let mut reading = self.around(Operation::Read, path.as_str(), call, opening).await?;
         if let ReadingBody::Stream(stream) = reading.body {
             reading.body = ReadingBody::Stream(Box::pin(Moving {
                 stream,
+                path: path.clone(),
+                stuck: Arc::clone(&self.stuck),
                 limit: self.small,
                 alarm: None,
                 waiting: false,
@@ -112,6 +118,7 @@ impl Around for Deadlines {
                 () = sleep_until(look_again) => {}
             }
             if deadline() <= Instant::now() {
+                self.stuck.note(Operation::Append, "");
                 return Err(timed_out(Operation::Append));
             }
         }
@@ -127,6 +134,8 @@ fn timed_out(operation: Operation) -> Error {
 /// A stream that must yield its next chunk in time.
 struct Moving {
     stream: ByteStream,
+    path: ObjectPath,
+    stuck: Arc<Stuck>,
     limit: Duration,
     alarm: Option<Pin<Box<Sleep>>>,
     /// Whether the alarm runs.
@@ -149,6 +158,7 @@ impl Stream for Moving {
         }
         ready!(alarm.as_mut().poll(cx));
         *stream = docker_registry_driver_api::empty_stream();
+        self.stuck.note(Operation::Read, self.path.as_str());
         Poll::Ready(Some(Err(timed_out(Operation::Read))))
     }
 }

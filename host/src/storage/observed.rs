@@ -2,11 +2,11 @@
 //!
 //! A call that is dropped before it answers is a failure as well: of the kind `timeout` when the deadline
 //! that it was given has passed, else of the kind `dropped`. The latter is a caller that went away, or an
-//! upload or a reading that stood still: their drivers are given no deadline.
+//! upload that stood still: it has no deadline as a whole.
 
 use std::{mem::ManuallyDrop, sync::Arc};
 
-use docker_registry_driver_api::{CallContext, Driver, ErrorKind, Result};
+use docker_registry_driver_api::{CallContext, Driver, ErrorKind, ObjectPath, ReadRange, Reading, Result};
 use metrics::{Histogram, counter, histogram};
 use tokio::time::Instant;
 
@@ -47,8 +47,9 @@ impl Around for Observed {
     async fn around<T, F>(
         &self,
         operation: Operation,
+        _path: &str,
         call: &CallContext,
-        run: impl FnOnce(CallContext) -> F + Send,
+        mut run: impl FnMut(CallContext) -> F + Send,
     ) -> Result<T>
     where
         T: Send,
@@ -71,6 +72,15 @@ impl Around for Observed {
             }
         }
         result
+    }
+
+    async fn around_read(&self, call: &CallContext, path: &ObjectPath, range: ReadRange) -> Result<Reading> {
+        // The driver is told no deadline: it would count against the whole stream.
+        let opening = |call: CallContext| {
+            let call = CallContext { deadline: None, ..call };
+            async move { self.inner.read(&call, path, range).await }
+        };
+        self.around(Operation::Read, path.as_str(), call, opening).await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     time::{Duration, SystemTime},
@@ -20,25 +20,47 @@ use tokio::sync::Semaphore;
 
 use super::decorate;
 
-const DEADLINE: Duration = Duration::from_secs(10);
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 /// A driver that hangs, waits or answers; everything that no test asks for is unsupported.
-struct Scripted {
-    running: AtomicUsize,
-    most: AtomicUsize,
-    go: Semaphore,
+pub(super) struct Scripted {
+    pub(super) running: AtomicUsize,
+    pub(super) most: AtomicUsize,
+    pub(super) go: Semaphore,
+    /// How many calls about `flaky` paths fail from now on.
+    pub(super) failures: AtomicUsize,
+    /// The paths of the calls that came, in their order.
+    pub(super) calls: Mutex<Vec<String>>,
 }
 
 impl Scripted {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { running: AtomicUsize::new(0), most: AtomicUsize::new(0), go: Semaphore::new(0) })
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            running: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+            go: Semaphore::new(0),
+            failures: AtomicUsize::new(0),
+            calls: Mutex::default(),
+        })
     }
 
     async fn act(&self, path: &ObjectPath) -> Result<()> {
+        self.calls.lock().unwrap().push(path.to_string());
         match path.as_str() {
             "hang" => std::future::pending().await,
-            "wait" => {
+            flaky if flaky.starts_with("flaky") => {
+                let left = self.failures.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
+                let error = || Error::new(ErrorKind::Unavailable, "busy");
+                match (flaky, left) {
+                    (_, Err(_)) => Ok(()),
+                    ("flaky/unknown", _) => Err(error().outcome_unknown()),
+                    ("flaky/for good", _) => Err(error().retryable(false)),
+                    ("flaky/later", _) => Err(Error { retry_after: Some(HOUR), ..error() }),
+                    _ => Err(error()),
+                }
+            }
+            wait if wait.starts_with("wait") => {
                 let running = self.running.fetch_add(1, SeqCst) + 1;
                 self.most.fetch_max(running, SeqCst);
                 self.go.acquire().await.unwrap().forget();
@@ -170,11 +192,11 @@ impl Driver for Scripted {
     }
 }
 
-fn path(path: &str) -> ObjectPath {
+pub(super) fn path(path: &str) -> ObjectPath {
     ObjectPath::new(path).unwrap()
 }
 
-fn state(state: &str) -> UploadState {
+pub(super) fn state(state: &str) -> UploadState {
     UploadState::new(state).unwrap()
 }
 
@@ -324,7 +346,8 @@ async fn a_call_that_never_answers_is_counted_as_failed() {
 #[tokio::test(start_paused = true)]
 async fn at_most_so_many_calls_run_at_once_and_uploads_and_health_do_not_wait() {
     let driver = Scripted::new();
-    let storage = decorate(Arc::clone(&driver) as _, "scripted", 3, HOUR);
+    // A quarter of the turns is kept for writes.
+    let storage = decorate(Arc::clone(&driver) as _, "scripted", 4, HOUR);
     let calls: Vec<_> = (0..10)
         .map(|_| {
             let storage = Arc::clone(&storage);

@@ -1,9 +1,16 @@
 //! The metrics recorder of the process and the text that `/metrics` answers.
 
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::{
+    fs,
+    sync::{OnceLock, PoisonError, RwLock},
+};
 
 use metrics::Unit;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use rustix::{
+    io::Errno,
+    process::{Resource, getrlimit},
+};
 
 use super::names::{self, Kind};
 
@@ -44,6 +51,25 @@ pub fn install() -> Result<Metrics, InstallError> {
     Ok(INSTALLED.get_or_init(|| metrics).clone())
 }
 
+/// Counts the open descriptors. Looking takes one itself, which is not counted; when none is left to look
+/// with, all are taken.
+fn record_open_files() {
+    let most = getrlimit(Resource::Nofile).current;
+    let open = match fs::read_dir("/proc/self/fd") {
+        Ok(entries) => Some(entries.count().saturating_sub(1) as f64),
+        Err(error) if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
+            most.map(|most| most as f64)
+        }
+        Err(_) => None,
+    };
+    if let Some(open) = open {
+        metrics::gauge!(names::OPEN_FILES).set(open);
+    }
+    if let Some(most) = most {
+        metrics::gauge!(names::MOST_OPEN_FILES).set(most as f64);
+    }
+}
+
 /// Why there are no metrics.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
@@ -58,6 +84,7 @@ pub enum InstallError {
 impl Metrics {
     /// All metrics in the Prometheus text format.
     pub fn render(&self) -> String {
+        record_open_files();
         self.handle.render()
     }
 

@@ -24,13 +24,25 @@ pub const STORAGE_ACTION: &str = "registry_storage_action_seconds";
 /// Counter. Failed storage calls, by `driver`, `action` and `kind` of the error. An absent object is
 /// an answer and not counted.
 pub const STORAGE_ERRORS: &str = "registry_storage_errors_total";
+/// Counter. Storage calls that were made again after an error, by `driver` and `action`.
+pub const STORAGE_RETRIES: &str = "registry_storage_retries_total";
+/// Counter. Storage calls, uploads and streams that were given up because the driver did not answer in time,
+/// by `driver` and `action`.
+pub const STORAGE_STUCK: &str = "registry_storage_stuck_calls_total";
+/// Counter. Storage calls that were never made because their deadline passed while others were under way,
+/// by `driver` and `kind`, `read` or `write`.
+pub const STORAGE_NO_TURN: &str = "registry_storage_no_turn_total";
 /// Gauge, 0 or 1. Whether the storage answered the last health checks.
 pub const STORAGE_HEALTHY: &str = "registry_storage_healthy";
+/// Gauge. File descriptors that the process has open; the name is that of Prometheus' own clients.
+pub const OPEN_FILES: &str = "process_open_fds";
+/// Gauge. How many it may have open.
+pub const MOST_OPEN_FILES: &str = "process_max_fds";
 /// Gauge, always 1. The labels `version`, `driver` and `driver_version` say what runs.
 pub const INFO: &str = "registry_info";
 
 /// Name, kind and help text of all of them.
-pub(crate) const ALL: [(&str, Kind, &str); 11] = [
+pub(crate) const ALL: [(&str, Kind, &str); 16] = [
     (HTTP_REQUESTS, Kind::Counter, "Finished requests"),
     (HTTP_DURATION, Kind::Histogram, "Time from the end of the request header to the end of the response"),
     (HTTP_SENT_BYTES, Kind::Counter, "Bytes of response content"),
@@ -40,7 +52,12 @@ pub(crate) const ALL: [(&str, Kind, &str); 11] = [
     (SENDFILE_BYTES, Kind::Counter, "Bytes of response content that left by sendfile"),
     (STORAGE_ACTION, Kind::Histogram, "Time of storage calls"),
     (STORAGE_ERRORS, Kind::Counter, "Failed storage calls"),
+    (STORAGE_RETRIES, Kind::Counter, "Storage calls that were made again"),
+    (STORAGE_STUCK, Kind::Counter, "Storage calls that the driver did not answer in time"),
+    (STORAGE_NO_TURN, Kind::Counter, "Storage calls that got no turn in time"),
     (STORAGE_HEALTHY, Kind::Gauge, "Whether the storage answered the last health checks"),
+    (OPEN_FILES, Kind::Gauge, "Open file descriptors"),
+    (MOST_OPEN_FILES, Kind::Gauge, "Most file descriptors that may be open"),
     (INFO, Kind::Gauge, "What runs, in the labels"),
 ];
 

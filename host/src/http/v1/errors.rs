@@ -11,7 +11,10 @@ use super::{json::answer, route};
 use crate::{
     http::exchange::{Response, set},
     registry::v1::Error,
+    telemetry::seldom::Seldom,
 };
+
+static UNAVAILABLE_LINES: Seldom = Seldom::new();
 
 /// Why there is no proper answer.
 #[derive(Debug)]
@@ -121,7 +124,12 @@ fn storage_error(error: &docker_registry_driver_api::Error, method: &Method) -> 
         }
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
     };
-    if status.is_server_error() {
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        // The access log has a line for each request; the reason is the same for most of them.
+        if let Some(more) = UNAVAILABLE_LINES.now() {
+            tracing::warn!(%error, more_before_this = more, "the storage does not answer now");
+        }
+    } else if status.is_server_error() {
         tracing::error!(%error, "a V1 request failed in the storage");
     }
     (status, text.to_owned())

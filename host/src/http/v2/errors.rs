@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::{
     http::exchange::{self, Response},
     registry::v2::Failure,
+    telemetry::seldom::Seldom,
 };
 
 /// A code of the table with its usual status.
@@ -47,6 +48,7 @@ pub(super) const UNSUPPORTED: Code = Code::new("UNSUPPORTED", StatusCode::METHOD
 const MAX_DETAILS: usize = 1000;
 /// When a client may ask again if the storage did not say.
 const RETRY_AFTER_SECONDS: u64 = 5;
+static UNAVAILABLE_LINES: Seldom = Seldom::new();
 
 /// An answer that is an error.
 #[derive(Debug)]
@@ -152,8 +154,14 @@ impl From<Failure> for Refusal {
 fn storage_refusal(error: &Error) -> Refusal {
     match error.kind {
         ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Timeout => {
-            tracing::warn!(kind = ?error.kind, %error, "the storage does not answer now");
-            let seconds = error.retry_after.map_or(RETRY_AFTER_SECONDS, |wait| wait.as_secs().max(1));
+            // The access log has a line for each request; the reason is the same for most of them.
+            if let Some(more) = UNAVAILABLE_LINES.now() {
+                let kind = error.kind;
+                tracing::warn!(?kind, %error, more_before_this = more, "the storage does not answer now");
+            }
+            let seconds = error
+                .retry_after
+                .map_or(RETRY_AFTER_SECONDS, |wait| wait.as_millis().div_ceil(1000).max(1) as u64);
             Refusal::new(UNAVAILABLE, "the storage of this registry does not answer now; try again later")
                 .header(header::RETRY_AFTER, seconds.to_string())
         }
