@@ -2,6 +2,7 @@
 
 mod inspect;
 mod list;
+mod new;
 
 use std::{io::Write, sync::Arc};
 
@@ -27,6 +28,9 @@ pub(super) enum DriverCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Write a driver project that builds and works as it stands.
+    #[command(after_help = new::HELP)]
+    New(new::NewArguments),
 }
 
 /// Runs one command.
@@ -34,6 +38,7 @@ pub(super) fn run(command: DriverCommand, output: &mut impl Write) -> Result<(),
     match command {
         DriverCommand::List { json } => list::list(json, output),
         DriverCommand::Inspect { name, json } => inspect::inspect(&name, json, output),
+        DriverCommand::New(arguments) => new::new(arguments, output),
     }
 }
 
