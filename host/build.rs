@@ -13,7 +13,7 @@ use std::{
 /// Folders that hold nothing a driver is built from.
 const LEFT_OUT: [&str; 4] = ["benches", "examples", "target", "tests"];
 /// Endings of the files that are taken.
-const TAKEN: [&str; 3] = ["h", "rs", "toml"];
+const TAKEN: [&str; 4] = ["h", "md", "rs", "toml"];
 
 fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../driver-api");

@@ -120,7 +120,11 @@ fn broken_rule(path: &str) -> Option<&'static str> {
         if segment.len() > MAX_SEGMENT_BYTES {
             return Some("a segment of a path has at most 255 bytes");
         }
-        if segment.chars().any(char::is_control) {
+        let controls = match segment.is_ascii() {
+            true => segment.bytes().any(|byte| byte.is_ascii_control()),
+            false => segment.chars().any(char::is_control),
+        };
+        if controls {
             return Some("a path has no control characters");
         }
     }

@@ -38,8 +38,8 @@ struct Exported {
 
 /// Hands a driver over to the other side.
 pub(super) fn export(driver: SharedDriver, side: Side) -> RawDriver {
-    let instance = Box::into_raw(Box::new(Exported { driver, side }));
-    RawDriver::new(instance.cast_const().cast(), table_reference())
+    let instance = Arc::into_raw(Arc::new(Exported { driver, side }));
+    RawDriver::new(instance.cast(), table_reference())
 }
 
 /// The one table of this library.
@@ -77,9 +77,9 @@ fn table() -> DriverTable {
 
 unsafe extern "C" fn release(instance: Instance) {
     // SAFETY: the pointer was made in `export` and is released once.
-    let exported = unsafe { Box::from_raw(instance.cast_mut().cast::<Exported>()) };
-    let Exported { driver, side } = *exported;
-    side.drop_guarded(driver);
+    let exported = unsafe { Arc::from_raw(instance.cast::<Exported>()) };
+    let side = exported.side.clone();
+    side.drop_guarded(exported);
 }
 
 unsafe extern "C" fn capabilities(instance: Instance) -> u64 {
@@ -88,10 +88,10 @@ unsafe extern "C" fn capabilities(instance: Instance) -> u64 {
     exported.side.guarded(|| exported.driver.capabilities().bits()).unwrap_or(0)
 }
 
-/// What an exported method works with.
+/// What an exported method works with. One count of references for everything: atomic steps are what a
+/// small call spends its time on.
 struct Call {
-    driver: SharedDriver,
-    side: Side,
+    exported: Arc<Exported>,
     context: CallContext,
 }
 
@@ -106,35 +106,33 @@ unsafe fn start<P, F>(
     prepare: P,
 ) -> FfiFuture<Answer>
 where
-    P: FnOnce(Call) -> Result<(Option<String>, F)>,
+    P: FnOnce(Call) -> Result<F>,
     F: Future<Output = Result<Answer>> + Send + 'static,
 {
     let prepared = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: the instance was made in `export` and lives as long as calls do; the context is
-        // lent for this call.
-        let (exported, context) = unsafe { (&*instance.cast::<Exported>(), RawCallPointer::read(call)) };
-        let (driver, side) = (Arc::clone(&exported.driver), exported.side.clone());
-        let (path, future) = prepare(Call { driver, side: side.clone(), context })?;
-        Ok((path, future, side))
+        // SAFETY: the instance was made in `export` from an `Arc` and lives as long as calls do, so
+        // that one more reference can be taken; the context is lent for this call.
+        let (exported, context) = unsafe {
+            let instance = instance.cast::<Exported>();
+            Arc::increment_strong_count(instance);
+            (Arc::from_raw(instance), RawCallPointer::read(call))
+        };
+        Ok((prepare(Call { exported: Arc::clone(&exported), context })?, exported))
     }))
     .unwrap_or_else(|panic| Err(panic_to_error(panic)));
     FfiFuture::new(async move {
-        let (path, result) = match prepared {
-            Ok((path, future, side)) => (path, side.run(future).await),
-            Err(error) => (None, Err(error)),
+        let result = match prepared {
+            Ok((future, exported)) => exported.side.run(future).await,
+            Err(error) => Err(error),
         };
+        // The path is added by the caller, who still has it; here it would cost every call a copy.
         result.unwrap_or_else(|mut error| {
             if error.operation.is_empty() {
                 operation.clone_into(&mut error.operation);
             }
-            error.path = error.path.or(path);
             Answer::fault(error)
         })
     })
-}
-
-fn named(path: &impl ToString) -> Option<String> {
-    Some(path.to_string())
 }
 
 /// # Safety
@@ -181,48 +179,48 @@ macro_rules! exported {
 exported!(get(request: GetRequest, call) {
     let path = object_path(request.path)?;
     let max_size = request.max_size;
-    Ok((named(&path), async move {
-        let object = call.driver.get(&call.context, &path, max_size).await?;
+    Ok(async move {
+        let object = call.exported.driver.get(&call.context, &path, max_size).await?;
         Ok(Answer::of(ObjectAnswer {
             size: ObjectAnswer::SIZE,
             content: Region::of(object.content),
             info: RawInfo::of(object.info),
         }))
-    }))
+    })
 });
 
 exported!(put(request: PutRequest, call) {
     let path = object_path(request.path)?;
     let condition = condition_from(request.condition, request.etag)?;
     let content = request.content.into_bytes();
-    Ok((named(&path), async move {
-        let etag = call.driver.put(&call.context, &path, content, &condition).await?;
+    Ok(async move {
+        let etag = call.exported.driver.put(&call.context, &path, content, &condition).await?;
         Ok(info_answer(ObjectInfo { size: 0, modified: None, etag }))
-    }))
+    })
 });
 
 exported!(head(request: PathRequest, call) {
     let path = object_path(request.path)?;
-    Ok((named(&path), async move { call.driver.head(&call.context, &path).await.map(info_answer) }))
+    Ok(async move { call.exported.driver.head(&call.context, &path).await.map(info_answer) })
 });
 
 exported!(stat(request: PathRequest, call) {
     let path = Prefix::new(request.path.required_text()?)?;
-    Ok((named(&path), async move {
-        Ok(match call.driver.stat(&call.context, &path).await? {
+    Ok(async move {
+        Ok(match call.exported.driver.stat(&call.context, &path).await? {
             Stat::Object(info) => info_answer(info),
             Stat::Folder => Answer::of(InfoAnswer { size: InfoAnswer::SIZE, info: RawInfo::NONE, folder: 1 }),
         })
-    }))
+    })
 });
 
 exported!(read(request: ReadRequest, call) {
     let path = object_path(request.path)?;
     let range = range_from(request.range, request.offset, request.length)?;
-    Ok((named(&path), async move {
-        let reading = call.driver.read(&call.context, &path, range).await?;
+    Ok(async move {
+        let reading = call.exported.driver.read(&call.context, &path, range).await?;
         let (stream, file, file_offset) = match reading.body {
-            ReadingBody::Stream(stream) => (RawStream::of(stream, &call.side), RawFile::NONE, 0),
+            ReadingBody::Stream(stream) => (RawStream::of(stream, &call.exported.side), RawFile::NONE, 0),
             ReadingBody::File(region) => (RawStream::NONE, RawFile::of(region.file), region.offset),
         };
         Ok(Answer::of(ReadAnswer {
@@ -235,132 +233,133 @@ exported!(read(request: ReadRequest, call) {
             file,
             file_offset,
         }))
-    }))
+    })
 });
 
 exported!(list(request: DocumentRequest, call) {
     let document: ListDocument = documents::decode(request.document.bytes().unwrap_or_default())?;
     let request = document.into_request()?;
-    Ok((named(&request.prefix), async move {
-        let page = call.driver.list(&call.context, &request).await?;
+    Ok(async move {
+        let page = call.exported.driver.list(&call.context, &request).await?;
         Ok(document_answer(documents::encode(&PageDocument::from(page))?.into()))
-    }))
+    })
 });
 
 exported!(open_upload(request: DocumentRequest, call) {
     let document: HintDocument = documents::decode(request.document.bytes().unwrap_or_default())?;
     let hint = document.into_hint()?;
-    Ok((hint.final_path.as_ref().and_then(named), async move {
-        let state = call.driver.open_upload(&call.context, &hint).await?;
+    Ok(async move {
+        let state = call.exported.driver.open_upload(&call.context, &hint).await?;
         Ok(document_answer(Bytes::copy_from_slice(state.as_bytes())))
-    }))
+    })
 });
 
 exported!(append(request: AppendRequest, call) {
     let state = upload_state(request.state)?;
     let (offset, body) = (request.expected_offset, request.body.into_stream());
-    Ok((None, async move {
-        let progress = call.driver.append(&call.context, &state, offset, body).await?;
+    Ok(async move {
+        let progress = call.exported.driver.append(&call.context, &state, offset, body).await?;
         Ok(Answer::of(ProgressAnswer {
             size: ProgressAnswer::SIZE,
             state: Region::of(Bytes::copy_from_slice(progress.state.as_bytes())),
             offset: progress.offset,
         }))
-    }))
+    })
 });
 
 exported!(commit(request: CommitRequest, call) {
     let (state, path) = (upload_state(request.state)?, object_path(request.final_path)?);
     let condition = condition_from(request.condition, request.etag)?;
-    Ok((named(&path), async move {
-        call.driver.commit(&call.context, &state, &path, &condition).await.map(info_answer)
-    }))
+    Ok(async move {
+        call.exported.driver.commit(&call.context, &state, &path, &condition).await.map(info_answer)
+    })
 });
 
 exported!(abort(request: StateRequest, call) {
     let state = upload_state(request.state)?;
-    Ok((None, async move {
-        call.driver.abort(&call.context, &state).await?;
+    Ok(async move {
+        call.exported.driver.abort(&call.context, &state).await?;
         Ok(Answer::done())
-    }))
+    })
 });
 
 exported!(list_uploads(request: DocumentRequest, call) {
     let document: documents::UploadsDocument =
         documents::decode(request.document.bytes().unwrap_or_default())?;
-    Ok((None, async move {
+    Ok(async move {
         let older_than = documents::from_nanos(document.older_than_nanos);
         let page = call
+            .exported
             .driver
             .list_uploads(&call.context, older_than, document.after.as_deref(), document.limit)
             .await?;
         Ok(document_answer(documents::encode(&documents::UploadPageDocument::from(page))?.into()))
-    }))
+    })
 });
 
 exported!(copy(request: PairRequest, call) {
     let (from, to) = (object_path(request.from)?, object_path(request.to)?);
-    Ok((named(&from), async move {
-        call.driver.copy(&call.context, &from, &to).await?;
+    Ok(async move {
+        call.exported.driver.copy(&call.context, &from, &to).await?;
         Ok(Answer::done())
-    }))
+    })
 });
 
 exported!(rename(request: PairRequest, call) {
     let (from, to) = (object_path(request.from)?, object_path(request.to)?);
-    Ok((named(&from), async move {
-        call.driver.rename(&call.context, &from, &to).await?;
+    Ok(async move {
+        call.exported.driver.rename(&call.context, &from, &to).await?;
         Ok(Answer::done())
-    }))
+    })
 });
 
 exported!(delete(request: PathRequest, call) {
     let path = object_path(request.path)?;
-    Ok((named(&path), async move {
-        call.driver.delete(&call.context, &path).await?;
+    Ok(async move {
+        call.exported.driver.delete(&call.context, &path).await?;
         Ok(Answer::done())
-    }))
+    })
 });
 
 exported!(delete_many(request: DocumentRequest, call) {
     let texts: Vec<String> = documents::decode(request.document.bytes().unwrap_or_default())?;
     let paths = texts.into_iter().map(ObjectPath::new).collect::<Result<Vec<_>>>()?;
-    Ok((None, async move {
-        let failures = call.driver.delete_many(&call.context, &paths).await?;
+    Ok(async move {
+        let failures = call.exported.driver.delete_many(&call.context, &paths).await?;
         let failures: Vec<_> =
             failures.into_iter().map(|(path, error)| FailureDocument::of(&path, error)).collect();
         Ok(document_answer(documents::encode(&failures)?.into()))
-    }))
+    })
 });
 
 exported!(delete_tree(request: PathRequest, call) {
     let path = Prefix::new(request.path.required_text()?)?;
-    Ok((named(&path), async move {
-        let count = call.driver.delete_tree(&call.context, &path).await?;
+    Ok(async move {
+        let count = call.exported.driver.delete_tree(&call.context, &path).await?;
         Ok(Answer::of(CountAnswer { size: CountAnswer::SIZE, count }))
-    }))
+    })
 });
 
 exported!(redirect_url(request: DocumentRequest, call) {
     let document: RedirectDocument = documents::decode(request.document.bytes().unwrap_or_default())?;
     let request = document.into_request()?;
-    Ok((named(&request.path), async move {
-        let url = call.driver.redirect_url(&call.context, &request).await?;
+    Ok(async move {
+        let url = call.exported.driver.redirect_url(&call.context, &request).await?;
         Ok(Answer::of(DocumentAnswer { size: DocumentAnswer::SIZE, document: Region::of_option(url) }))
-    }))
+    })
 });
 
 exported!(health(_request: PathRequest, call) {
-    Ok((None, async move {
-        call.driver.health(&call.context).await?;
+    Ok(async move {
+        call.exported.driver.health(&call.context).await?;
         Ok(Answer::done())
-    }))
+    })
 });
 
 exported!(close(_request: PathRequest, call) {
-    Ok((None, async move {
+    Ok(async move {
         let grace = call.context.remaining().unwrap_or(Duration::MAX);
-        call.driver.close(grace).await;
+        call.exported.driver.close(grace).await;
         Ok(Answer::done())
-    }))
+    })
 });

@@ -56,9 +56,8 @@ impl Side {
 
     /// Drops a value where it lies, as [`Self::drop_guarded`].
     fn clear_guarded<T>(&self, value: &mut Option<T>) {
-        if let Err(error) = self.guarded(|| *value = None) {
-            tracing::error!(%error, "a destructor panicked");
-        }
+        let _inside = self.runtime.enter();
+        clear(value);
     }
 
     /// Runs a future of this side wherever the other side polls the result.
@@ -136,6 +135,14 @@ impl Drop for AbortOnDrop {
     }
 }
 
+/// Drops a value where it lies; a panic is logged and goes no further. To be called inside the runtime.
+fn clear<T>(value: &mut Option<T>) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| *value = None)) {
+        let error = panic_to_error(panic);
+        tracing::error!(%error, "a destructor panicked");
+    }
+}
+
 /// A future polled by the other side, inside this side's runtime.
 struct InPlace<'a, F> {
     future: Option<F>,
@@ -153,10 +160,12 @@ impl<T, F: Future<Output = Result<T>>> Future for InPlace<'_, F> {
         };
         // SAFETY: as above, and `this` is pinned.
         let future = unsafe { Pin::new_unchecked(future) };
-        let polled =
-            this.side.guarded(|| future.poll(context)).unwrap_or_else(|panic| Poll::Ready(Err(panic)));
+        let _inside = this.side.runtime.enter();
+        let polled = catch_unwind(AssertUnwindSafe(|| future.poll(context)))
+            .unwrap_or_else(|panic| Poll::Ready(Err(panic_to_error(panic))));
         if polled.is_ready() {
-            this.side.clear_guarded(&mut this.future);
+            // Still inside: entering a second time would cost as much as the rest of a small call.
+            clear(&mut this.future);
         }
         polled
     }

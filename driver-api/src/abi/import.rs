@@ -74,10 +74,17 @@ impl Imported {
         unsafe { (method.function)(self.instance, RawCallPointer::of(&raw_call), pointer(request)) }
     }
 
-    async fn done<T: Message>(&self, method: Method, call: &CallContext, request: T) -> Result<()> {
+    /// `about` is the path that an error is given when it comes without one.
+    async fn done<T: Message>(
+        &self,
+        method: Method,
+        call: &CallContext,
+        request: T,
+        about: Option<&About>,
+    ) -> Result<()> {
         let answer = self.call(method, call, &request);
         forget(request);
-        answer.await.check()
+        answer.await.check().map_err(|error| named(error, about))
     }
 
     /// # Safety
@@ -87,11 +94,12 @@ impl Imported {
         method: Method,
         call: &CallContext,
         request: T,
+        about: Option<&About>,
     ) -> Result<A> {
         let answer = self.call(method, call, &request);
         forget(request);
         // SAFETY: passed on to the caller.
-        unsafe { answer.await.open::<A>() }
+        unsafe { answer.await.open::<A>() }.map_err(|error| named(error, about))
     }
 
     async fn document<D: serde::Serialize + Sync>(
@@ -99,13 +107,22 @@ impl Imported {
         method: Method,
         call: &CallContext,
         document: D,
+        about: Option<&About>,
     ) -> Result<Region> {
         let text = documents::encode(&document)?;
         let request = DocumentRequest { size: DocumentRequest::SIZE, document: Borrowed::of(&text) };
         // SAFETY: the methods called through here answer with documents.
-        let answer: DocumentAnswer = unsafe { self.ask(method, call, request) }.await?;
+        let answer: DocumentAnswer = unsafe { self.ask(method, call, request, about) }.await?;
         Ok(answer.document)
     }
+}
+
+/// A path of either kind, for errors.
+type About = dyn std::fmt::Display + Sync;
+
+fn named(mut error: Error, about: Option<&About>) -> Error {
+    error.path = error.path.or_else(|| about.map(ToString::to_string));
+    error
 }
 
 /// What a request owned has passed to the callee.
@@ -143,7 +160,7 @@ impl Driver for Imported {
         let request =
             GetRequest { size: GetRequest::SIZE, path: Borrowed::of(path.as_str().as_bytes()), max_size };
         // SAFETY: `get` answers with an object.
-        let answer: ObjectAnswer = unsafe { self.ask(self.table.get(), call, request) }.await?;
+        let answer: ObjectAnswer = unsafe { self.ask(self.table.get(), call, request, Some(path)) }.await?;
         Ok(Object { content: answer.content.into_bytes(), info: answer.info.into_info() })
     }
 
@@ -163,30 +180,30 @@ impl Driver for Imported {
             etag,
         };
         // SAFETY: `put` answers with facts.
-        let answer: InfoAnswer = unsafe { self.ask(self.table.put(), call, request) }.await?;
+        let answer: InfoAnswer = unsafe { self.ask(self.table.put(), call, request, Some(path)) }.await?;
         Ok(answer.info.into_info().etag)
     }
 
     async fn head(&self, call: &CallContext, path: &ObjectPath) -> Result<ObjectInfo> {
         // SAFETY: `head` answers with facts.
         let answer: InfoAnswer =
-            unsafe { self.ask(self.table.head(), call, path_request(path.as_str())) }.await?;
+            unsafe { self.ask(self.table.head(), call, path_request(path.as_str()), Some(path)) }.await?;
         Ok(answer.info.into_info())
     }
 
     async fn stat(&self, call: &CallContext, path: &Prefix) -> Result<Stat> {
         // SAFETY: `stat` answers with facts.
         let answer: InfoAnswer =
-            unsafe { self.ask(self.table.stat(), call, path_request(path.as_str())) }.await?;
+            unsafe { self.ask(self.table.stat(), call, path_request(path.as_str()), Some(path)) }.await?;
         Ok(if answer.folder == 1 { Stat::Folder } else { Stat::Object(answer.info.into_info()) })
     }
 
     async fn read(&self, call: &CallContext, path: &ObjectPath, range: ReadRange) -> Result<Reading> {
         let (range, offset, length) = range_parts(range);
-        let path = Borrowed::of(path.as_str().as_bytes());
-        let request = ReadRequest { size: ReadRequest::SIZE, path, range, offset, length };
+        let lent = Borrowed::of(path.as_str().as_bytes());
+        let request = ReadRequest { size: ReadRequest::SIZE, path: lent, range, offset, length };
         // SAFETY: `read` answers with a reading.
-        let answer: ReadAnswer = unsafe { self.ask(self.table.read(), call, request) }.await?;
+        let answer: ReadAnswer = unsafe { self.ask(self.table.read(), call, request, Some(path)) }.await?;
         let ReadAnswer { total_size, offset, length, etag, stream, file, file_offset, .. } = answer;
         let body = match file.into_file() {
             Some(file) => ReadingBody::File(FileRegion { file, offset: file_offset, length }),
@@ -196,12 +213,16 @@ impl Driver for Imported {
     }
 
     async fn list(&self, call: &CallContext, request: &ListRequest) -> Result<ListPage> {
-        let page = self.document(self.table.list(), call, ListDocument::from(request)).await?;
+        let page = self
+            .document(self.table.list(), call, ListDocument::from(request), Some(&request.prefix))
+            .await?;
         Ok(documents::decode::<PageDocument>(page.as_ref())?.into())
     }
 
     async fn open_upload(&self, call: &CallContext, hint: &UploadHint) -> Result<UploadState> {
-        let state = self.document(self.table.open_upload(), call, HintDocument::from(hint)).await?;
+        let about = hint.final_path.as_ref().map(|path| path as &About);
+        let document = HintDocument::from(hint);
+        let state = self.document(self.table.open_upload(), call, document, about).await?;
         UploadState::new(state.as_ref())
     }
 
@@ -219,7 +240,7 @@ impl Driver for Imported {
             body: RawStream::of(body, &self.side),
         };
         // SAFETY: `append` answers with progress.
-        let answer: ProgressAnswer = unsafe { self.ask(self.table.append(), call, request) }.await?;
+        let answer: ProgressAnswer = unsafe { self.ask(self.table.append(), call, request, None) }.await?;
         Ok(UploadProgress { state: UploadState::new(answer.state.as_ref())?, offset: answer.offset })
     }
 
@@ -239,13 +260,14 @@ impl Driver for Imported {
             etag,
         };
         // SAFETY: `commit` answers with facts.
-        let answer: InfoAnswer = unsafe { self.ask(self.table.commit(), call, request) }.await?;
+        let answer: InfoAnswer =
+            unsafe { self.ask(self.table.commit(), call, request, Some(final_path)) }.await?;
         Ok(answer.info.into_info())
     }
 
     async fn abort(&self, call: &CallContext, state: &UploadState) -> Result<()> {
         let request = StateRequest { size: StateRequest::SIZE, state: Borrowed::of(state.as_bytes()) };
-        self.done(self.table.abort(), call, request).await
+        self.done(self.table.abort(), call, request, None).await
     }
 
     async fn list_uploads(
@@ -260,20 +282,20 @@ impl Driver for Imported {
             after: after.map(str::to_owned),
             limit,
         };
-        let page = self.document(self.table.list_uploads(), call, document).await?;
+        let page = self.document(self.table.list_uploads(), call, document, None).await?;
         documents::decode::<UploadPageDocument>(page.as_ref())?.into_page()
     }
 
     async fn copy(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
-        self.done(self.table.copy(), call, pair_request(from, to)).await
+        self.done(self.table.copy(), call, pair_request(from, to), Some(from)).await
     }
 
     async fn rename(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
-        self.done(self.table.rename(), call, pair_request(from, to)).await
+        self.done(self.table.rename(), call, pair_request(from, to), Some(from)).await
     }
 
     async fn delete(&self, call: &CallContext, path: &ObjectPath) -> Result<()> {
-        self.done(self.table.delete(), call, path_request(path.as_str())).await
+        self.done(self.table.delete(), call, path_request(path.as_str()), Some(path)).await
     }
 
     async fn delete_many(
@@ -282,7 +304,7 @@ impl Driver for Imported {
         paths: &[ObjectPath],
     ) -> Result<Vec<(ObjectPath, Error)>> {
         let texts: Vec<&str> = paths.iter().map(ObjectPath::as_str).collect();
-        let failures = self.document(self.table.delete_many(), call, texts).await?;
+        let failures = self.document(self.table.delete_many(), call, texts, None).await?;
         let failures: Vec<FailureDocument> = documents::decode(failures.as_ref())?;
         failures.into_iter().map(FailureDocument::into_failure).collect()
     }
@@ -290,22 +312,25 @@ impl Driver for Imported {
     async fn delete_tree(&self, call: &CallContext, prefix: &Prefix) -> Result<u64> {
         let request = path_request(prefix.as_str());
         // SAFETY: `delete_tree` answers with a count.
-        let answer: CountAnswer = unsafe { self.ask(self.table.delete_tree(), call, request) }.await?;
+        let answer: CountAnswer =
+            unsafe { self.ask(self.table.delete_tree(), call, request, Some(prefix)) }.await?;
         Ok(answer.count)
     }
 
     async fn redirect_url(&self, call: &CallContext, request: &RedirectRequest) -> Result<Option<String>> {
-        let url = self.document(self.table.redirect_url(), call, RedirectDocument::from(request)).await?;
+        let url = self
+            .document(self.table.redirect_url(), call, RedirectDocument::from(request), Some(&request.path))
+            .await?;
         Ok(url.into_text())
     }
 
     async fn health(&self, call: &CallContext) -> Result<()> {
-        self.done(self.table.health(), call, path_request("")).await
+        self.done(self.table.health(), call, path_request(""), None).await
     }
 
     async fn close(&self, grace: Duration) {
         let call = CallContext::with_timeout(grace);
-        let closing = self.done(self.table.close(), &call, path_request(""));
+        let closing = self.done(self.table.close(), &call, path_request(""), None);
         match tokio::time::timeout(grace, closing).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the driver failed to close"),

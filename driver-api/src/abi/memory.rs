@@ -85,7 +85,7 @@ pub struct Region {
     pub(super) release: Option<unsafe extern "C" fn(*mut ())>,
 }
 
-// SAFETY: a region is made from `Bytes` only, which may be read and dropped on any thread.
+// SAFETY: a region is made from `Bytes` or a `String` only, which may be read and dropped on any thread.
 unsafe impl Send for Region {}
 // SAFETY: as above; shared access only reads.
 unsafe impl Sync for Region {}
@@ -113,7 +113,14 @@ impl Region {
 
     /// Hands over text, or nothing.
     pub fn of_option(text: Option<String>) -> Self {
-        text.map_or(Self::NONE, |text| Self::of(Bytes::from(text)))
+        unsafe extern "C" fn release(owner: *mut ()) {
+            // SAFETY: `owner` came from `Box::into_raw` of a `Box<String>` below and is given back once.
+            drop(unsafe { Box::from_raw(owner.cast::<String>()) });
+        }
+        let Some(text) = text else { return Self::NONE };
+        let owner = Box::new(text);
+        let (data, length) = (owner.as_ptr(), owner.len());
+        Self { data, length, owner: Box::into_raw(owner).cast(), release: Some(release) }
     }
 
     /// Whether nothing was handed over.

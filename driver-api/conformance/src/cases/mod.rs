@@ -1,0 +1,9 @@
+//! The cases, one file a subject.
+
+use crate::Case;
+
+mod health;
+mod objects;
+
+/// The groups in the order in which they run.
+pub(crate) static ALL: &[&[Case]] = &[health::CASES, objects::CASES];

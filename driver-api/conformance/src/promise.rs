@@ -1,0 +1,85 @@
+//! The sentences of the driver API's documentation that the suite holds a driver to.
+//!
+//! Every one is quoted word by word; a test looks them up in the sources of the API, so that the suite
+//! cannot demand what is not promised.
+
+use std::fmt;
+
+/// A sentence, and where it stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Promise {
+    /// The method or type that it is about.
+    of: &'static str,
+    /// The sentence, or the part of it that counts.
+    says: &'static str,
+}
+
+impl fmt::Display for Promise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: \"{}\"", self.of, self.says)
+    }
+}
+
+macro_rules! promises {
+    ($($name:ident: $of:literal says $says:literal;)+) => {
+        $(pub(crate) const $name: Promise = Promise { of: $of, says: $says };)+
+        #[cfg(test)]
+        const ALL: &[Promise] = &[$($name),+];
+    };
+}
+
+promises! {
+    // Every method.
+    CONCURRENCY: "Driver" says "any number of calls run at once, from any thread.";
+    CANCELLATION: "Driver" says "A write that was dropped may or may not have happened, but never by half.";
+    DURABILITY: "Driver" says "when a write returns `Ok`, it survives a crash of the process";
+    ATOMICITY: "Driver" says "a reader sees an object as it was before a write or after it, never between.";
+    NOT_FOUND: "Driver" says "an absent object is [`NotFound`](crate::ErrorKind::NotFound) everywhere.";
+    UNKNOWN: "Driver" says "A write whose fate is not known sets [`outcome_unknown`](crate::Error::outcome_unknown).";
+    FILLED_IN: "Driver" says "`operation` and `path` of the error are filled in for the author.";
+    DEADLINE: "CallContext" says "When the caller stops waiting; `None` for no limit.";
+    // Objects.
+    PUT: "put" says "Writes a small object whole and atomically, making the folders it needs.";
+    GET: "get" says "Reads a small object whole, in one round trip where the storage allows it.";
+    HEAD: "head" says "Facts of exactly one object, in one round trip.";
+    OPEN_UPLOAD: "open_upload" says "Begins an upload; see [`crate::UploadState`] for the rules.";
+    APPEND: "append" says "Adds the stream's bytes at `expected_offset`, which must be where the upload stands.";
+    COMMIT: "commit" says "Makes the upload an object at `final_path`, atomically, and ends it.";
+    ABORT: "abort" says "Discards the upload. Works with any state of it, stale ones included; one that is gone already is `Ok`.";
+    LIST: "list" says "One page of a listing in byte order of the full paths.";
+    LIST_ORDER: "ListPage" says "Entries are in ascending byte order of their paths and none is repeated.";
+    PAGE_LIMIT: "ListRequest" says "Most entries wanted, 1 to [`MAX_PAGE`].";
+    ENTRY_PATH: "Entry" says "Path from the storage root, without a `/` at the end.";
+    CURSOR: "ListRequest" says "Only entries whose path is greater than this text, compared byte by byte.";
+    LIST_UPLOADS: "list_uploads" says "Uploads that were last touched before `older_than`, at most `limit` of them.";
+    PENDING: "PendingUpload" says "An upload that was opened and neither committed nor aborted.";
+    RESUMABLE: "Capability" says "Uploads can go on in another process.";
+    STAT_FOLDER: "Stat" says "A folder with at least one object somewhere below it, or the storage root.";
+    HEALTH: "health" says "Whether the storage answers and can be written, as cheaply as that can be known.";
+    TREE: "delete_tree" says "Deletes everything below the folder and the object of the same name, and nothing else";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn every_sentence_stands_in_the_sources_of_the_api() {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src");
+        let mut text = String::new();
+        for file in fs::read_dir(sources).unwrap().map(|entry| entry.unwrap().path()) {
+            if file.is_file() {
+                for line in fs::read_to_string(file).unwrap().lines() {
+                    let line = line.trim();
+                    text.push_str(line.trim_start_matches("///").trim_start_matches("//!").trim());
+                    text.push(' ');
+                }
+            }
+        }
+        for promise in ALL {
+            assert!(text.contains(promise.says), "not in the sources: {promise}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The child's side of `driver check`: opens the library and runs one case.
+
+use std::sync::Arc;
+
+use docker_registry_driver_api::{Result as DriverResult, Settings, SharedDriver, async_trait};
+use docker_registry_driver_conformance::{Opener, Outcome, cases};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tokio::runtime::Runtime;
+
+use super::super::{super::Failure, child, subject::Opening};
+use crate::plugin::{Execution, LoadedDriver, PluginError};
+
+/// What the child is to do.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) case: String,
+    pub(super) opening: Opening,
+    /// Settings with which the storage cannot work.
+    pub(super) dead: Option<Map<String, Value>>,
+}
+
+/// What the case found.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Verdict {
+    Passed,
+    Skipped(String),
+    Failed(String),
+}
+
+/// Runs the case that standard input names.
+pub(in super::super) fn run_in_child() -> Result<(), Failure> {
+    let order: Order = child::order()?;
+    let runtime = Runtime::new()?;
+    let verdict = runtime.block_on(run(order));
+    child::answer(&verdict)?;
+    Ok(())
+}
+
+async fn run(order: Order) -> Verdict {
+    let Some(case) = cases().find(|case| case.name() == order.case) else {
+        return Verdict::Failed(format!("there is no case {}", order.case));
+    };
+    let driver = match order.opening.load() {
+        Ok(driver) => driver,
+        Err(error) => return Verdict::Failed(error.to_string()),
+    };
+    let opener = Library {
+        driver,
+        execution: order.opening.execution(),
+        settings: order.opening.settings.unwrap_or_default(),
+        dead: order.dead,
+    };
+    match case.run(Arc::new(opener)).await {
+        Outcome::Passed => Verdict::Passed,
+        Outcome::Skipped(reason) => Verdict::Skipped(reason),
+        Outcome::Failed(reason) => Verdict::Failed(reason),
+    }
+}
+
+/// Opens a loaded library, as often as a case asks for it.
+struct Library {
+    driver: LoadedDriver,
+    execution: Execution,
+    settings: Map<String, Value>,
+    dead: Option<Map<String, Value>>,
+}
+
+impl Library {
+    async fn open_with(&self, settings: &Map<String, Value>) -> DriverResult<SharedDriver> {
+        let settings = Settings::new(settings.clone());
+        self.driver.open(settings, self.execution).await.map_err(|error| match error {
+            PluginError::Driver { error, .. } => *error,
+            other => docker_registry_driver_api::Error::new(
+                docker_registry_driver_api::ErrorKind::Internal,
+                other.to_string(),
+            ),
+        })
+    }
+}
+
+#[async_trait]
+impl Opener for Library {
+    async fn open(&self) -> DriverResult<SharedDriver> {
+        self.open_with(&self.settings).await
+    }
+
+    async fn open_dead(&self) -> Option<DriverResult<SharedDriver>> {
+        Some(self.open_with(self.dead.as_ref()?).await)
+    }
+}
