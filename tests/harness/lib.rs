@@ -15,6 +15,7 @@ pub mod http;
 pub mod images;
 pub mod podman;
 pub mod process;
+pub mod projects;
 pub mod round_trips;
 pub mod server;
 pub mod skopeo;

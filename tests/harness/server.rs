@@ -94,6 +94,19 @@ pub struct Launch {
     pub artifacts: PathBuf,
     /// Whether requests are logged. Off for measurements.
     pub verbose: bool,
+    /// What our server is started with instead of flavor `dev` of the sample.
+    pub chosen: Option<Chosen>,
+}
+
+/// A configuration and a driver folder of the test's own.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// The configuration file.
+    pub configuration: PathBuf,
+    /// The flavor in it.
+    pub flavor: String,
+    /// The one driver folder that is given to the server.
+    pub drivers: PathBuf,
 }
 
 impl Launch {
@@ -104,7 +117,7 @@ impl Launch {
             Product::Ours => artifacts::folder().to_owned(),
             Product::Distribution => PathBuf::new(),
         };
-        Launch { product, artifacts, verbose: true }
+        Launch { product, artifacts, verbose: true, chosen: None }
     }
 }
 
@@ -209,12 +222,17 @@ fn start_ours(launch: &Launch, place: &Place, log: &Path) -> Option<Started> {
     // The file is named because a machine with the peer's package has a configuration of the peer where ours
     // would be looked for.
     let sample = artifacts::workspace().join("config/config_sample.yml");
-    command
-        .arg("serve")
-        .args(sample.exists().then_some(sample))
-        .env("SETTINGS_FLAVOR", "dev")
-        .env("STORAGE_PATH", place.storage())
-        .env("DOCKER_REGISTRY_DRIVER_PATH", &launch.artifacts);
+    command.arg("serve").env("STORAGE_PATH", place.storage());
+    match &launch.chosen {
+        Some(Chosen { configuration, flavor, drivers }) => command
+            .arg(configuration)
+            .env("SETTINGS_FLAVOR", flavor)
+            .env("DOCKER_REGISTRY_DRIVER_PATH", drivers),
+        None => command
+            .args(sample.exists().then_some(sample))
+            .env("SETTINGS_FLAVOR", "dev")
+            .env("DOCKER_REGISTRY_DRIVER_PATH", &launch.artifacts),
+    };
     if !launch.verbose {
         // Silent, so the port is chosen here.
         let address = free_address();

@@ -47,6 +47,14 @@ pub struct HostTable {
     pub open_driver: unsafe extern "C" fn(*const (), Borrowed, *const ()) -> FfiFuture<Answer>,
 }
 
+/// The order of 1.0.
+const _: () = {
+    use std::mem::offset_of;
+    assert!(offset_of!(HostTable, api) == 0 && offset_of!(HostTable, log_level) == 8);
+    assert!(offset_of!(HostTable, log) == 16 && offset_of!(HostTable, count) == 24);
+    assert!(offset_of!(HostTable, open_driver) == 32);
+};
+
 /// The server's side: what stands behind the context pointer. Never released, like the driver.
 struct Served {
     host: Arc<dyn Host>,

@@ -79,10 +79,10 @@ impl Borrowed {
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct Region {
-    data: *const u8,
-    length: usize,
-    owner: *mut (),
-    release: Option<unsafe extern "C" fn(*mut ())>,
+    pub(super) data: *const u8,
+    pub(super) length: usize,
+    pub(super) owner: *mut (),
+    pub(super) release: Option<unsafe extern "C" fn(*mut ())>,
 }
 
 // SAFETY: a region is made from `Bytes` or a `String` only, which may be read and dropped on any thread.
@@ -189,11 +189,11 @@ pub unsafe trait Message: Sized {
 #[derive(StableAbi)]
 pub struct Answer {
     /// Null for an answer without content.
-    message: *mut (),
+    pub(super) message: *mut (),
     /// Frees the box, with what the message owns when the second argument is 1.
-    release: Option<unsafe extern "C" fn(*mut (), u32)>,
+    pub(super) release: Option<unsafe extern "C" fn(*mut (), u32)>,
     /// 0: the call succeeded; 1: the message is a [`super::messages::Fault`].
-    failed: u32,
+    pub(super) failed: u32,
 }
 
 // SAFETY: messages hold regions, streams, descriptors and driver handles, all of which are `Send`.

@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    memory::{Borrowed, Message, Region},
-    stream::RawStream,
+    memory::{Answer, Borrowed, Message, Region},
+    stream::{RawItem, RawStream},
     table::RawDriver,
 };
 use crate::{CallContext, Condition, ETag, ObjectInfo, ReadRange, Result, Traceparent};
@@ -242,7 +242,7 @@ pub struct RawInfo {
 #[repr(C)]
 pub struct RawFile {
     /// The descriptor plus one; 0 for an absent file, so that zero is valid.
-    descriptor_plus_one: i64,
+    pub(super) descriptor_plus_one: i64,
 }
 
 impl RawFile {
@@ -396,6 +396,7 @@ const _: () = {
     use std::mem::offset_of;
     assert!(size_of::<Borrowed>() == 16 && size_of::<Region>() == 32 && size_of::<RawInfo>() == 48);
     assert!(size_of::<RawStream>() == 24 && size_of::<RawFile>() == 8 && size_of::<RawDriver>() == 16);
+    assert!(size_of::<Answer>() == 24 && size_of::<RawItem>() == 56);
     assert!(offset_of!(RawCall, trace_flags) == 48 && RawCall::SIZE == 56);
     assert!(offset_of!(GetRequest, max_size) == 24);
     assert!(offset_of!(PutRequest, content) == 24 && offset_of!(PutRequest, etag) == 64);

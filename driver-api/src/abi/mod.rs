@@ -34,6 +34,7 @@ mod fault;
 pub mod guard;
 pub mod host;
 pub mod import;
+pub mod layout;
 mod log;
 pub mod memory;
 pub mod messages;

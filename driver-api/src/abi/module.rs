@@ -55,6 +55,13 @@ pub struct DriverModule {
     pub open: unsafe extern "C" fn(*const (), HostTableRef, *const ()) -> FfiFuture<Answer>,
 }
 
+/// The order of 1.0.
+const _: () = {
+    use std::mem::offset_of;
+    assert!(offset_of!(DriverModule, describe) == 0 && offset_of!(DriverModule, connect) == 8);
+    assert!(offset_of!(DriverModule, table) == 16 && offset_of!(DriverModule, open) == 24);
+};
+
 impl RootModule for DriverModuleRef {
     abi_stable::declare_root_module_statics! {DriverModuleRef}
 

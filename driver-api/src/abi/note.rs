@@ -17,11 +17,11 @@ const OWNER_LENGTH: usize = (OWNER.len() + 1).next_multiple_of(4);
 /// A note as it lies in the library. `N` is the length of the content.
 #[repr(C, align(4))]
 pub struct Note<const N: usize> {
-    owner_length: u32,
-    content_length: u32,
-    kind: u32,
-    owner: [u8; OWNER_LENGTH],
-    content: [u8; N],
+    pub(super) owner_length: u32,
+    pub(super) content_length: u32,
+    pub(super) kind: u32,
+    pub(super) owner: [u8; OWNER_LENGTH],
+    pub(super) content: [u8; N],
 }
 
 impl<const N: usize> Note<N> {

@@ -16,26 +16,26 @@ use super::{
 };
 use crate::{ByteStream, Error, ErrorKind, Result};
 
-const PENDING: u32 = 0;
-const CHUNK: u32 = 1;
-const END: u32 = 2;
-const FAILED: u32 = 3;
+pub(super) const PENDING: u32 = 0;
+pub(super) const CHUNK: u32 = 1;
+pub(super) const END: u32 = 2;
+pub(super) const FAILED: u32 = 3;
 
 /// Where a poll leaves its result.
 #[repr(C)]
 pub struct RawItem {
-    chunk: Region,
-    fault: Answer,
+    pub(super) chunk: Region,
+    pub(super) fault: Answer,
 }
 
 /// A stream that changes its owner by crossing. All zero means "absent".
 #[repr(C)]
 pub struct RawStream {
-    object: *mut (),
+    pub(super) object: *mut (),
     /// Returns 0 pending, 1 a chunk was written, 2 the end, 3 an error was written and the stream is
     /// over.
-    poll: Option<unsafe extern "C" fn(*mut (), *mut FfiContext<'_>, *mut RawItem) -> u32>,
-    release: Option<unsafe extern "C" fn(*mut ())>,
+    pub(super) poll: Option<unsafe extern "C" fn(*mut (), *mut FfiContext<'_>, *mut RawItem) -> u32>,
+    pub(super) release: Option<unsafe extern "C" fn(*mut ())>,
 }
 
 // SAFETY: the object is a boxed `Exported`, which is `Send`.

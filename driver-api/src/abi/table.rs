@@ -27,7 +27,7 @@ pub struct Method {
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct RawCallPointer {
-    size: usize,
+    pub(super) size: usize,
 }
 
 impl RawCallPointer {
@@ -82,8 +82,8 @@ pub struct DriverTable {
 /// An open driver on its way to the other side. All zero means "absent".
 #[repr(C)]
 pub struct RawDriver {
-    instance: Instance,
-    table: Option<DriverTableRef>,
+    pub(super) instance: Instance,
+    pub(super) table: Option<DriverTableRef>,
 }
 
 // SAFETY: the instance is a boxed `Arc<dyn Driver>` with its runtime, all `Send + Sync`; the table is

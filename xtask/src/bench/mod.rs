@@ -65,7 +65,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
         Product::Ours
     };
     let servers = [first, Product::Distribution].map(|product| {
-        let launch = Launch { product, artifacts: workspace.artifacts(true), verbose: false };
+        let launch = Launch { product, artifacts: workspace.artifacts(true), verbose: false, chosen: None };
         Server::launch(launch, Place::new())
     });
 

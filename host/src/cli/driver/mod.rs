@@ -8,6 +8,7 @@ mod flavor_section;
 mod inspect;
 mod install;
 mod list;
+mod new;
 mod remove;
 mod rollback;
 mod running_servers;
@@ -34,6 +35,9 @@ pub(super) enum DriverCommand {
     /// Run the conformance suite on a driver, each case in a process of its own.
     #[command(after_help = check::HELP)]
     Check(check::CheckArguments),
+    /// Write a driver project that builds and works as it stands.
+    #[command(after_help = new::HELP)]
+    New(new::NewArguments),
     /// What `check` runs in the child.
     #[command(hide = true)]
     CheckInChild,
@@ -84,6 +88,7 @@ pub(super) fn run(command: DriverCommand, output: &mut impl Write) -> Result<(),
         DriverCommand::List { json } => list::list(json, output),
         DriverCommand::Inspect(arguments) => inspect::inspect(&arguments, output),
         DriverCommand::Check(arguments) => check::check(&arguments, output),
+        DriverCommand::New(arguments) => new::new(arguments, output),
         DriverCommand::CheckInChild => check::run_in_child(),
         DriverCommand::Install(arguments) => install::install(&arguments, output),
         DriverCommand::Rollback(arguments) => rollback::rollback(&arguments, output),
