@@ -31,6 +31,11 @@ impl Environment {
         }
     }
 
+    /// Sets a variable in this snapshot; the process does not change.
+    pub(crate) fn set(&mut self, name: &str, value: String) {
+        self.variables.insert(name.to_owned(), value.into());
+    }
+
     /// The names of all variables, in byte order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.variables.keys().map(String::as_str)

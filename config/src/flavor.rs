@@ -7,8 +7,10 @@
 use crate::environment::Environment;
 use crate::foreign;
 use crate::keys::Key;
+use crate::locate::Source;
 use crate::merge;
 use crate::problem::{Problem, Problems};
+use crate::scalar::Scalar;
 use crate::typed::Written;
 use crate::yaml::{self, Entry, Node};
 
@@ -104,6 +106,15 @@ fn existing(entries: &[Entry]) -> String {
     }
 }
 
+/// Where a key stands in a mapping, into which it is put when it is not there.
+fn position(entries: &mut Vec<Entry>, name: &str) -> usize {
+    entries.iter().position(|entry| entry.name == name).unwrap_or_else(|| {
+        let node = Node::Map(Vec::new());
+        entries.push(Entry { name: name.to_owned(), plain: true, line: None, node });
+        entries.len() - 1
+    })
+}
+
 fn with_common(mut flavor: Flavor, entries: &[Entry], notices: &mut Vec<String>) -> Flavor {
     if let Some(Entry { node: Node::Map(common), .. }) = yaml::entry(entries, COMMON) {
         for entry in common {
@@ -118,6 +129,39 @@ fn with_common(mut flavor: Flavor, entries: &[Entry], notices: &mut Vec<String>)
 }
 
 impl Flavor {
+    /// A flavor in which nothing is written.
+    pub(crate) fn empty() -> Flavor {
+        let file = Source::CommandLine.to_string();
+        Flavor { name: String::new(), file, line: None, entries: Vec::new() }
+    }
+
+    /// Whether no file stands behind it.
+    pub(crate) fn is_command_line(&self) -> bool {
+        self.file == Source::CommandLine.to_string()
+    }
+
+    /// Writes a dotted key over what is there. The text goes through a variable of the snapshot that no
+    /// process can have, so that it is typed like a variable's and its origin can be told.
+    pub(crate) fn override_key(&mut self, name: &str, text: String, environment: &mut Environment) {
+        let variable = format!("--set {name}");
+        let reference = Scalar { text: format!("_env:{variable}"), plain: true };
+        environment.set(&variable, text);
+        let mut entries = &mut self.entries;
+        let mut rest = name;
+        while let Some((group, inner)) = rest.split_once('.') {
+            rest = inner;
+            let index = position(entries, group);
+            if !matches!(entries[index].node, Node::Map(_)) {
+                entries[index].node = Node::Map(Vec::new());
+            }
+            let Node::Map(children) = &mut entries[index].node else { return };
+            entries = children;
+        }
+        let index = position(entries, rest);
+        entries[index].node = Node::Scalar(reference);
+        entries[index].line = None;
+    }
+
     /// Keys with a path below `group` whose group is written as something else than a mapping.
     pub(crate) fn check_groups<'a>(
         &self,

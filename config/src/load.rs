@@ -36,6 +36,8 @@ pub struct Loader {
     environment: Environment,
     file: Option<PathBuf>,
     candidates: Vec<PathBuf>,
+    overrides: Vec<(String, String)>,
+    reads_file: bool,
 }
 
 /// A configuration whose file could be read and whose flavor exists. There may still be errors in it: see
@@ -55,7 +57,18 @@ impl Loader {
     /// A loader that reads variables from `environment` and looks for a file in the usual places.
     pub fn new(environment: Environment) -> Loader {
         let candidates = locate::CANDIDATES.iter().map(PathBuf::from).collect();
-        Loader { environment, file: None, candidates }
+        Loader { environment, file: None, candidates, overrides: Vec::new(), reads_file: true }
+    }
+
+    /// Reads no file at all: overrides, variables and defaults are the configuration.
+    pub fn no_file(self) -> Loader {
+        Loader { reads_file: false, ..self }
+    }
+
+    /// Keys with texts that count before what the file says, as `--set KEY=VALUE` gives them. A text is
+    /// read like that of a variable.
+    pub fn overrides(self, overrides: Vec<(String, String)>) -> Loader {
+        Loader { overrides, ..self }
     }
 
     /// Reads this file and looks nowhere else; `None` changes nothing.
@@ -74,15 +87,23 @@ impl Loader {
     /// When there is nothing to go on: the named file is missing or unreadable, it is not YAML, it belongs
     /// to another program, or the flavor is missing. All other problems are in the [`Loaded`].
     pub fn load(self) -> Result<Loaded, Problems> {
-        let Loader { environment, file, candidates } = self;
+        let Loader { mut environment, file, candidates, overrides, reads_file } = self;
         let mut notices = Vec::new();
-        let Located { source, text } =
-            locate::locate(file.as_deref(), &environment, &candidates, &mut notices)?;
-        let file = source.to_string();
-        let name = environment
-            .get("SETTINGS_FLAVOR")
-            .map_err(|error| Problem::error(&file, "", error.to_string()))?;
-        let flavor = flavor::select(&text, &file, settings::flavor_name(name), &mut notices)?;
+        let (source, mut flavor) = if reads_file {
+            let Located { source, text } =
+                locate::locate(file.as_deref(), &environment, &candidates, &mut notices)?;
+            let file = source.to_string();
+            let name = environment
+                .get("SETTINGS_FLAVOR")
+                .map_err(|error| Problem::error(&file, "", error.to_string()))?;
+            let flavor = flavor::select(&text, &file, settings::flavor_name(name), &mut notices)?;
+            (source, flavor)
+        } else {
+            (Source::CommandLine, Flavor::empty())
+        };
+        for (name, text) in overrides {
+            flavor.override_key(&name, text, &mut environment);
+        }
 
         let mut problems = flavor.check_groups(server_keys(), &environment);
         let mut keys = ResolvedKeys::new();

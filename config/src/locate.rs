@@ -24,6 +24,8 @@ pub enum Source {
     File(PathBuf),
     /// The sample that is part of the program, [`crate::SAMPLE`].
     BuiltInSample,
+    /// Nothing but what was typed, and what needs no file.
+    CommandLine,
 }
 
 impl fmt::Display for Source {
@@ -31,6 +33,7 @@ impl fmt::Display for Source {
         match self {
             Source::File(path) => path.display().fmt(formatter),
             Source::BuiltInSample => formatter.write_str("built-in sample"),
+            Source::CommandLine => formatter.write_str("command line"),
         }
     }
 }

@@ -136,7 +136,7 @@ fn take(key: &Key, found: &Found, flavor: &Flavor, environment: &Environment, re
         Ok(value) => resolved.value = value,
         Err(mut message) => {
             if let Some(variable) = &found.variable {
-                message.push_str(&format!(" (from the environment variable {variable})"));
+                message.push_str(&format!(" (from {})", described(variable)));
             }
             resolved.problems.push(Problem::error(&flavor.file, key.name.clone(), message).at(found.line));
             return;
@@ -173,14 +173,22 @@ fn default(key: &Key, flavor: &Flavor, environment: &Environment, resolved: &mut
     }
 }
 
+/// A variable in a message. What was typed as `--set KEY=VALUE` is no variable of the process.
+fn described(variable: &str) -> String {
+    if variable.starts_with("--") {
+        variable.to_owned()
+    } else {
+        format!("the environment variable {variable}")
+    }
+}
+
 fn missing(key: &Key, found: Option<&Found>, flavor: &Flavor) -> Problem {
     let problem = Problem::error(&flavor.file, key.name.clone(), "required, but there is no value");
     let problem = problem.at(found.and_then(|found| found.line).or(flavor.line));
     match found.and_then(|found| found.written.through.as_ref()) {
-        Some(through) if through.is_set => {
-            problem.hint(format!("the environment variable {} is empty", through.variable))
-        }
+        Some(through) if through.is_set => problem.hint(format!("{} is empty", described(&through.variable))),
         Some(through) => problem.hint(format!("set the environment variable {}", through.variable)),
+        None if flavor.is_command_line() => problem.hint(format!("give it with --set {}=VALUE", key.name)),
         None => match &key.environment {
             Some(variable) if found.is_none() => problem.hint(format!(
                 "write it in flavor {} or set the environment variable {variable}",

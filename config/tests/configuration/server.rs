@@ -1,7 +1,9 @@
 //! The server's own settings.
 
 use crate::support::{load, problems, sample};
-use docker_registry_config::{Address, Isolation, KeyKind, LogLevel, Protocols, Settings, server_keys};
+use docker_registry_config::{
+    Address, Environment, Isolation, Key, KeyKind, Loader, LogLevel, Protocols, Settings, server_keys,
+};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -166,6 +168,32 @@ fn a_driver_can_be_pinned_and_run_elsewhere() {
     assert!(wrong.contains("`prison` is not a way to run a driver"), "{wrong}");
     assert!(wrong.contains("what is written for `s3` is not a SHA-256"), "{wrong}");
     assert!(wrong.contains("what is written for `swift` is not a SHA-256"), "{wrong}");
+}
+
+#[test]
+fn what_is_set_on_the_command_line_counts_before_the_file() {
+    let file = crate::support::ConfigurationFile::new("dev: {storage: local, limits: {idle_timeout: 5s}}\n");
+    let set = |pairs: &[(&str, &str)]| {
+        let pairs = pairs.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
+        Loader::new(Environment::default()).file(Some(file.path())).overrides(pairs)
+    };
+    let loaded =
+        set(&[("storage", "s3"), ("limits.driver_calls", "7"), ("password", "0123: x")]).load().unwrap();
+    assert_eq!((loaded.settings.storage.as_str(), loaded.settings.limits.driver_calls), ("s3", 7));
+    assert_eq!(loaded.settings.limits.idle_timeout, Duration::from_secs(5));
+    let mut password = Key::new("password", KeyKind::Text);
+    password.secret = true;
+    assert_eq!(loaded.driver_settings(&[password]).0.values()["password"], "0123: x");
+
+    let wrong = set(&[("limits.driver_calls", "many")]).load().unwrap().check(None).to_string();
+    assert!(wrong.contains("`many` is not a whole number (from --set limits.driver_calls)"), "{wrong}");
+
+    let bare = set(&[("storage", "s3")]).no_file().load().unwrap();
+    assert_eq!(bare.settings.limits.idle_timeout, Duration::from_secs(120));
+    let mut bucket = Key::new("bucket", KeyKind::Text);
+    bucket.required = true;
+    let missing = bare.check(Some(&[bucket])).to_string();
+    assert!(missing.contains("give it with --set bucket=VALUE"), "{missing}");
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! Loading a checked library and opening the driver in it.
 
-use std::{os::fd::AsRawFd, path::PathBuf, ptr::NonNull, sync::Arc};
+use std::{
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+    ptr::NonNull,
+    sync::Arc,
+};
 
 use async_ffi::FfiFuture;
 use docker_registry_driver_api::{
@@ -49,7 +54,7 @@ pub struct LoadedDriver {
 
 /// The name in notes and symbols: dashes, as in the names of packages, become `_`, and `file`, as
 /// docker-registry calls it, is `local`.
-pub(super) fn canonical_name(name: &str) -> String {
+pub(crate) fn canonical_name(name: &str) -> String {
     if name == "file" { "local".to_owned() } else { name.replace('-', "_") }
 }
 
@@ -60,20 +65,33 @@ pub(super) fn canonical_name(name: &str) -> String {
 pub fn load(search: &Arc<Search>, name: &str) -> Result<LoadedDriver, PluginError> {
     let name = &canonical_name(name);
     let library = LibraryFile::open(&search.find(name)?)?;
-    let path = library.path().to_owned();
     if library.note().name != *name {
         return Err(PluginError::OtherName {
-            path,
+            path: library.path().to_owned(),
             found: library.note().name.clone(),
             expected: name.clone(),
         });
     }
+    load_library(search, library)
+}
+
+/// Checks and loads the driver in a file that need not lie in a driver folder; `search` is for the drivers
+/// that it opens in turn. Blocks for file reads; no network.
+///
+/// # Errors
+/// As for [`load()`].
+pub fn load_file(search: &Arc<Search>, path: &Path) -> Result<LoadedDriver, PluginError> {
+    load_library(search, LibraryFile::open(path)?)
+}
+
+fn load_library(search: &Arc<Search>, library: LibraryFile) -> Result<LoadedDriver, PluginError> {
+    let (path, name) = (library.path().to_owned(), library.note().name.clone());
     let digest = library.digest()?;
     let note = library.note().clone();
     let module = map(library)?;
     // SAFETY: the layout was checked; `describe` answers with a document.
     let description = unsafe { module.describe()().open::<DocumentAnswer>() }
-        .map_err(|error| PluginError::Driver { name: name.clone(), error: Box::new(error) })
+        .map_err(|error| PluginError::Driver { name, error: Box::new(error) })
         .and_then(|answer| {
             serde_json::from_slice(answer.document.as_ref()).map_err(|error| PluginError::NotADriver {
                 path: path.clone(),
@@ -142,7 +160,7 @@ impl LoadedDriver {
     }
 
     /// Where it was loaded from.
-    pub fn path(&self) -> &std::path::Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 

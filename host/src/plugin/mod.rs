@@ -21,7 +21,7 @@ mod services;
 
 pub use configuration::configuration_keys;
 pub use library_file::LibraryFile;
-use load::canonical_name;
-pub use load::{Execution, LoadedDriver, load};
+pub(crate) use load::canonical_name;
+pub use load::{Execution, LoadedDriver, load, load_file};
 pub use problem::PluginError;
 pub use search::{Installed, PATH_VARIABLE, Search};

@@ -1,39 +1,68 @@
-//! `driver inspect`: everything that a driver says about itself.
+//! `driver inspect`: everything that a driver says about itself. The library runs in a child process only.
 
 use std::io::Write;
 
 use docker_registry_driver_api::ConfigurationKey;
 use serde_json::json;
 
-use super::{super::Failure, search};
-use crate::plugin::{LoadedDriver, load};
+use super::{
+    super::Failure,
+    InspectArguments, search,
+    subject::{Described, Subject},
+};
 
 /// Prints everything that a driver says about itself.
-pub(super) fn inspect(name: &str, as_json: bool, output: &mut impl Write) -> Result<(), Failure> {
-    let driver = load(&search(), name)?;
-    if as_json {
-        let note = driver.note();
-        let description = driver.description();
-        let document = json!({
-            "name": note.name, "version": note.version, "api": format!("{}.{}", note.api.0, note.api.1),
-            "nonblocking": note.nonblocking, "path": driver.path(), "sha256": driver.digest(),
-            "summary": description.summary, "licence": description.licence, "keys": description.keys,
-        });
-        writeln!(output, "{document:#}")?;
-        return Ok(());
+pub(super) fn inspect(arguments: &InspectArguments, output: &mut impl Write) -> Result<(), Failure> {
+    let subject = Subject::find(&arguments.driver, &search())?;
+    let mut described = subject.describe(None)?;
+    // What a driver can do is known once it is open, for which it needs a configuration that is meant for it.
+    let configuration = subject.configuration(arguments.config.clone(), &arguments.set)?;
+    if configuration.is_flavor || !arguments.set.is_empty() {
+        match configuration.values(&described.description) {
+            Ok(values) => described = subject.describe(Some(values))?,
+            Err(Failure::Configuration(reason) | Failure::Failed(reason)) => {
+                described.capabilities = Some(Err(reason));
+            }
+        }
     }
-    print_driver(&driver, output)
+    if arguments.json {
+        print_json(&subject, &described, output)
+    } else {
+        print(&subject, &described, output)
+    }
 }
 
-fn print_driver(driver: &LoadedDriver, output: &mut impl Write) -> Result<(), Failure> {
-    let (note, description) = (driver.note(), driver.description());
+fn print_json(subject: &Subject, described: &Described, output: &mut impl Write) -> Result<(), Failure> {
+    let (note, description) = (subject.file.note(), &described.description);
+    let capabilities = described.capabilities.as_ref().and_then(|names| names.as_ref().ok());
+    let document = json!({
+        "name": note.name, "version": note.version, "api": format!("{}.{}", note.api.0, note.api.1),
+        "nonblocking": note.nonblocking, "path": subject.file.path(), "sha256": described.digest,
+        "summary": description.summary, "licence": description.licence, "keys": description.keys,
+        "capabilities": capabilities,
+    });
+    writeln!(output, "{document:#}")?;
+    Ok(())
+}
+
+fn print(subject: &Subject, described: &Described, output: &mut impl Write) -> Result<(), Failure> {
+    let (note, description) = (subject.file.note(), &described.description);
     writeln!(output, "{} {}: {}", note.name, note.version, description.summary)?;
-    writeln!(output, "  driver API  {}.{}", note.api.0, note.api.1)?;
-    writeln!(output, "  licence     {}", description.licence)?;
-    writeln!(output, "  file        {}", driver.path().display())?;
-    writeln!(output, "  sha256      {}", driver.digest())?;
+    writeln!(output, "  driver API    {}.{}", note.api.0, note.api.1)?;
+    writeln!(output, "  licence       {}", description.licence)?;
+    writeln!(output, "  file          {}", subject.file.path().display())?;
+    writeln!(output, "  sha256        {}", described.digest)?;
     let calls = if note.nonblocking { "polled in place" } else { "spawned on the driver's own threads" };
-    writeln!(output, "  calls       {calls}")?;
+    writeln!(output, "  calls         {calls}")?;
+    match &described.capabilities {
+        None => writeln!(
+            output,
+            "  capabilities  known once it is open: select a flavor that uses it, or give --set KEY=VALUE"
+        )?,
+        Some(Ok(names)) if names.is_empty() => writeln!(output, "  capabilities  none beyond the minimum")?,
+        Some(Ok(names)) => writeln!(output, "  capabilities  {}", names.join(", "))?,
+        Some(Err(reason)) => writeln!(output, "  capabilities  not known: {reason}")?,
+    }
     writeln!(output, "Configuration keys:")?;
     for key in &description.keys {
         writeln!(output, "  {}  ({})", key.name, facts(key))?;

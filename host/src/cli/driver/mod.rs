@@ -1,11 +1,13 @@
 //! The commands about drivers. Each has its file; this one holds what can be typed and what they share.
 
+mod child;
 mod inspect;
 mod list;
+mod subject;
 
-use std::{io::Write, sync::Arc};
+use std::{io::Write, path::PathBuf};
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::{Failure, prepare::load_configuration};
 use crate::plugin::Search;
@@ -19,26 +21,49 @@ pub(super) enum DriverCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Print what a driver is and every configuration key that it reads.
-    Inspect {
-        /// Name of the driver, as in `storage: NAME`.
-        name: String,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    /// Print what a driver is and every configuration key that it reads. It runs in a process of its own.
+    Inspect(InspectArguments),
+    /// What `inspect` runs in the child.
+    #[command(hide = true)]
+    DescribeInChild,
+}
+
+/// Arguments of `driver inspect`.
+#[derive(Debug, Args)]
+pub(super) struct InspectArguments {
+    /// Name of the driver, as in `storage: NAME`, or the path of a library.
+    #[arg(value_name = "NAME|PATH")]
+    driver: String,
+    /// A configuration key for opening the driver; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
+    /// Configuration file whose flavor may name the driver.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs one command.
 pub(super) fn run(command: DriverCommand, output: &mut impl Write) -> Result<(), Failure> {
     match command {
         DriverCommand::List { json } => list::list(json, output),
-        DriverCommand::Inspect { name, json } => inspect::inspect(&name, json, output),
+        DriverCommand::Inspect(arguments) => inspect::inspect(&arguments, output),
+        DriverCommand::DescribeInChild => subject::describe_in_child(),
     }
 }
 
 /// The driver folders, those of the configuration included when there is a usable one.
-fn search() -> Arc<Search> {
+fn search() -> Search {
     let folders = load_configuration(None).map(|loaded| loaded.settings.drivers).unwrap_or_default();
-    Arc::new(Search::from_process(&folders))
+    Search::from_process(&folders)
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a key and its value are KEY=VALUE")?;
+    if key.is_empty() {
+        return Err("the key is missing before `=`".to_owned());
+    }
+    Ok((key.to_owned(), value.to_owned()))
 }
