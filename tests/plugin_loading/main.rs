@@ -3,6 +3,7 @@
 mod across;
 mod faults;
 mod refused;
+mod untrusted;
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -18,7 +18,8 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Loads the driver that the configuration names. Reaches for no storage.
     pub(super) fn new(loaded: Loaded) -> Self {
-        let search = Arc::new(Search::from_process(&loaded.settings.drivers));
+        let search = Search::from_process(&loaded.settings.drivers);
+        let search = Arc::new(search.with_pins(&loaded.settings.driver_sha256));
         let driver = load(&search, &loaded.settings.storage);
         let mut keys =
             driver.as_ref().map(|driver| configuration_keys(driver.description())).unwrap_or_default();

@@ -1,13 +1,12 @@
 //! A library file, looked at without running it.
 //!
 //! `dlopen` of a truncated file kills the process, and of any foreign library runs that library's
-//! constructors. So the ELF headers and the driver note are read first, and the very descriptor that
-//! was checked is the one that is loaded later.
+//! constructors. So owners and modes are checked (see `trust.rs`), then the ELF headers and the driver
+//! note are read, and the very descriptor that was checked is the one that is loaded later.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Read, Seek, SeekFrom},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -22,9 +21,13 @@ use object::{
 };
 use sha2::{Digest, Sha256};
 
-use super::PluginError;
+use super::{
+    PluginError,
+    trust::{self, Identity},
+};
 
-/// A file that is a driver for this machine and this API's major version.
+/// A file that only root or the server's user could have put there, and that is a driver for this machine and
+/// this API's major version.
 #[derive(Debug)]
 pub struct LibraryFile {
     path: PathBuf,
@@ -48,14 +51,8 @@ impl LibraryFile {
     /// The first reason why it is not a driver that this server can load.
     pub fn open(path: &Path) -> Result<Self, PluginError> {
         let unreadable = |reason| PluginError::Unreadable { path: path.to_owned(), reason };
-        // Without waiting: a named pipe would hold up the server until somebody writes to it.
-        let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
-        let mut file =
-            OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(unreadable)?;
+        let mut file = trust::open(path, Identity::of_process())?;
         let metadata = file.metadata().map_err(unreadable)?;
-        if !metadata.is_file() {
-            return Err(not_a_driver(path, "it is not a regular file"));
-        }
         let mut identification = [0; 20];
         let read = read_start(&mut file, &mut identification).map_err(unreadable)?;
         check_identification(path, &identification[..read])?;

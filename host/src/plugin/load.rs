@@ -87,6 +87,7 @@ pub fn load_file(search: &Arc<Search>, path: &Path) -> Result<LoadedDriver, Plug
 fn load_library(search: &Arc<Search>, library: LibraryFile) -> Result<LoadedDriver, PluginError> {
     let (path, name) = (library.path().to_owned(), library.note().name.clone());
     let digest = library.digest()?;
+    search.check_pin(&name, &path, &digest)?;
     let note = library.note().clone();
     let module = map(library)?;
     // SAFETY: the layout was checked; `describe` answers with a document.

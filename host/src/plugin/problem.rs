@@ -31,6 +31,56 @@ pub enum PluginError {
         /// The system's words.
         reason: std::io::Error,
     },
+    /// The rights of the server's user do not suffice.
+    #[error("{path} cannot be read by the server's user {user}: run `{remedy}`")]
+    NotReadable {
+        /// The file.
+        path: PathBuf,
+        /// The user the server runs as.
+        user: u32,
+        /// The command.
+        remedy: String,
+    },
+    /// A symbolic link leads nowhere.
+    #[error(
+        "{path} leads nowhere: the link {link} points to {target}, which does not exist; \
+         install the driver again, or run `{remedy}`"
+    )]
+    DanglingLink {
+        /// The path that was looked for.
+        path: PathBuf,
+        /// The link on its way.
+        link: PathBuf,
+        /// What stands in the link.
+        target: PathBuf,
+        /// The command.
+        remedy: String,
+    },
+    /// Somebody else than root and the server's user could exchange the file.
+    #[error("{path} is not loaded because others could replace it: {fault}; {remedy}")]
+    Untrusted {
+        /// The file.
+        path: PathBuf,
+        /// Who could, and where.
+        fault: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The file is not the one that the configuration names by its digest.
+    #[error(
+        "{path} is not the file that `driver_sha256` allows for `{name}`: its SHA-256 is {found} and {pinned} is \
+         written; install the file that was meant, or write the new digest if this one is"
+    )]
+    OtherDigest {
+        /// The file.
+        path: PathBuf,
+        /// The driver's name.
+        name: String,
+        /// The digest of the file, in hex.
+        found: String,
+        /// The digest in the configuration.
+        pinned: String,
+    },
     /// The file is something else.
     #[error("{path} is not a docker-registry driver: {reason}")]
     NotADriver {

@@ -1,14 +1,15 @@
 //! Where drivers are looked for, and under which names.
 
 use std::{
-    ffi::OsStr,
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
     fmt::Write,
     path::{Path, PathBuf},
 };
 
 use docker_registry_driver_api::abi::note::DriverNote;
 
-use super::{LibraryFile, PluginError};
+use super::{LibraryFile, PluginError, canonical_name, privileges::Privileges};
 
 /// Environment variable with further driver folders, separated by `:`.
 pub const PATH_VARIABLE: &str = "DOCKER_REGISTRY_DRIVER_PATH";
@@ -17,10 +18,12 @@ pub const PATH_VARIABLE: &str = "DOCKER_REGISTRY_DRIVER_PATH";
 const SYSTEM_FOLDERS: [&str; 2] =
     ["/usr/local/lib/docker-registry/drivers", "/usr/lib/docker-registry/drivers"];
 
-/// The folders that may hold drivers, first match wins.
+/// The folders that may hold drivers, first match wins, and the digests that their files must have.
 #[derive(Debug, Clone)]
 pub struct Search {
     folders: Vec<PathBuf>,
+    /// SHA-256 in hex, by the driver's name.
+    pins: BTreeMap<String, String>,
 }
 
 /// A file in a driver folder that is named like a driver.
@@ -57,13 +60,36 @@ impl Search {
         }
         let mut seen = std::collections::HashSet::new();
         absolute.retain(|folder| seen.insert(folder.clone()));
-        Self { folders: absolute }
+        Self { folders: absolute, pins: BTreeMap::new() }
     }
 
-    /// The search order for this process.
+    /// The search order for this process. The environment variable does not count when the process has more
+    /// rights than whoever started it.
     pub fn from_process(configured: &[PathBuf]) -> Self {
         let executable = std::env::current_exe().and_then(|path| path.canonicalize()).ok();
-        Self::new(configured, std::env::var_os(PATH_VARIABLE).as_deref(), executable.as_deref())
+        let environment = trusted_variable(std::env::var_os(PATH_VARIABLE), Privileges::of_process());
+        Self::new(configured, environment.as_deref(), executable.as_deref())
+    }
+
+    /// The same folders; the file of a driver that is named in `pins` must have that SHA-256, in hex. A driver
+    /// that is not named may have any.
+    #[must_use]
+    pub fn with_pins(self, pins: &BTreeMap<String, String>) -> Self {
+        let pins = pins.iter().map(|(name, digest)| (canonical_name(name), digest.to_ascii_lowercase()));
+        Self { pins: pins.collect(), ..self }
+    }
+
+    /// Compares a digest with the configured one.
+    pub(super) fn check_pin(&self, name: &str, path: &Path, digest: &str) -> Result<(), PluginError> {
+        match self.pins.get(name) {
+            Some(pinned) if pinned != digest => Err(PluginError::OtherDigest {
+                path: path.to_owned(),
+                name: name.to_owned(),
+                found: digest.to_owned(),
+                pinned: pinned.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The folders, in order.
@@ -80,13 +106,8 @@ impl Search {
             return Err(PluginError::InvalidName(name.to_owned()));
         }
         let names = file_names(name);
-        for folder in &self.folders {
-            for file_name in &names {
-                let path = folder.join(file_name);
-                if path.exists() {
-                    return Ok(path);
-                }
-            }
+        if let Some(path) = self.folders.iter().find_map(|folder| Self::file_in(folder, name)) {
+            return Ok(path);
         }
         Err(PluginError::NotFound {
             name: name.to_owned(),
@@ -99,6 +120,15 @@ impl Search {
                 .join(", "),
             installed: self.what_is_there(),
         })
+    }
+
+    /// The file of a driver in one folder. A link that leads nowhere is one as well: passing it over in silence
+    /// would load another file than the one that was meant.
+    pub fn file_in(folder: &Path, name: &str) -> Option<PathBuf> {
+        file_names(name)
+            .iter()
+            .map(|file_name| folder.join(file_name))
+            .find(|path| path.symlink_metadata().is_ok())
     }
 
     /// Every file that is named like a driver, in search order; of one name only the first, which is
@@ -135,7 +165,21 @@ impl Search {
     }
 }
 
-fn file_names(name: &str) -> [String; 2] {
+/// The variable's value, unless it was set by somebody with fewer rights than this process has.
+fn trusted_variable(value: Option<OsString>, privileges: Privileges) -> Option<OsString> {
+    let value = value.filter(|value| !value.is_empty())?;
+    if privileges.are_raised() {
+        tracing::warn!(
+            "{PATH_VARIABLE} is ignored because this process has more rights than whoever started it; \
+             write the folder into `drivers:` of the configuration"
+        );
+        return None;
+    }
+    Some(value)
+}
+
+/// The file names of a driver, the usual one first.
+pub(crate) fn file_names(name: &str) -> [String; 2] {
     [
         format!("libdocker_registry_driver_{name}.so"),
         format!("docker-registry-driver-{}.so", name.replace('_', "-")),
@@ -156,7 +200,7 @@ mod tests {
     use super::*;
 
     fn search(folders: &[&Path]) -> Search {
-        Search { folders: folders.iter().map(|folder| folder.to_path_buf()).collect() }
+        Search { folders: folders.iter().map(|folder| folder.to_path_buf()).collect(), pins: BTreeMap::new() }
     }
 
     #[test]
@@ -206,6 +250,38 @@ mod tests {
                  in {here}; the drivers there are other ({here}/libdocker_registry_driver_other.so)"
             )
         );
+    }
+
+    #[test]
+    fn the_variable_counts_only_for_a_process_with_the_rights_of_its_starter() {
+        let plain = Privileges { secure: false, users: (1000, 1000), groups: (1000, 1000) };
+        let value = || Some(OsString::from("/somewhere"));
+        assert_eq!(trusted_variable(value(), plain), value());
+        assert_eq!(trusted_variable(value(), Privileges { secure: true, ..plain }), None);
+        assert_eq!(trusted_variable(value(), Privileges { users: (1000, 0), ..plain }), None);
+    }
+
+    #[test]
+    fn a_pin_holds_for_its_driver_under_every_name_of_it() {
+        let (one, other) = ("1".repeat(64), "a".repeat(64));
+        let pins = [("file".to_owned(), one.clone()), ("my-store".to_owned(), other.to_uppercase())];
+        let search = search(&[]).with_pins(&pins.into());
+        let check = |name, digest| search.check_pin(name, Path::new("/x.so"), digest);
+        check("local", &one).unwrap();
+        check("my_store", &other).unwrap();
+        check("unnamed", &other).unwrap();
+        let message = check("local", &other).unwrap_err().to_string();
+        assert!(message.contains(&one) && message.contains(&other), "{message}");
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_found_and_not_passed_over() {
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let name = "libdocker_registry_driver_s3.so";
+        std::os::unix::fs::symlink("missing", first.path().join(name)).unwrap();
+        std::fs::write(second.path().join(name), "").unwrap();
+        let search = search(&[first.path(), second.path()]);
+        assert_eq!(search.find("s3").unwrap(), first.path().join(name));
     }
 
     #[test]

@@ -54,10 +54,12 @@ pub(super) fn run(command: DriverCommand, output: &mut impl Write) -> Result<(),
     }
 }
 
-/// The driver folders, those of the configuration included when there is a usable one.
+/// The driver folders and pinned digests, those of the configuration included when there is a usable one.
 fn search() -> Search {
-    let folders = load_configuration(None).map(|loaded| loaded.settings.drivers).unwrap_or_default();
-    Search::from_process(&folders)
+    let (folders, pins) = load_configuration(None)
+        .map(|loaded| (loaded.settings.drivers, loaded.settings.driver_sha256))
+        .unwrap_or_default();
+    Search::from_process(&folders).with_pins(&pins)
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {
