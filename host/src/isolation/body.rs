@@ -81,7 +81,7 @@ async fn write_chunk(socket: &mut UnixStream, mut chunk: Bytes) -> io::Result<()
         let part = chunk.split_to(chunk.len().min(MAX_CHUNK));
         // At most MAX_CHUNK.
         let length = u32::try_from(part.len()).unwrap_or(FAILED).to_le_bytes();
-        socket.write_all_buf(&mut (&length[..]).chain(part)).await?;
+        socket.write_all_buf(&mut Buf::chain(&length[..], part)).await?;
     }
     Ok(())
 }
@@ -90,7 +90,7 @@ async fn write_error(socket: &mut UnixStream, error: Error) -> io::Result<()> {
     let text = WireError::from(error).to_json(MAX_ERROR);
     let length = u32::try_from(text.len()).unwrap_or(0);
     let head = [FAILED.to_le_bytes(), length.to_le_bytes()].concat();
-    socket.write_all_buf(&mut (&head[..]).chain(&text[..])).await
+    socket.write_all_buf(&mut Buf::chain(&head[..], &text[..])).await
 }
 
 /// Ready when the receiver has closed its end. A receiver never sends, so there is nothing to read but that.
@@ -229,7 +229,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_is_cut_off_anywhere_does_not_end_well() {
-        for bytes in [&b""[..], b"\x03", b"\x03\0\0\0", b"\x03\0\0\0ab", b"\x03\0\0\0abc", b"\xff\xff\xff\xff"] {
+        for bytes in
+            [&b""[..], b"\x03", b"\x03\0\0\0", b"\x03\0\0\0ab", b"\x03\0\0\0abc", b"\xff\xff\xff\xff"]
+        {
             let (mut one, two) = sockets();
             one.write_all(bytes).await.unwrap();
             drop(one);

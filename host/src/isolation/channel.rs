@@ -25,7 +25,7 @@ use rustix::{
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::{io::Interest, net::UnixStream};
 
 /// Longest header of a frame in bytes: a page of a listing with 1000 paths of 1 KiB fits.
 const MAX_HEADER: usize = 8 << 20;
@@ -95,15 +95,15 @@ pub(super) struct Incoming<T> {
 /// task's affair.
 #[derive(Debug)]
 pub(super) struct Channel {
-    socket: AsyncFd<OwnedFd>,
+    socket: UnixStream,
 }
 
 impl Channel {
     /// Takes over a socket of [`pair`]. Must be called inside a runtime.
     pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
-        rustix::io::ioctl_fionbio(&socket, true)?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        Ok(Self { socket: AsyncFd::with_interest(socket, interest)? })
+        let socket = std::os::unix::net::UnixStream::from(socket);
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket: UnixStream::from_std(socket)? })
     }
 
     /// Sends a frame whole. When it is dropped or fails, the channel is of no use any more.
@@ -119,9 +119,9 @@ impl Channel {
             let file = frame.file.as_ref().filter(|_| sent == 0);
             let written = self
                 .socket
-                .async_io(Interest::WRITABLE, |socket| match send_once(socket, &parts, file) {
+                .async_io(Interest::WRITABLE, || match send_once(&self.socket, &parts, file) {
                     // Too many files are under way. The frame goes without, and its receiver can tell.
-                    Err(Errno::TOOMANYREFS) => Ok(send_once(socket, &parts, None)?),
+                    Err(Errno::TOOMANYREFS) => Ok(send_once(&self.socket, &parts, None)?),
                     other => Ok(other?),
                 })
                 .await?;
@@ -172,7 +172,7 @@ impl Channel {
             let rest = &mut buffer[filled..];
             let received = self
                 .socket
-                .async_io(Interest::READABLE, |socket| Ok(receive_once(socket, rest, &mut files)?))
+                .async_io(Interest::READABLE, || Ok(receive_once(&self.socket, rest, &mut files)?))
                 .await?;
             match received {
                 0 if filled == 0 => return Ok(None),
@@ -188,7 +188,7 @@ fn malformed(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-fn send_once(socket: &OwnedFd, parts: &[IoSlice<'_>], file: Option<&OwnedFd>) -> Result<usize, Errno> {
+fn send_once(socket: &UnixStream, parts: &[IoSlice<'_>], file: Option<&OwnedFd>) -> Result<usize, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let files = file.map(|file| [file.as_fd()]);
@@ -200,7 +200,7 @@ fn send_once(socket: &OwnedFd, parts: &[IoSlice<'_>], file: Option<&OwnedFd>) ->
     sendmsg(socket, parts, &mut ancillary, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
 }
 
-fn receive_once(socket: &OwnedFd, buffer: &mut [u8], files: &mut Vec<OwnedFd>) -> Result<usize, Errno> {
+fn receive_once(socket: &UnixStream, buffer: &mut [u8], files: &mut Vec<OwnedFd>) -> Result<usize, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;

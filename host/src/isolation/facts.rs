@@ -80,11 +80,7 @@ pub(super) struct WireInfo {
 
 impl From<ObjectInfo> for WireInfo {
     fn from(info: ObjectInfo) -> Self {
-        Self {
-            size: info.size,
-            modified: info.modified.map(Into::into),
-            etag: info.etag.map(|etag| etag.0),
-        }
+        Self { size: info.size, modified: info.modified.map(Into::into), etag: info.etag.map(|etag| etag.0) }
     }
 }
 

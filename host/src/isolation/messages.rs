@@ -62,24 +62,71 @@ pub enum WhichDriver {
 /// A call of a driver.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Request {
-    Get { path: String, max_size: u64 },
-    Put { path: String, condition: WireCondition },
-    Head { path: String },
-    Stat { path: String },
-    Read { path: String, range: WireRange },
-    List { prefix: String, recursive: bool, after: Option<String>, limit: u32 },
-    OpenUpload { final_path: Option<String>, size: Option<u64> },
+    Get {
+        path: String,
+        max_size: u64,
+    },
+    Put {
+        path: String,
+        condition: WireCondition,
+    },
+    Head {
+        path: String,
+    },
+    Stat {
+        path: String,
+    },
+    Read {
+        path: String,
+        range: WireRange,
+    },
+    List {
+        prefix: String,
+        recursive: bool,
+        after: Option<String>,
+        limit: u32,
+    },
+    OpenUpload {
+        final_path: Option<String>,
+        size: Option<u64>,
+    },
     /// The state is the content, the body comes on the socket that goes with the frame.
-    Append { expected_offset: u64 },
-    Commit { final_path: String, condition: WireCondition },
+    Append {
+        expected_offset: u64,
+    },
+    Commit {
+        final_path: String,
+        condition: WireCondition,
+    },
     Abort,
-    ListUploads { older_than: WireTime, after: Option<String>, limit: u32 },
-    Copy { from: String, to: String },
-    Rename { from: String, to: String },
-    Delete { path: String },
-    DeleteMany { paths: Vec<String> },
-    DeleteTree { prefix: String },
-    RedirectUrl { path: String, method: String, expires: Duration, response_headers: Vec<(String, String)> },
+    ListUploads {
+        older_than: WireTime,
+        after: Option<String>,
+        limit: u32,
+    },
+    Copy {
+        from: String,
+        to: String,
+    },
+    Rename {
+        from: String,
+        to: String,
+    },
+    Delete {
+        path: String,
+    },
+    DeleteMany {
+        paths: Vec<String>,
+    },
+    DeleteTree {
+        prefix: String,
+    },
+    RedirectUrl {
+        path: String,
+        method: String,
+        expires: Duration,
+        response_headers: Vec<(String, String)>,
+    },
     Health,
 }
 

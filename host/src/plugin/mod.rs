@@ -28,3 +28,4 @@ pub(crate) use load::canonical_name;
 pub use load::{Execution, LoadedDriver, load, load_file};
 pub use problem::PluginError;
 pub use search::{Installed, PATH_VARIABLE, Search};
+pub(crate) use services::{DRIVER_EVENTS, count_event, log_event, log_level};

@@ -26,11 +26,13 @@ pub const STORAGE_ACTION: &str = "registry_storage_action_seconds";
 pub const STORAGE_ERRORS: &str = "registry_storage_errors_total";
 /// Gauge, 0 or 1. Whether the storage answered the last health checks.
 pub const STORAGE_HEALTHY: &str = "registry_storage_healthy";
+/// Counter. Processes of drivers that ended by themselves and were started again, by `driver`.
+pub const DRIVER_RESTARTS: &str = "registry_driver_restarts_total";
 /// Gauge, always 1. The labels `version`, `driver` and `driver_version` say what runs.
 pub const INFO: &str = "registry_info";
 
 /// Name, kind and help text of all of them.
-pub(crate) const ALL: [(&str, Kind, &str); 11] = [
+pub(crate) const ALL: [(&str, Kind, &str); 12] = [
     (HTTP_REQUESTS, Kind::Counter, "Finished requests"),
     (HTTP_DURATION, Kind::Histogram, "Time from the end of the request header to the end of the response"),
     (HTTP_SENT_BYTES, Kind::Counter, "Bytes of response content"),
@@ -41,6 +43,7 @@ pub(crate) const ALL: [(&str, Kind, &str); 11] = [
     (STORAGE_ACTION, Kind::Histogram, "Time of storage calls"),
     (STORAGE_ERRORS, Kind::Counter, "Failed storage calls"),
     (STORAGE_HEALTHY, Kind::Gauge, "Whether the storage answered the last health checks"),
+    (DRIVER_RESTARTS, Kind::Counter, "Processes of drivers that ended by themselves"),
     (INFO, Kind::Gauge, "What runs, in the labels"),
 ];
 
