@@ -34,23 +34,26 @@ async fn panics_become_errors_and_the_driver_goes_on() {
         let call = CallContext::default();
         driver.put(&call, &path("x"), Bytes::from("1"), &Condition::Always).await.unwrap();
 
-        let error = driver.get(&call, &path("panic"), 10).await.unwrap_err();
+        let error = driver.get(&call, &path("fault.get.panic"), 10).await.unwrap_err();
         assert_eq!((error.kind, error.operation.as_str()), (ErrorKind::Internal, "get"));
         assert_eq!(error.source_text.as_deref(), Some("a panic on purpose"));
 
-        let error = driver.head(&call, &path("panic-in-drop")).await.unwrap_err();
+        let error = driver.head(&call, &path("fault.head.panic_in_drop")).await.unwrap_err();
         assert_eq!(error.source_text.as_deref(), Some("a panic in drop"));
 
-        let object = driver.get(&call, &path("panic-in-bytes"), 100).await.unwrap();
+        let object = driver.get(&call, &path("fault.get.panic_in_bytes"), 100).await.unwrap();
         assert_eq!(object.content, "bytes with an owner");
         drop(object);
 
-        let reading = driver.read(&call, &path("panic-in-stream"), ReadRange::Full).await.unwrap();
+        let streamed = path("fault.read_stream.panic");
+        driver.put(&call, &streamed, Bytes::from("first second"), &Condition::Always).await.unwrap();
+        let reading = driver.read(&call, &streamed, ReadRange::Full).await.unwrap();
         let ReadingBody::Stream(body) = reading.body else { panic!("this one is a stream") };
         let items: Vec<_> = body.collect().await;
-        assert_eq!(items.len(), 3);
-        let error = items.last().unwrap().as_ref().unwrap_err();
-        assert_eq!(error.source_text.as_deref(), Some("a panic in a stream"));
+        assert_eq!(items.len(), 2);
+        assert_eq!(items[0].as_ref().unwrap(), "first ");
+        let error = items[1].as_ref().unwrap_err();
+        assert_eq!(error.source_text.as_deref(), Some("a panic on purpose"));
 
         assert_eq!(driver.get(&call, &path("x"), 10).await.unwrap().content, "1");
     }
@@ -59,13 +62,15 @@ async fn panics_become_errors_and_the_driver_goes_on() {
 #[tokio::test]
 async fn a_fault_in_open_is_an_error_with_the_drivers_name() {
     let loaded = load(&search(built_libraries()), "misbehaving").unwrap();
-    let open = async |fault: &str| match loaded.open(settings(&[("fault", fault)]), Execution::Declared).await
-    {
-        Ok(_) => panic!("the driver opened in spite of `{fault}`"),
-        Err(error) => error.to_string(),
+    let open = async |fault: &str| {
+        let settings = settings(&[("fault", fault), ("fault_in", "open")]);
+        match loaded.open(settings, Execution::Declared).await {
+            Ok(_) => panic!("the driver opened in spite of `{fault}`"),
+            Err(error) => error.to_string(),
+        }
     };
-    assert_eq!(open("error").await, "driver `misbehaving`: open: fault must not be `error`");
-    assert!(open("panic").await.contains("the driver panicked (a panic in open)"));
+    assert_eq!(open("error").await, "driver `misbehaving`: open: an error on purpose");
+    assert!(open("panic").await.contains("the driver panicked (a panic on purpose)"));
 }
 
 #[tokio::test]
@@ -83,7 +88,7 @@ async fn a_driver_cannot_open_itself_and_a_missing_one_is_named() {
 #[tokio::test]
 async fn retry_advice_and_unknown_outcome_survive_the_crossing() {
     let driver = misbehaving(Execution::Declared).await;
-    let error = driver.get(&CallContext::default(), &path("throttle"), 10).await.unwrap_err();
+    let error = driver.get(&CallContext::default(), &path("fault.get.throttle"), 10).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Throttled);
     assert!(error.retryable && error.outcome_unknown);
     assert_eq!(error.retry_after, Some(Duration::from_millis(1500)));
@@ -93,7 +98,7 @@ async fn retry_advice_and_unknown_outcome_survive_the_crossing() {
 async fn a_call_that_hangs_ends_when_it_is_dropped() {
     let driver = misbehaving(Execution::InPlace).await;
     let call = CallContext::default();
-    let path = path("hang");
+    let path = path("fault.get.hang");
     let hanging = tokio::time::timeout(Duration::from_millis(50), driver.get(&call, &path, 1));
     assert!(hanging.await.is_err());
 }
@@ -103,7 +108,7 @@ async fn a_call_that_hangs_ends_when_it_is_dropped() {
 async fn a_driver_that_blocks_holds_up_nobody_when_its_calls_are_spawned() {
     let driver = misbehaving(Execution::Spawned).await;
     let call = CallContext::default();
-    let path = path("block");
+    let path = path("fault.get.block");
     let mut blocked = Box::pin(driver.get(&call, &path, 1));
     // In place the first poll would block for two seconds and then be ready: no time-out at all.
     assert!(tokio::time::timeout(Duration::from_millis(50), &mut blocked).await.is_err());
@@ -115,7 +120,9 @@ async fn more_blocked_calls_than_threads_hold_up_no_other_call() {
     let blocked: Vec<_> = (0..8)
         .map(|_| {
             let driver = Arc::clone(&driver);
-            tokio::spawn(async move { driver.get(&CallContext::default(), &path("block"), 1).await })
+            tokio::spawn(
+                async move { driver.get(&CallContext::default(), &path("fault.get.block"), 1).await },
+            )
         })
         .collect();
     // Long enough for all of them to have begun, short beside the two seconds that each blocks.
@@ -153,7 +160,7 @@ fn events_of_a_driver_reach_the_log_of_the_server() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let driver = misbehaving(Execution::InPlace).await;
-            let _ = driver.get(&CallContext::default(), &path("log"), 1).await;
+            let _ = driver.get(&CallContext::default(), &path("fault.get.log"), 1).await;
         });
     });
     let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();

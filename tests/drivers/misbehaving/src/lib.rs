@@ -1,7 +1,14 @@
-//! A driver that misbehaves on request: the path says how.
+//! A driver that misbehaves on request: see [`fault`] for what it can do and how a test chooses.
 //!
 //! It stands on another driver, opened through the host's services, for everything that it does not
-//! spoil, so it is also the test of that service. `fault` in the settings spoils `open` itself.
+//! spoil, so it is also the test of that service. Each call is counted under `OPERATION_calls`, so that a
+//! test sees how often the server has called.
+//!
+//! It does not declare `nonblocking`, because it blocks. The environment variable `MISBEHAVING_DESCRIBE`
+//! spoils `describe`, which knows no settings.
+
+mod fault;
+mod stream;
 
 use std::{
     sync::Arc,
@@ -10,97 +17,87 @@ use std::{
 
 use docker_registry_driver_api::{
     ByteStream, Bytes, CallContext, Capabilities, Condition, ConfigurationKey, Description, Driver, ETag,
-    Error, ErrorKind, HostServices, ListPage, ListRequest, Object, ObjectInfo, ObjectPath, Prefix, ReadRange,
-    Reading, ReadingBody, RedirectRequest, Result, Settings, SharedDriver, Stat, UploadHint, UploadPage,
-    UploadProgress, UploadState, async_trait,
-    futures::{StreamExt, stream},
+    Error, HostServices, ListPage, ListRequest, Object, ObjectInfo, ObjectPath, Prefix, ReadRange, Reading,
+    RedirectRequest, Result, Settings, SharedDriver, Stat, UploadHint, UploadPage, UploadProgress,
+    UploadState, ValueKind, async_trait,
 };
+
+use self::fault::{Bomb, Fault, Faults};
+
+/// The largest object whose stream can be spoilt, in bytes.
+const LARGEST_SPOILT: u64 = 64 << 20;
 
 /// The driver.
 pub struct MisbehavingDriver {
     below: SharedDriver,
+    faults: Faults,
     host: HostServices,
 }
 
-/// Panics when it is dropped.
-struct PanicsInDrop;
-
-impl Drop for PanicsInDrop {
-    fn drop(&mut self) {
-        panic!("a panic in drop");
-    }
-}
-
-/// Bytes whose owner panics when it is dropped, which happens on the server's side.
-impl AsRef<[u8]> for PanicsInDrop {
-    fn as_ref(&self) -> &[u8] {
-        b"bytes with an owner"
-    }
-}
-
 impl MisbehavingDriver {
-    async fn spoil(&self, path: &ObjectPath) -> Result<()> {
-        match path.as_str() {
-            "panic" => panic!("a panic on purpose"),
-            "panic-in-drop" => {
-                let _bomb = PanicsInDrop;
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                Ok(())
-            }
-            "hang" => std::future::pending().await,
-            "block" => {
-                std::thread::sleep(Duration::from_secs(2));
-                Ok(())
-            }
-            "log" => {
-                tracing::warn!(answer = 42, "a driver's {}", "event");
-                tracing::trace!("never seen");
-                self.host.count("events", 3);
-                Ok(())
-            }
-            "throttle" => {
-                let mut error = Error::new(ErrorKind::Throttled, "slow down").outcome_unknown();
-                error.retry_after = Some(Duration::from_millis(1500));
-                Err(error)
-            }
-            _ => Ok(()),
-        }
+    /// Counts a call and shows its fault. `Some` is a fault that is left for the answer.
+    async fn spoil(&self, operation: &str, paths: &[&str]) -> Result<Option<Fault>> {
+        self.host.count(&format!("{operation}_calls"), 1);
+        let Some(chosen) = self.faults.of(operation, paths) else { return Ok(None) };
+        let fault = chosen.fault;
+        chosen.meet().await?;
+        Ok(Some(fault))
     }
 }
 
 #[async_trait]
 impl Driver for MisbehavingDriver {
     fn describe() -> Description {
+        match std::env::var("MISBEHAVING_DESCRIBE").as_deref() {
+            Ok("panic") => panic!("a panic in describe"),
+            Ok("block") => std::thread::sleep(Duration::from_secs(3600)),
+            Ok("abort") => std::process::abort(),
+            _ => {}
+        }
+        let text = ConfigurationKey::text;
         Description {
             summary: "misbehaves on request".to_owned(),
             licence: "Apache-2.0".to_owned(),
             keys: vec![
-                ConfigurationKey::text("fault", "`panic` or `error` spoils opening"),
-                ConfigurationKey::text("below", "driver that does the work").default("memory"),
+                text("fault", "what goes wrong: panic, hang, block, abort, segfault, leak, storm and others"),
+                text("fault_in", "the operations that it goes wrong in, separated by commas, or `any`"),
+                text("fault_within", "only for paths with this text"),
+                text("switch", "a file with lines `OPERATION FAULT [TEXT]`, read again in each call"),
+                ConfigurationKey::of(
+                    ValueKind::Integer,
+                    "pause_milliseconds",
+                    "how long block and slow last",
+                )
+                .default("2000"),
+                text("below", "the driver that does the work").default("memory"),
+                text("below_path", "the folder of the driver that does the work, where it needs one"),
             ],
         }
     }
 
     async fn open(settings: Settings, host: HostServices) -> Result<Self> {
-        match settings.text("fault")? {
-            Some("panic") => panic!("a panic in open"),
-            Some("error") => {
-                return Err(Error::new(ErrorKind::InvalidConfiguration, "fault must not be `error`"));
-            }
-            _ => {}
+        let faults = Faults::new(&settings, host.clone())?;
+        if let Some(chosen) = faults.of("open", &[]) {
+            chosen.meet().await?;
         }
         let below = settings.text("below")?.unwrap_or("memory").to_owned();
-        Ok(Self { below: host.open_driver(&below, Settings::default()).await?, host })
+        let mut below_settings = Settings::default().values().clone();
+        if let Some(path) = settings.text("below_path")? {
+            below_settings.insert("storage_path".to_owned(), path.into());
+        }
+        let below = host.open_driver(&below, Settings::new(below_settings)).await?;
+        Ok(Self { below, faults, host })
     }
 
     fn capabilities(&self) -> Capabilities {
+        // The errors of these faults have nowhere to go.
+        let _ = self.faults.meet_now("capabilities");
         self.below.capabilities()
     }
 
     async fn get(&self, call: &CallContext, path: &ObjectPath, max_size: u64) -> Result<Object> {
-        self.spoil(path).await?;
-        if path.as_str() == "panic-in-bytes" {
-            let content = Bytes::from_owner(PanicsInDrop);
+        if self.spoil("get", &[path.as_str()]).await? == Some(Fault::PanicInBytes) {
+            let content = Bytes::from_owner(Bomb);
             let info = ObjectInfo { size: content.len() as u64, modified: None, etag: None };
             return Ok(Object { content, info });
         }
@@ -114,35 +111,37 @@ impl Driver for MisbehavingDriver {
         content: Bytes,
         condition: &Condition,
     ) -> Result<Option<ETag>> {
+        self.spoil("put", &[path.as_str()]).await?;
         self.below.put(call, path, content, condition).await
     }
 
     async fn head(&self, call: &CallContext, path: &ObjectPath) -> Result<ObjectInfo> {
-        self.spoil(path).await?;
+        self.spoil("head", &[path.as_str()]).await?;
         self.below.head(call, path).await
     }
 
     async fn stat(&self, call: &CallContext, path: &Prefix) -> Result<Stat> {
+        self.spoil("stat", &[path.as_str()]).await?;
         self.below.stat(call, path).await
     }
 
     async fn read(&self, call: &CallContext, path: &ObjectPath, range: ReadRange) -> Result<Reading> {
-        if path.as_str() == "panic-in-stream" {
-            let body = stream::iter(0..3).map(|number| {
-                assert!(number < 2, "a panic in a stream");
-                Ok(Bytes::from_static(b"x"))
-            });
-            let body = ReadingBody::Stream(body.boxed());
-            return Ok(Reading { total_size: 3, offset: 0, length: 3, etag: None, body });
-        }
-        self.below.read(call, path, range).await
+        self.spoil("read", &[path.as_str()]).await?;
+        let Some(chosen) = self.faults.of("read_stream", &[path.as_str()]) else {
+            return self.below.read(call, path, range).await;
+        };
+        let content = self.below.get(call, path, LARGEST_SPOILT).await?.content;
+        stream::spoilt(chosen, &content, range)
     }
 
     async fn list(&self, call: &CallContext, request: &ListRequest) -> Result<ListPage> {
+        self.spoil("list", &[request.prefix.as_str()]).await?;
         self.below.list(call, request).await
     }
 
     async fn open_upload(&self, call: &CallContext, hint: &UploadHint) -> Result<UploadState> {
+        let path = hint.final_path.as_ref().map_or("", ObjectPath::as_str);
+        self.spoil("open_upload", &[path]).await?;
         self.below.open_upload(call, hint).await
     }
 
@@ -153,6 +152,7 @@ impl Driver for MisbehavingDriver {
         expected_offset: u64,
         body: ByteStream,
     ) -> Result<UploadProgress> {
+        self.spoil("append", &[]).await?;
         self.below.append(call, state, expected_offset, body).await
     }
 
@@ -163,10 +163,12 @@ impl Driver for MisbehavingDriver {
         final_path: &ObjectPath,
         condition: &Condition,
     ) -> Result<ObjectInfo> {
+        self.spoil("commit", &[final_path.as_str()]).await?;
         self.below.commit(call, state, final_path, condition).await
     }
 
     async fn abort(&self, call: &CallContext, state: &UploadState) -> Result<()> {
+        self.spoil("abort", &[]).await?;
         self.below.abort(call, state).await
     }
 
@@ -177,18 +179,22 @@ impl Driver for MisbehavingDriver {
         after: Option<&str>,
         limit: u32,
     ) -> Result<UploadPage> {
+        self.spoil("list_uploads", &[]).await?;
         self.below.list_uploads(call, older_than, after, limit).await
     }
 
     async fn copy(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
+        self.spoil("copy", &[from.as_str(), to.as_str()]).await?;
         self.below.copy(call, from, to).await
     }
 
     async fn rename(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
+        self.spoil("rename", &[from.as_str(), to.as_str()]).await?;
         self.below.rename(call, from, to).await
     }
 
     async fn delete(&self, call: &CallContext, path: &ObjectPath) -> Result<()> {
+        self.spoil("delete", &[path.as_str()]).await?;
         self.below.delete(call, path).await
     }
 
@@ -197,30 +203,41 @@ impl Driver for MisbehavingDriver {
         call: &CallContext,
         paths: &[ObjectPath],
     ) -> Result<Vec<(ObjectPath, Error)>> {
+        let texts: Vec<&str> = paths.iter().map(ObjectPath::as_str).collect();
+        self.spoil("delete_many", &texts).await?;
         self.below.delete_many(call, paths).await
     }
 
     async fn delete_tree(&self, call: &CallContext, prefix: &Prefix) -> Result<u64> {
+        self.spoil("delete_tree", &[prefix.as_str()]).await?;
         self.below.delete_tree(call, prefix).await
     }
 
     async fn redirect_url(&self, call: &CallContext, request: &RedirectRequest) -> Result<Option<String>> {
+        self.spoil("redirect_url", &[request.path.as_str()]).await?;
         self.below.redirect_url(call, request).await
     }
 
     async fn health(&self, call: &CallContext) -> Result<()> {
+        self.spoil("health", &[]).await?;
         self.below.health(call).await
     }
 
     async fn close(&self, grace: Duration) {
+        // As with `capabilities`: only what ends in no error can be shown.
+        let _ = self.spoil("close", &[]).await;
         Arc::clone(&self.below).close(grace).await;
     }
 }
 
-// A lie: `block` blocks the thread that polls it. Tests force the driver's calls onto its own runtime
-// to see that this helps.
+impl Drop for MisbehavingDriver {
+    fn drop(&mut self) {
+        let _ = self.faults.meet_now("drop");
+    }
+}
+
 docker_registry_driver_api::export_driver! {
     name: "misbehaving",
     driver: MisbehavingDriver,
-    nonblocking: true,
+    nonblocking: false,
 }
