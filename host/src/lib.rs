@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod http;
+pub mod isolation;
 pub mod layout;
 pub mod plugin;
 pub mod registry;

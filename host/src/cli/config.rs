@@ -24,13 +24,9 @@ pub(super) fn check(file: Option<PathBuf>, output: &mut impl Write) -> Result<()
     let settings = &prepared.loaded.settings;
     match &prepared.driver {
         _ if settings.storage.is_empty() => {}
-        Ok(driver) => writeln!(
-            output,
-            "driver {} {} at {}",
-            driver.note().name,
-            driver.note().version,
-            driver.path().display()
-        )?,
+        Ok(driver) => {
+            writeln!(output, "driver {} {} at {}", driver.name(), driver.version(), driver.path().display())?
+        }
         Err(error) => writeln!(output, "{error}")?,
     }
     if problems.has_errors() || prepared.driver.is_err() {

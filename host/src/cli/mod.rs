@@ -4,6 +4,7 @@
 //! the interface: 0 done, 1 failed, 2 wrong command line (clap's own), 64 wrong configuration.
 
 mod config;
+mod configured_driver;
 mod contents;
 mod driver;
 mod prepare;

@@ -4,13 +4,14 @@ use std::{path::PathBuf, sync::Arc};
 
 use docker_registry_config::{Environment, Key, Loaded, Loader, Problems, Settings};
 
-use crate::plugin::{LoadedDriver, PluginError, Search, configuration_keys, load};
+use super::configured_driver::ConfiguredDriver;
+use crate::plugin::{PluginError, Search, configuration_keys};
 
 /// A configuration with its driver.
 pub(super) struct Prepared {
     pub(super) loaded: Loaded,
-    /// The driver, mapped and not opened, or why it cannot be.
-    pub(super) driver: Result<LoadedDriver, PluginError>,
+    /// The driver, not opened, or why it cannot be used.
+    pub(super) driver: Result<ConfiguredDriver, PluginError>,
     /// The driver's keys; empty without a driver.
     pub(super) keys: Vec<Key>,
 }
@@ -20,12 +21,13 @@ impl Prepared {
     pub(super) fn new(loaded: Loaded) -> Self {
         let search = Search::from_process(&loaded.settings.drivers);
         let search = Arc::new(search.with_pins(&loaded.settings.driver_sha256));
-        let driver = load(&search, &loaded.settings.storage);
+        let load = |name: &str| ConfiguredDriver::load(name, &loaded.settings, &search);
+        let driver = load(&loaded.settings.storage);
         let mut keys =
             driver.as_ref().map(|driver| configuration_keys(driver.description())).unwrap_or_default();
         // A driver that stands on another one hands that one's keys through.
         if let (Ok(_), Some(alternate)) = (&driver, &loaded.settings.storage_alternate)
-            && let Ok(alternate) = load(&search, alternate)
+            && let Ok(alternate) = load(alternate)
         {
             for key in configuration_keys(alternate.description()) {
                 if keys.iter().all(|known| known.name != key.name) {

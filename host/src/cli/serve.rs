@@ -3,14 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use docker_registry_config::{LogLevel, Settings, Severity};
-use docker_registry_driver_api::{self as driver_api, CallContext};
+use docker_registry_driver_api::CallContext;
 use tokio::{
     runtime::Builder,
     signal::unix::{SignalKind, signal},
 };
 
 use super::{
-    Failure, LogFormat, ServeArguments, contents,
+    Failure, LogFormat, ServeArguments,
+    configured_driver::ConfiguredDriver,
+    contents,
     prepare::{Prepared, load_configuration, open_registry},
 };
 use crate::{
@@ -21,7 +23,6 @@ use crate::{
         server::{Limits, Server},
         v1, v2,
     },
-    plugin::{Execution, LoadedDriver},
     registry::{abandoned, v2::Registry},
     storage::{self, Storage},
     telemetry::{logs, metrics},
@@ -50,8 +51,6 @@ pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     report(&prepared)?;
     let Prepared { loaded, driver, keys } = prepared;
     let driver = driver?;
-    let (values, _) = loaded.driver_settings(&keys);
-    let values = values.values().clone();
     announce(&loaded.settings, &driver);
 
     let health = Arc::new(Health::default());
@@ -59,7 +58,7 @@ pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     // it stops the listener.
     let _admin = match (&loaded.settings.admin, published) {
         (Some(address), Some(published)) => {
-            published.set_info(&driver.note().name, &driver.note().version);
+            published.set_info(driver.name(), driver.version());
             let started = Admin::start(&address.to_string(), published, Arc::clone(&health));
             Some(started.map_err(Failure::failed)?)
         }
@@ -68,10 +67,9 @@ pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let runtime =
         Builder::new_multi_thread().enable_all().thread_name("registry").build().map_err(Failure::failed)?;
     let ended = runtime.block_on(async {
-        let opened = driver.open(driver_api::Settings::new(values), Execution::Declared).await?;
+        let opened = driver.open(&loaded, &keys).await?;
         let limits = &loaded.settings.limits;
-        let storage =
-            storage::decorate(opened, &driver.note().name, limits.driver_calls, limits.driver_timeout);
+        let storage = storage::decorate(opened, driver.name(), limits.driver_calls, limits.driver_timeout);
         serve(&loaded.settings, arguments.bind, storage, health).await
     });
     // A read that hangs in the system must not keep a server from ending that has said "stopped".
@@ -113,7 +111,7 @@ fn report(prepared: &Prepared) -> Result<(), Failure> {
     Ok(())
 }
 
-fn announce(settings: &Settings, driver: &LoadedDriver) {
+fn announce(settings: &Settings, driver: &ConfiguredDriver) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         configuration = %settings.source,
@@ -121,8 +119,8 @@ fn announce(settings: &Settings, driver: &LoadedDriver) {
         "docker-registry starts"
     );
     tracing::info!(
-        name = driver.note().name,
-        version = driver.note().version,
+        name = driver.name(),
+        version = driver.version(),
         path = %driver.path().display(),
         sha256 = driver.digest(),
         "storage driver loaded"

@@ -29,3 +29,4 @@ pub use load::{Execution, LoadedDriver, load, load_file};
 pub use problem::PluginError;
 pub(crate) use search::file_names;
 pub use search::{Installed, PATH_VARIABLE, Search};
+pub(crate) use services::{DRIVER_EVENTS, count_event, log_event, log_level};

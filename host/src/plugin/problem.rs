@@ -164,4 +164,15 @@ pub enum PluginError {
         /// What it reported.
         error: Box<DriverError>,
     },
+    /// The driver's own process found a reason, in one sentence.
+    #[error("{0}")]
+    Refused(String),
+    /// The driver's own process ended, hung or could not be started.
+    #[error("the process of driver `{name}` {what}")]
+    Process {
+        /// The driver, as it was asked for.
+        name: String,
+        /// What became of the process.
+        what: String,
+    },
 }

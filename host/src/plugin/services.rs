@@ -9,6 +9,39 @@ use tracing::{Level, level_filters::LevelFilter};
 
 use super::{Execution, Search, load};
 
+/// Name of the counters that drivers count with, by `driver` and `event`.
+pub(crate) const DRIVER_EVENTS: &str = "registry_driver_events_total";
+
+/// The most detailed level that is logged: 1 error to 5 trace, 0 nothing.
+pub(crate) fn log_level() -> u32 {
+    match LevelFilter::current().into_level() {
+        None => 0,
+        Some(Level::ERROR) => 1,
+        Some(Level::WARN) => 2,
+        Some(Level::INFO) => 3,
+        Some(Level::DEBUG) => 4,
+        Some(Level::TRACE) => 5,
+    }
+}
+
+/// Logs an event of a driver.
+pub(crate) fn log_event(driver: &str, level: u32, module: &str, line: &str) {
+    // Levels are part of a call site, so each needs its own.
+    match level {
+        1 => tracing::error!(target: "driver", driver, module, "{line}"),
+        2 => tracing::warn!(target: "driver", driver, module, "{line}"),
+        3 => tracing::info!(target: "driver", driver, module, "{line}"),
+        4 => tracing::debug!(target: "driver", driver, module, "{line}"),
+        _ => tracing::trace!(target: "driver", driver, module, "{line}"),
+    }
+}
+
+/// Adds to a counter of a driver.
+pub(crate) fn count_event(driver: &str, counter: &str, amount: u64) {
+    metrics::counter!(DRIVER_EVENTS, "driver" => driver.to_owned(), "event" => counter.to_owned())
+        .increment(amount);
+}
+
 /// The services of one driver.
 pub(super) struct DriverHost {
     /// The driver that is served, after the drivers that opened it.
@@ -25,35 +58,15 @@ impl DriverHost {
 #[async_trait]
 impl Host for DriverHost {
     fn log_level(&self) -> u32 {
-        match LevelFilter::current().into_level() {
-            None => 0,
-            Some(Level::ERROR) => 1,
-            Some(Level::WARN) => 2,
-            Some(Level::INFO) => 3,
-            Some(Level::DEBUG) => 4,
-            Some(Level::TRACE) => 5,
-        }
+        log_level()
     }
 
     fn log(&self, level: u32, target: &str, line: &str) {
-        let driver = self.name();
-        // Levels are part of a call site, so each needs its own.
-        match level {
-            1 => tracing::error!(target: "driver", driver, module = target, "{line}"),
-            2 => tracing::warn!(target: "driver", driver, module = target, "{line}"),
-            3 => tracing::info!(target: "driver", driver, module = target, "{line}"),
-            4 => tracing::debug!(target: "driver", driver, module = target, "{line}"),
-            _ => tracing::trace!(target: "driver", driver, module = target, "{line}"),
-        }
+        log_event(self.name(), level, target, line);
     }
 
     fn count(&self, counter: &str, amount: u64) {
-        metrics::counter!(
-            "registry_driver_events_total",
-            "driver" => self.name().to_owned(),
-            "event" => counter.to_owned()
-        )
-        .increment(amount);
+        count_event(self.name(), counter, amount);
     }
 
     async fn open_driver(&self, name: &str, settings: Settings) -> Result<SharedDriver> {

@@ -38,11 +38,13 @@ pub const STORAGE_HEALTHY: &str = "registry_storage_healthy";
 pub const OPEN_FILES: &str = "process_open_fds";
 /// Gauge. How many it may have open.
 pub const MOST_OPEN_FILES: &str = "process_max_fds";
+/// Counter. Processes of drivers that ended by themselves and were started again, by `driver`.
+pub const DRIVER_RESTARTS: &str = "registry_driver_restarts_total";
 /// Gauge, always 1. The labels `version`, `driver` and `driver_version` say what runs.
 pub const INFO: &str = "registry_info";
 
 /// Name, kind and help text of all of them.
-pub(crate) const ALL: [(&str, Kind, &str); 16] = [
+pub(crate) const ALL: [(&str, Kind, &str); 17] = [
     (HTTP_REQUESTS, Kind::Counter, "Finished requests"),
     (HTTP_DURATION, Kind::Histogram, "Time from the end of the request header to the end of the response"),
     (HTTP_SENT_BYTES, Kind::Counter, "Bytes of response content"),
@@ -58,6 +60,7 @@ pub(crate) const ALL: [(&str, Kind, &str); 16] = [
     (STORAGE_HEALTHY, Kind::Gauge, "Whether the storage answered the last health checks"),
     (OPEN_FILES, Kind::Gauge, "Open file descriptors"),
     (MOST_OPEN_FILES, Kind::Gauge, "Most file descriptors that may be open"),
+    (DRIVER_RESTARTS, Kind::Counter, "Processes of drivers that ended by themselves"),
     (INFO, Kind::Gauge, "What runs, in the labels"),
 ];
 

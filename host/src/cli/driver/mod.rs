@@ -19,7 +19,7 @@ use std::{io::Write, path::PathBuf};
 use clap::{Args, Subcommand};
 
 use super::{Failure, prepare::load_configuration};
-use crate::plugin::Search;
+use crate::{isolation, plugin::Search};
 
 /// What can be done with drivers.
 #[derive(Debug, Subcommand)]
@@ -53,6 +53,9 @@ pub(super) enum DriverCommand {
     /// What `inspect` runs in the child.
     #[command(hide = true)]
     DescribeInChild,
+    /// The driver's process of `isolation: process`. The server starts it.
+    #[command(hide = true)]
+    Host,
 }
 
 /// Arguments of `driver inspect`.
@@ -94,6 +97,7 @@ pub(super) fn run(command: DriverCommand, output: &mut impl Write) -> Result<(),
         DriverCommand::Rollback(arguments) => rollback::rollback(&arguments, output),
         DriverCommand::Remove(arguments) => remove::remove(&arguments, output),
         DriverCommand::DescribeInChild => subject::describe_in_child(),
+        DriverCommand::Host => isolation::run_child().map_err(Failure::failed),
     }
 }
 

@@ -1,0 +1,382 @@
+//! A driver in another process, as everybody else sees it.
+
+use std::{
+    fs::File,
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use docker_registry_driver_api::{
+    ByteStream, Bytes, CallContext, Capabilities, Condition, Description, Driver, ETag, Error, ErrorKind,
+    FileRegion, HostServices, ListPage, ListRequest, Object, ObjectInfo, ObjectPath, PendingUpload, Prefix,
+    ReadRange, Reading, ReadingBody, RedirectRequest, Result, Settings, Stat, UploadHint, UploadPage,
+    UploadProgress, UploadState, async_trait,
+};
+
+use super::{
+    body::{self, Sent},
+    channel::pair,
+    connection::{CallError, Reply},
+    facts::WireContext,
+    messages::{Answer, Request},
+    reading::{self, Opened},
+    supervisor::{Absent, Supervisor},
+};
+
+/// See the module.
+pub(super) struct Remote {
+    calls: Arc<Calls>,
+    capabilities: Capabilities,
+}
+
+/// Makes calls in whatever process there is.
+pub(super) struct Calls {
+    supervisor: Supervisor,
+}
+
+/// An answer that is not an error.
+pub(super) struct Answered {
+    pub(super) answer: Answer,
+    pub(super) content: Bytes,
+    pub(super) file: Option<OwnedFd>,
+    pub(super) file_lost: bool,
+    /// The number of the process that gave it.
+    pub(super) generation: u64,
+}
+
+impl Remote {
+    pub(super) fn new(supervisor: Supervisor, capabilities: Capabilities) -> Self {
+        Self { calls: Arc::new(Calls { supervisor }), capabilities }
+    }
+
+    async fn ask(&self, call: &CallContext, request: Request, content: Bytes) -> Result<Answered> {
+        self.calls.make(call, request, content).await
+    }
+
+    /// A call that carries no content and is answered with no more than that it is done.
+    async fn done(&self, call: &CallContext, request: Request, content: Bytes) -> Result<()> {
+        match self.ask(call, request, content).await?.answer {
+            Answer::Done => Ok(()),
+            _ => Err(out_of_turn()),
+        }
+    }
+}
+
+impl Calls {
+    /// Makes a call, and makes it once more in the next process when this one dies and the call changes
+    /// nothing.
+    pub(super) async fn make(
+        &self,
+        call: &CallContext,
+        request: Request,
+        content: Bytes,
+    ) -> Result<Answered> {
+        let (connection, generation) =
+            self.supervisor.connection().map_err(|absent| down(&request, absent))?;
+        let again = request.only_reads().then(|| request.clone());
+        let made = connection.call(WireContext::from(call), request.clone(), content, None).await;
+        match (made, again) {
+            (Ok(reply), _) => answered(reply, generation),
+            (Err(CallError::Lost { .. }), Some(request)) => self.make_after(call, request, generation).await,
+            (Err(error), _) => Err(self.failed(&request, error)),
+        }
+    }
+
+    /// Makes a call that changes nothing in a later process than `generation`.
+    pub(super) async fn make_after(
+        &self,
+        call: &CallContext,
+        request: Request,
+        generation: u64,
+    ) -> Result<Answered> {
+        let next = self.supervisor.next_connection(generation).await;
+        let (connection, generation) = next.map_err(|absent| down(&request, absent))?;
+        let made = connection.call(WireContext::from(call), request.clone(), Bytes::new(), None).await;
+        answered(made.map_err(|error| self.failed(&request, error))?, generation)
+    }
+
+    fn failed(&self, request: &Request, error: CallError) -> Error {
+        match error {
+            CallError::Lost { begun } => {
+                let mut error = self.cut_off(request);
+                error.outcome_unknown = begun && !request.only_reads();
+                error
+            }
+            CallError::TooLarge(error) => {
+                let error = Error::new(ErrorKind::TooLarge, "the call is too large").caused_by(&error);
+                about(request, error)
+            }
+        }
+    }
+
+    /// The error of a call whose process died.
+    pub(super) fn cut_off(&self, request: &Request) -> Error {
+        let mut error = Error::new(ErrorKind::Unavailable, "the driver's process ended during the call");
+        error.retry_after = Some(whole_seconds(self.supervisor.retry_after()));
+        about(request, error)
+    }
+}
+
+fn answered(reply: Reply, generation: u64) -> Result<Answered> {
+    let Reply { answer, content, file, file_lost } = reply;
+    Ok(Answered { answer: answer?, content, file, file_lost, generation })
+}
+
+/// Nothing was done, because there is no process.
+fn down(request: &Request, absent: Absent) -> Error {
+    let error = match absent {
+        Absent::Until(pause) => {
+            let mut error =
+                Error::new(ErrorKind::Unavailable, "the driver's process ended and is being started again");
+            error.retry_after = Some(whole_seconds(pause));
+            error
+        }
+        Absent::Closed => Error::new(ErrorKind::Unavailable, "the driver is closed").retryable(false),
+    };
+    about(request, error)
+}
+
+fn about(request: &Request, mut error: Error) -> Error {
+    request.operation().clone_into(&mut error.operation);
+    error.path = request.path().map(str::to_owned);
+    error
+}
+
+/// At least a second, since that is what HTTP can say.
+fn whole_seconds(pause: Duration) -> Duration {
+    Duration::from_secs(pause.as_secs() + 1)
+}
+
+/// The process answered with something else than what was asked for, which its code rules out.
+pub(super) fn out_of_turn() -> Error {
+    Error::new(ErrorKind::Internal, "the driver's process answered another question")
+}
+
+fn text(path: &ObjectPath) -> String {
+    path.as_str().to_owned()
+}
+
+fn state_bytes(state: &UploadState) -> Bytes {
+    Bytes::copy_from_slice(state.as_bytes())
+}
+
+#[async_trait]
+impl Driver for Remote {
+    fn describe() -> Description {
+        Description { summary: String::new(), licence: String::new(), keys: Vec::new() }
+    }
+
+    async fn open(_settings: Settings, _host: HostServices) -> Result<Self> {
+        Err(Error::unsupported("open"))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    async fn get(&self, call: &CallContext, path: &ObjectPath, max_size: u64) -> Result<Object> {
+        let answered = self.ask(call, Request::Get { path: text(path), max_size }, Bytes::new()).await?;
+        match answered.answer {
+            Answer::Object(info) => Ok(Object { content: answered.content, info: info.into() }),
+            _ => Err(out_of_turn()),
+        }
+    }
+
+    async fn put(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        content: Bytes,
+        condition: &Condition,
+    ) -> Result<Option<ETag>> {
+        let request = Request::Put { path: text(path), condition: condition.into() };
+        match self.ask(call, request, content).await?.answer {
+            Answer::ETag(etag) => Ok(etag.map(ETag)),
+            _ => Err(out_of_turn()),
+        }
+    }
+
+    async fn head(&self, call: &CallContext, path: &ObjectPath) -> Result<ObjectInfo> {
+        match self.ask(call, Request::Head { path: text(path) }, Bytes::new()).await?.answer {
+            Answer::Info(info) => Ok(info.into()),
+            _ => Err(out_of_turn()),
+        }
+    }
+
+    async fn stat(&self, call: &CallContext, path: &Prefix) -> Result<Stat> {
+        let request = Request::Stat { path: path.as_str().to_owned() };
+        match self.ask(call, request, Bytes::new()).await?.answer {
+            Answer::Info(info) => Ok(Stat::Object(info.into())),
+            Answer::Folder => Ok(Stat::Folder),
+            _ => Err(out_of_turn()),
+        }
+    }
+
+    async fn read(&self, call: &CallContext, path: &ObjectPath, range: ReadRange) -> Result<Reading> {
+        let request = Request::Read { path: text(path), range: range.into() };
+        let answered = self.ask(call, request.clone(), Bytes::new()).await?;
+        let generation = answered.generation;
+        let Opened { total_size, offset, length, etag, file, file_offset } = reading::opened(answered)?;
+        let body = match file_offset {
+            Some(offset) => ReadingBody::File(FileRegion { file: File::from(file), offset, length }),
+            None => {
+                let again = reading::Again {
+                    calls: Arc::clone(&self.calls),
+                    call: call.clone(),
+                    request,
+                    generation,
+                    facts: (total_size, offset, length, etag.clone()),
+                };
+                ReadingBody::Stream(reading::stream(file, again)?)
+            }
+        };
+        Ok(Reading { total_size, offset, length, etag: etag.map(ETag), body })
+    }
+
+    async fn list(&self, call: &CallContext, request: &ListRequest) -> Result<ListPage> {
+        let request = Request::List {
+            prefix: request.prefix.as_str().to_owned(),
+            recursive: request.recursive,
+            after: request.after.clone(),
+            limit: request.limit,
+        };
+        match self.ask(call, request, Bytes::new()).await?.answer {
+            Answer::Page(page) => Ok(page.into()),
+            _ => Err(out_of_turn()),
+        }
+    }
+
+    async fn open_upload(&self, call: &CallContext, hint: &UploadHint) -> Result<UploadState> {
+        let request = Request::OpenUpload { final_path: hint.final_path.as_ref().map(text), size: hint.size };
+        let answered = self.ask(call, request, Bytes::new()).await?;
+        match answered.answer {
+            Answer::State => UploadState::new(answered.content.to_vec()),
+            _ => Err(out_of_turn()),
+        }
+    }
+
+    async fn append(
+        &self,
+        call: &CallContext,
+        state: &UploadState,
+        expected_offset: u64,
+        body: ByteStream,
+    ) -> Result<UploadProgress> {
+        let request = Request::Append { expected_offset };
+        let supervisor = &self.calls.supervisor;
+        let (connection, generation) = supervisor.connection().map_err(|absent| down(&request, absent))?;
+        let (ours, theirs) = pair().map_err(|error| about(&request, error.into()))?;
+        let ours = body::socket(ours).map_err(|error| about(&request, error.into()))?;
+        let calling =
+            connection.call(WireContext::from(call), request.clone(), state_bytes(state), Some(theirs));
+        tokio::pin!(calling);
+        // Both at once; when this is dropped, the body is cut off and the call is cancelled.
+        let reply = tokio::select! {
+            reply = &mut calling => reply,
+            // The body goes as soon as the driver wants no more of it, as it would in this process.
+            Sent::Whole | Sent::Unwanted = body::send(body, ours) => calling.await,
+        };
+        let answered = answered(reply.map_err(|error| self.calls.failed(&request, error))?, generation)?;
+        match answered.answer {
+            Answer::Progress { offset } => {
+                Ok(UploadProgress { state: UploadState::new(answered.content.to_vec())?, offset })
+            }
+            _ => Err(out_of_turn()),
+        }
+    }
+
+    async fn commit(
+        &self,
+        call: &CallContext,
+        state: &UploadState,
+        final_path: &ObjectPath,
+        condition: &Condition,
+    ) -> Result<ObjectInfo> {
+        let request = Request::Commit { final_path: text(final_path), condition: condition.into() };
+        match self.ask(call, request, state_bytes(state)).await?.answer {
+            Answer::Info(info) => Ok(info.into()),
+            _ => Err(out_of_turn()),
+        }
+    }
+
+    async fn abort(&self, call: &CallContext, state: &UploadState) -> Result<()> {
+        self.done(call, Request::Abort, state_bytes(state)).await
+    }
+
+    async fn list_uploads(
+        &self,
+        call: &CallContext,
+        older_than: SystemTime,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<UploadPage> {
+        let request =
+            Request::ListUploads { older_than: older_than.into(), after: after.map(str::to_owned), limit };
+        let answered = self.ask(call, request, Bytes::new()).await?;
+        let Answer::Uploads { uploads, next } = answered.answer else { return Err(out_of_turn()) };
+        let mut states = answered.content;
+        let uploads = uploads.into_iter().map(|upload| {
+            if upload.state_length > states.len() {
+                return Err(out_of_turn());
+            }
+            let state = UploadState::new(states.split_to(upload.state_length).to_vec())?;
+            Ok(PendingUpload { state, touched: upload.touched.into(), size: upload.size })
+        });
+        Ok(UploadPage { uploads: uploads.collect::<Result<_>>()?, next })
+    }
+
+    async fn copy(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
+        self.done(call, Request::Copy { from: text(from), to: text(to) }, Bytes::new()).await
+    }
+
+    async fn rename(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
+        self.done(call, Request::Rename { from: text(from), to: text(to) }, Bytes::new()).await
+    }
+
+    async fn delete(&self, call: &CallContext, path: &ObjectPath) -> Result<()> {
+        self.done(call, Request::Delete { path: text(path) }, Bytes::new()).await
+    }
+
+    async fn delete_many(
+        &self,
+        call: &CallContext,
+        paths: &[ObjectPath],
+    ) -> Result<Vec<(ObjectPath, Error)>> {
+        let request = Request::DeleteMany { paths: paths.iter().map(text).collect() };
+        let Answer::Failures(failures) = self.ask(call, request, Bytes::new()).await?.answer else {
+            return Err(out_of_turn());
+        };
+        let failures = failures.into_iter();
+        failures.map(|(path, error)| Ok((ObjectPath::new(path)?, error.into()))).collect()
+    }
+
+    async fn delete_tree(&self, call: &CallContext, prefix: &Prefix) -> Result<u64> {
+        let request = Request::DeleteTree { prefix: prefix.as_str().to_owned() };
+        match self.ask(call, request, Bytes::new()).await?.answer {
+            Answer::Count(count) => Ok(count),
+            _ => Err(out_of_turn()),
+        }
+    }
+
+    async fn redirect_url(&self, call: &CallContext, request: &RedirectRequest) -> Result<Option<String>> {
+        let request = Request::RedirectUrl {
+            path: text(&request.path),
+            method: request.method.clone(),
+            expires: request.expires,
+            response_headers: request.response_headers.clone(),
+        };
+        match self.ask(call, request, Bytes::new()).await?.answer {
+            Answer::Url(url) => Ok(url),
+            _ => Err(out_of_turn()),
+        }
+    }
+
+    async fn health(&self, call: &CallContext) -> Result<()> {
+        self.done(call, Request::Health, Bytes::new()).await
+    }
+
+    async fn close(&self, grace: Duration) {
+        self.calls.supervisor.close(grace).await;
+    }
+}
