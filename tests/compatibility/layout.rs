@@ -1,12 +1,19 @@
 //! What was released does not change: today's layout against the recorded one.
 
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use docker_registry_driver_api::abi::layout;
 use docker_registry_tests::{artifacts, projects};
 use serde_json::Value;
 
 use crate::sources::RECORDING;
+
+/// The recording of the plain C interface, which has no sources to build: C drivers have the header only.
+const PLAIN_C: &str = "tests/compatibility/plain-c-1.0";
 
 /// What a message can never get at its end: a side that does not know the field would not release it.
 const OWNED: [&str; 7] =
@@ -99,9 +106,11 @@ fn todays_layout_is_the_released_one_or_extends_it() {
     let copy = projects::target().join("layout-today.txt");
     fs::create_dir_all(projects::target()).expect("a folder");
     fs::write(&copy, &today).expect("a file");
-    let file = artifacts::workspace().join(RECORDING).join("layout.txt");
-    let recorded = fs::read_to_string(&file).expect("the recorded layout");
-    let broken = broken(&recorded, &today);
+    let recordings = [RECORDING, PLAIN_C].map(|recording| {
+        let file = artifacts::workspace().join(recording).join("layout.txt");
+        fs::read_to_string(file).expect("the recorded layout")
+    });
+    let broken: Vec<String> = recordings.iter().flat_map(|recorded| broken(recorded, &today)).collect();
     assert!(
         broken.is_empty(),
         "released drivers would break:\n  {}\nToday's layout is in {}",
@@ -152,8 +161,12 @@ fn every_struct_that_crosses_is_in_the_layout() {
     let text = layout::text().expect("the layout");
     let folder = artifacts::workspace().join("driver-api/src/abi");
     let mut found = 0;
-    for entry in fs::read_dir(folder).expect("a readable folder") {
-        let path = entry.expect("an entry").path();
+    let files = |folder: &Path| {
+        let entries = fs::read_dir(folder).expect("a readable folder");
+        let paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        paths.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+    };
+    for path in files(&folder).chain(files(&folder.join("plain_c"))) {
         let source = fs::read_to_string(&path).expect("a source");
         let source = source.split("#[cfg(test)]").next().expect("a first part");
         let structs = source.split("#[repr(").skip(1).filter_map(|rest| {
@@ -170,5 +183,5 @@ fn every_struct_that_crosses_is_in_the_layout() {
             found += 1;
         }
     }
-    assert!(found >= 33, "only {found} structs were found");
+    assert!(found >= 51, "only {found} structs were found");
 }

@@ -9,6 +9,7 @@
 //! `DOCKER_REGISTRY_TEST_SERVER=distribution` is set, which proves that a test asks for nothing peculiar.
 
 pub mod artifacts;
+pub mod c_header;
 pub mod content;
 pub mod docker;
 pub mod http;

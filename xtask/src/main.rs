@@ -1,7 +1,7 @@
 //! `cargo xtask`: the few commands a developer needs, each of them complete on a bare machine.
 //!
 //! `run` builds and serves, `test` installs what the tests need and runs them all, `bench` compares this server
-//! with Debian's packaged registry. Nothing here is part of the product.
+//! with Debian's packaged registry, `header` writes the header for drivers in plain C. Nothing here is part of the product.
 
 mod bench;
 mod checks;
@@ -30,6 +30,8 @@ enum Command {
     Test(checks::Arguments),
     /// Put the same load on this server and on Debian's docker-registry (distribution 2.8) and print the ratios.
     Bench(bench::Arguments),
+    /// Write the header for drivers in plain C anew from the Rust definitions.
+    Header,
 }
 
 fn main() -> ExitCode {
@@ -37,6 +39,10 @@ fn main() -> ExitCode {
         Command::Run(arguments) => serve::run(&workspace, arguments),
         Command::Test(arguments) => checks::run(&workspace, arguments),
         Command::Bench(arguments) => bench::run(&workspace, arguments),
+        Command::Header => {
+            println!("{}", docker_registry_tests::c_header::write().display());
+            Ok(())
+        }
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -24,6 +24,7 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     Package { name: "buildah", program: "buildah" },
     PEER,
     Package { name: "docker.io", program: "dockerd" },
+    Package { name: "make", program: "make" },
     Package { name: "podman", program: "podman" },
     Package { name: "skopeo", program: "skopeo" },
 ];

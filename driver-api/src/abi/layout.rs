@@ -27,6 +27,14 @@ use super::{
     },
     module::{DriverModule, OPEN_SPAWNED, SYMBOL_PREFIX},
     note::{self, Note},
+    plain_c::{
+        table::{PlainCall, PlainCallFunctions, PlainDriver, PlainHost},
+        values::{
+            PlainBytes, PlainCondition, PlainError, PlainInfo, PlainKey, PlainListRequest, PlainRange,
+            PlainReading, PlainRedirectRequest, PlainSetting, PlainSettings, PlainText, PlainUploadHint,
+            PlainUploadsRequest,
+        },
+    },
     stream::{self, RawItem, RawStream},
     table::{DriverTable, Method, RawCallPointer, RawDriver},
 };
@@ -98,6 +106,33 @@ pub fn text() -> Result<String> {
         }
         "table" DriverModule { describe, connect, table, open }
         "table" HostTable { api, log_level, log, count, open_driver }
+        "frozen" PlainText { data, length }
+        "frozen" PlainBytes { data, length }
+        "frozen" PlainInfo { size, modified_nanos, etag }
+        "frozen" PlainError { flags, retry_after_millis, message, source }
+        "frozen" PlainCondition { kind, etag }
+        "frozen" PlainRange { kind, offset, length }
+        "frozen" PlainKey { name, kind, flags, default_value, environment, doc }
+        "frozen" PlainSetting { name, kind, boolean, integer, number, text, items, item_count }
+        "message" PlainSettings { size, settings, count }
+        "message" PlainListRequest { size, prefix, recursive, limit, after }
+        "message" PlainUploadHint { size, final_path, expected_size }
+        "message" PlainUploadsRequest { size, older_than_nanos, after, limit }
+        "message" PlainRedirectRequest {
+            size, path, method, expires_millis, header_names, header_values, header_count
+        }
+        "message" PlainReading { size, offset, length, file, file_offset, handle }
+        "message" PlainCall { size, context, functions, host, flags, trace_id, span_id, trace_flags }
+        "table" PlainHost { size, context, api_major, api_minor, log_level, log, count }
+        "table" PlainCallFunctions {
+            size, fail, fail_errno, is_cancelled, remaining_millis, resolve_range, body_read, put_bytes, put_info,
+            put_folder, put_entry, put_next, put_upload, put_failure
+        }
+        "table" PlainDriver {
+            size, api_major, api_minor, summary, licence, keys, key_count, open, close, capabilities, get, put,
+            head, stat, read_open, read_next, read_close, list, open_upload, append, commit, abort_upload,
+            list_uploads, copy, rename, remove, remove_many, remove_tree, redirect_url, health
+        }
     }
     numbers(&mut text);
     documents(&mut text)?;
@@ -190,6 +225,45 @@ fn numbers(text: &mut String) {
     let owner = String::from_utf8_lossy(note::OWNER);
     line(text, format_args!("  note {} of {owner}, type {}", note::SECTION, note::TYPE));
     line(text, format_args!("  symbol {SYMBOL_PREFIX}NAME"));
+    plain_numbers(text);
+}
+
+/// The numbers that only plain C has; the others are asserted to be the same in `plain_c::codes`.
+fn plain_numbers(text: &mut String) {
+    use super::plain_c::codes;
+    for (name, number) in [
+        ("error retryable", codes::ERROR_RETRYABLE),
+        ("error outcome_unknown", codes::ERROR_OUTCOME_UNKNOWN),
+        ("error retry_after", codes::ERROR_HAS_RETRY_AFTER),
+        ("error not retryable", codes::ERROR_NOT_RETRYABLE),
+        ("call background", codes::CALL_BACKGROUND),
+        ("call trace", codes::CALL_HAS_TRACE),
+    ] {
+        line(text, format_args!("  plain flag {name} = {number}"));
+    }
+    for (name, number) in [
+        ("condition always", codes::ALWAYS),
+        ("condition if absent", codes::IF_ABSENT),
+        ("condition if match", codes::IF_MATCH),
+        ("range full", codes::RANGE_FULL),
+        ("range from", codes::RANGE_FROM),
+        ("range window", codes::RANGE_WINDOW),
+        ("range last", codes::RANGE_LAST),
+        ("kind text", codes::KIND_TEXT),
+        ("kind integer", codes::KIND_INTEGER),
+        ("kind float", codes::KIND_FLOAT),
+        ("kind boolean", codes::KIND_BOOLEAN),
+        ("kind list", codes::KIND_LIST),
+        ("key required", codes::KEY_REQUIRED),
+        ("key secret", codes::KEY_SECRET),
+        ("log error", codes::LOG_ERROR),
+        ("log warning", codes::LOG_WARNING),
+        ("log info", codes::LOG_INFO),
+        ("log debug", codes::LOG_DEBUG),
+        ("log trace", codes::LOG_TRACE),
+    ] {
+        line(text, format_args!("  plain {name} = {number}"));
+    }
 }
 
 /// A sample of every JSON document, all fields given.

@@ -40,6 +40,7 @@ pub mod memory;
 pub mod messages;
 pub mod module;
 pub mod note;
+pub mod plain_c;
 pub mod stream;
 pub mod table;
 

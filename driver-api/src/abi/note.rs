@@ -2,7 +2,8 @@
 //!
 //! Section `.note.docker-registry-driver`, owner `docker-registry-driver`, type 1, content: lines of
 //! `key=value`: `name`, `api` (major.minor), `version` (of the driver's package), `flags` (words
-//! separated by commas; `nonblocking` is the only one so far). Unknown keys and flags are ignored.
+//! separated by commas). Unknown keys and flags are ignored. The flags: `nonblocking` for a driver whose calls may
+//! be polled in place, `plain-c` for one that exports a table of plain C functions (see [`super::plain_c`]).
 
 /// Name of the ELF section.
 pub const SECTION: &str = ".note.docker-registry-driver";
@@ -56,6 +57,8 @@ pub struct DriverNote {
     pub version: String,
     /// Whether its calls may be polled in place.
     pub nonblocking: bool,
+    /// Whether it exports a table of plain C functions.
+    pub plain_c: bool,
 }
 
 impl DriverNote {
@@ -68,12 +71,14 @@ impl DriverNote {
                 .find(|(name, _)| *name == key)
                 .map(|(_, v)| v)
         };
+        let flag = |flag: &str| value("flags").unwrap_or_default().split(',').any(|word| word == flag);
         let (major, minor) = value("api")?.split_once('.')?;
         Some(Self {
             name: value("name").filter(|name| !name.is_empty())?.to_owned(),
             api: (major.parse().ok()?, minor.parse().ok()?),
             version: value("version").unwrap_or_default().to_owned(),
-            nonblocking: value("flags").unwrap_or_default().split(',').any(|flag| flag == "nonblocking"),
+            nonblocking: flag("nonblocking"),
+            plain_c: flag("plain-c"),
         })
     }
 }
@@ -88,8 +93,16 @@ mod tests {
         let note = DriverNote::parse(text).unwrap();
         assert_eq!(
             note,
-            DriverNote { name: "s3".into(), api: (1, 4), version: "0.2.0".into(), nonblocking: true }
+            DriverNote {
+                name: "s3".into(),
+                api: (1, 4),
+                version: "0.2.0".into(),
+                nonblocking: true,
+                plain_c: false
+            }
         );
+        let plain = DriverNote::parse(b"name=x\napi=1.0\nversion=1\nflags=plain-c\n").unwrap();
+        assert!(plain.plain_c && !plain.nonblocking);
         assert!(DriverNote::parse(b"api=1.0\n").is_none());
         assert!(DriverNote::parse(b"name=x\napi=one\n").is_none());
     }

@@ -22,6 +22,7 @@ use docker_registry_driver_api::{
         messages::{DocumentAnswer, OpenAnswer, OpenRequest, request},
         module::{DriverModuleRef, OPEN_SPAWNED, SYMBOL_PREFIX},
         note::DriverNote,
+        plain_c::PlainLibrary,
     },
 };
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
@@ -48,8 +49,17 @@ pub struct LoadedDriver {
     path: PathBuf,
     digest: String,
     description: Description,
-    module: DriverModuleRef,
+    module: Module,
     search: Arc<Search>,
+}
+
+/// What a library exports.
+#[derive(Clone)]
+enum Module {
+    /// What `export_driver!` makes.
+    Rust(DriverModuleRef),
+    /// What `DOCKER_REGISTRY_DRIVER` makes in plain C.
+    PlainC(&'static PlainLibrary),
 }
 
 /// The name in notes and symbols: dashes, as in the names of packages, become `_`, and `file`, as
@@ -90,23 +100,28 @@ fn load_library(search: &Arc<Search>, library: LibraryFile) -> Result<LoadedDriv
     search.check_pin(&name, &path, &digest)?;
     let note = library.note().clone();
     let module = map(library)?;
-    // SAFETY: the layout was checked; `describe` answers with a document.
-    let description = unsafe { module.describe()().open::<DocumentAnswer>() }
-        .map_err(|error| PluginError::Driver { name, error: Box::new(error) })
-        .and_then(|answer| {
-            serde_json::from_slice(answer.document.as_ref()).map_err(|error| PluginError::NotADriver {
-                path: path.clone(),
-                reason: format!("its description cannot be read ({error})"),
-            })
-        })?;
+    let description = match &module {
+        Module::Rust(module) => describe(module, name, &path)?,
+        Module::PlainC(library) => library.description().clone(),
+    };
     Ok(LoadedDriver { note, path, digest, description, module, search: Arc::clone(search) })
 }
 
-/// Maps the checked descriptor and returns the library's root module.
+fn describe(module: &DriverModuleRef, name: String, path: &Path) -> Result<Description, PluginError> {
+    // SAFETY: the layout was checked; `describe` answers with a document.
+    let answer = unsafe { module.describe()().open::<DocumentAnswer>() }
+        .map_err(|error| PluginError::Driver { name, error: Box::new(error) })?;
+    serde_json::from_slice(answer.document.as_ref()).map_err(|error| PluginError::NotADriver {
+        path: path.to_owned(),
+        reason: format!("its description cannot be read ({error})"),
+    })
+}
+
+/// Maps the checked descriptor and returns what the library exports.
 ///
 /// The descriptor stays open for good, also when the library is refused after it was mapped: the system's
 /// loader knows a mapping by its name, and a later library under the same number would be taken for it.
-fn map(library: LibraryFile) -> Result<DriverModuleRef, PluginError> {
+fn map(library: LibraryFile) -> Result<Module, PluginError> {
     let library: &'static LibraryFile = Box::leak(Box::new(library));
     let path = library.path();
     let unloadable = |reason: String| PluginError::Unloadable { path: path.to_owned(), reason };
@@ -126,6 +141,11 @@ fn map(library: LibraryFile) -> Result<DriverModuleRef, PluginError> {
         .into_raw();
     // Never unloaded: threads, thread-locals and lent memory of the driver outlive every handle.
     std::mem::forget(mapped);
+    if library.note().plain_c {
+        // SAFETY: the note says that the static is the one that DOCKER_REGISTRY_DRIVER defines.
+        let checked = unsafe { PlainLibrary::check(&library.note().name, address.cast()) };
+        return checked.map(Module::PlainC).map_err(unloadable);
+    }
     let header = NonNull::new(address.cast::<AbiHeader>())
         .ok_or_else(|| unloadable("its exported header is null".to_owned()))?;
     let header = lib_header(header).map_err(unloadable)?;
@@ -142,6 +162,7 @@ fn map(library: LibraryFile) -> Result<DriverModuleRef, PluginError> {
     // SAFETY: the layout has just been checked, in one direction or the other; functions that only this
     // side knows are behind options.
     unsafe { header.init_root_module_with_unchecked_layout::<DriverModuleRef>() }
+        .map(Module::Rust)
         .map_err(|error| unloadable(error.to_string().lines().next().unwrap_or_default().to_owned()))
 }
 
@@ -200,29 +221,34 @@ impl LoadedDriver {
         chain.push(self.note.name.clone());
         let side = Side::in_place(Handle::current());
         let services = Arc::new(DriverHost { chain, search: Arc::clone(&self.search) });
-        let opening = self.start_opening(host::serve(services, side.clone()), &settings, spawned)?;
+        let module = match &self.module {
+            Module::Rust(module) => module,
+            // Its functions run on threads of their own in any case.
+            Module::PlainC(library) => return library.open(&settings, services).await,
+        };
+        let opening = start_opening(module, host::serve(services, side.clone()), &settings, spawned)?;
         // SAFETY: `open` answers with an open driver.
         let answer = unsafe { opening.await.open::<OpenAnswer>() }?;
         import(answer.driver, side)
     }
+}
 
-    fn start_opening(
-        &self,
-        (context, table): (*const (), HostTableRef),
-        settings: &Settings,
-        spawned: bool,
-    ) -> DriverResult<FfiFuture<Answer>> {
-        let text = serde_json::Value::Object(settings.values().clone()).to_string();
-        let open = OpenRequest {
-            size: OpenRequest::SIZE,
-            settings: Borrowed::of(text.as_bytes()),
-            flags: if spawned { OPEN_SPAWNED } else { 0 },
-        };
-        // SAFETY: context and table were made together and live for ever; the request is lent for the
-        // call.
-        unsafe {
-            self.module.connect()(context, table).check()?;
-            Ok(self.module.open()(context, table, request(&open)))
-        }
+fn start_opening(
+    module: &DriverModuleRef,
+    (context, table): (*const (), HostTableRef),
+    settings: &Settings,
+    spawned: bool,
+) -> DriverResult<FfiFuture<Answer>> {
+    let text = serde_json::Value::Object(settings.values().clone()).to_string();
+    let open = OpenRequest {
+        size: OpenRequest::SIZE,
+        settings: Borrowed::of(text.as_bytes()),
+        flags: if spawned { OPEN_SPAWNED } else { 0 },
+    };
+    // SAFETY: context and table were made together and live for ever; the request is lent for the
+    // call.
+    unsafe {
+        module.connect()(context, table).check()?;
+        Ok(module.open()(context, table, request(&open)))
     }
 }

@@ -37,7 +37,7 @@ fn print_json(subject: &Subject, described: &Described, output: &mut impl Write)
     let capabilities = described.capabilities.as_ref().and_then(|names| names.as_ref().ok());
     let document = json!({
         "name": note.name, "version": note.version, "api": format!("{}.{}", note.api.0, note.api.1),
-        "nonblocking": note.nonblocking, "path": subject.file.path(), "sha256": described.digest,
+        "nonblocking": note.nonblocking, "plain_c": note.plain_c, "path": subject.file.path(), "sha256": described.digest,
         "summary": description.summary, "licence": description.licence, "keys": description.keys,
         "capabilities": capabilities,
     });
@@ -52,7 +52,11 @@ fn print(subject: &Subject, described: &Described, output: &mut impl Write) -> R
     writeln!(output, "  licence       {}", description.licence)?;
     writeln!(output, "  file          {}", subject.file.path().display())?;
     writeln!(output, "  sha256        {}", described.digest)?;
-    let calls = if note.nonblocking { "polled in place" } else { "spawned on the driver's own threads" };
+    let calls = match (note.plain_c, note.nonblocking) {
+        (true, _) => "plain C functions on threads of their own",
+        (false, true) => "polled in place",
+        (false, false) => "spawned on the driver's own threads",
+    };
     writeln!(output, "  calls         {calls}")?;
     match &described.capabilities {
         None => writeln!(

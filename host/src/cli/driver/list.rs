@@ -17,6 +17,7 @@ pub(super) fn list(as_json: bool, output: &mut impl Write) -> Result<(), Failure
                 Ok(note) => json!({
                     "name": driver.name, "path": driver.path, "version": note.version,
                     "api": format!("{}.{}", note.api.0, note.api.1), "nonblocking": note.nonblocking,
+                    "plain_c": note.plain_c,
                 }),
                 Err(error) => json!({"name": driver.name, "path": driver.path, "error": error.to_string()}),
             })
