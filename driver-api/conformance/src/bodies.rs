@@ -24,12 +24,7 @@ pub(crate) const CLIENT_IS_GONE: &str = "the client went away";
 
 /// `length` bytes of a pattern from `offset` on, in chunks of these sizes over and over. No more than one
 /// chunk exists at a time.
-pub(crate) fn patterned(
-    pattern: &Pattern,
-    offset: u64,
-    length: u64,
-    chunks: &'static [usize],
-) -> ByteStream {
+pub(crate) fn patterned(pattern: &Pattern, offset: u64, length: u64, chunks: &'static [usize]) -> ByteStream {
     let pattern = pattern.clone();
     let sizes = chunks.iter().copied().cycle();
     stream::iter(sizes.scan(0, move |done, size| {

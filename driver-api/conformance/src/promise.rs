@@ -78,6 +78,7 @@ promises! {
     PENDING_STATE: "PendingUpload" says "A state that `abort` accepts.";
     PENDING_TOUCHED: "PendingUpload" says "When the upload was opened or last appended to.";
     PENDING_SIZE: "PendingUpload" says "Number of durable bytes.";
+    ETAG: "ETag" says "A text that changes whenever the content of an object changes.";
     // Conditions.
     IF_ABSENT: "Condition" says "Only when nothing is there: of many such writers exactly one succeeds.";
     IF_MATCH: "Condition" says "Only when the object there still has this tag.";
@@ -86,6 +87,7 @@ promises! {
     CONFLICT: "ErrorKind" says "Nothing was changed.";
     // Readings and calls side by side.
     READING: "read" says "An open reading is not disturbed by a replacement or deletion of the object: it yields the old content, or an error, but never a mixture.";
+    READING_LENGTH: "ReadingBody" says "Fewer or more bytes than announced is an error of the driver.";
     STRONG: "Capability" says "What was written is visible to every reader at once, listings included.";
     // Errors.
     SAFE_MESSAGE: "Error" says "One sentence for an operator, without secrets.";
