@@ -68,6 +68,7 @@ promises! {
     APPEND_GONE: "append" says "`NotFound` when the upload was aborted or committed.";
     BODY_FAILED: "append" says "When the stream yields an error, the upload stays as it was before the call and `state` stays valid.";
     BODY_FAILED_KIND: "append" says "[`BodyFailed`](crate::ErrorKind::BodyFailed) when the stream failed;";
+    BODY_FAILED_SOURCE: "ErrorKind" says "The caller's byte stream failed; its own error is the source.";
     BODY_DROPPED: "append" says "The same holds when the call is dropped before the stream has ended.";
     COMMIT_CONFLICT: "commit" says "`Conflict` for a stale state;";
     COMMIT_GONE: "commit" says "`NotFound` when the upload is gone.";

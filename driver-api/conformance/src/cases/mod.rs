@@ -2,9 +2,21 @@
 
 use crate::Case;
 
+mod appending;
+mod fencing;
 mod health;
 mod objects;
+mod pending_uploads;
+mod resuming;
 mod uploads;
 
 /// The groups in the order in which they run.
-pub(crate) static ALL: &[&[Case]] = &[health::CASES, objects::CASES, uploads::CASES];
+pub(crate) static ALL: &[&[Case]] = &[
+    health::CASES,
+    objects::CASES,
+    uploads::CASES,
+    appending::CASES,
+    fencing::CASES,
+    resuming::CASES,
+    pending_uploads::CASES,
+];
