@@ -56,6 +56,9 @@ promises! {
     RESUMABLE: "Capability" says "Uploads can go on in another process.";
     STAT_FOLDER: "Stat" says "A folder with at least one object somewhere below it, or the storage root.";
     HEALTH: "health" says "Whether the storage answers and can be written, as cheaply as that can be known.";
+    COPY: "copy" says "Copies one object, replacing what is at `to`.";
+    RENAME: "rename" says "Moves one object, replacing what is at `to`.";
+    DELETE: "delete" says "Deletes one object.";
     // Uploads.
     UPLOAD_VISIBLE: "UploadState" says "Nothing is visible at any path before `commit` returns, and afterwards the object is there whole.";
     UPLOAD_STATE: "UploadState" says "The state is all that another process needs to go on";
@@ -81,6 +84,7 @@ promises! {
     PENDING_SIZE: "PendingUpload" says "Number of durable bytes.";
     ETAG: "ETag" says "A text that changes whenever the content of an object changes.";
     // Conditions.
+    TAG_NEEDED: "ObjectInfo" says "Version of the content, if the storage has one. Needed for [`Condition::IfMatch`].";
     IF_ABSENT: "Condition" says "Only when nothing is there: of many such writers exactly one succeeds.";
     IF_MATCH: "Condition" says "Only when the object there still has this tag.";
     CONDITION_FAILED: "ErrorKind" says "The condition of a conditional write did not hold: nothing was written.";

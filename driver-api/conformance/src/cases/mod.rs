@@ -3,6 +3,8 @@
 use crate::Case;
 
 mod appending;
+mod concurrency;
+mod conditions;
 mod fencing;
 mod health;
 mod objects;
@@ -19,4 +21,6 @@ pub(crate) static ALL: &[&[Case]] = &[
     fencing::CASES,
     resuming::CASES,
     pending_uploads::CASES,
+    conditions::CASES,
+    concurrency::CASES,
 ];
