@@ -3,13 +3,18 @@
 use crate::Case;
 
 mod appending;
+mod cancellation;
 mod concurrency;
 mod conditions;
+mod errors;
 mod fencing;
 mod health;
+mod large_content;
+mod large_listings;
 mod objects;
 mod pending_uploads;
 mod resuming;
+mod slow_readers;
 mod uploads;
 
 /// The groups in the order in which they run.
@@ -23,4 +28,9 @@ pub(crate) static ALL: &[&[Case]] = &[
     pending_uploads::CASES,
     conditions::CASES,
     concurrency::CASES,
+    cancellation::CASES,
+    slow_readers::CASES,
+    errors::CASES,
+    large_listings::CASES,
+    large_content::CASES,
 ];
