@@ -42,6 +42,50 @@ promises! {
     PUT: "put" says "Writes a small object whole and atomically, making the folders it needs.";
     GET: "get" says "Reads a small object whole, in one round trip where the storage allows it.";
     HEAD: "head" says "Facts of exactly one object, in one round trip.";
+    // What more is promised of objects at rest.
+    NAMES: "Driver" says "paths that differ in a single byte are different objects, and a listing returns each path byte for byte as it was written";
+    NAME_REFUSED: "Driver" says "A write to a path that the storage cannot keep fails with [`InvalidPath`](crate::ErrorKind::InvalidPath) and changes nothing.";
+    NAME_KEPT: "Driver" says "Segments of up to 200 ASCII letters, digits, `.`, `_`, `-`, `%` and `+` can always be kept";
+    NO_OBJECT: "Driver" says "and a folder is no object.";
+    PUT_CONFLICT: "put" says "when a folder is at the path or an object is where one of its folders would be, in stores that have folders.";
+    NEW_TAG: "put" says "Returns its new tag if the storage has tags.";
+    GET_LIMIT: "get" says "when it has more than `max_size` bytes, found before they are read into memory.";
+    GET_SIZE: "Object" says "`info.size` equals the length of the content.";
+    HEAD_FOLDER: "head" says "A folder is `NotFound` here.";
+    STAT: "stat" says "What lies at a path, folders included. The root is always a folder.";
+    FOLDER: "Prefix" says "A folder: the storage root, or all objects whose path starts with these segments and a `/`.";
+    SIZE: "ObjectInfo" says "Size in bytes.";
+    MODIFIED: "ObjectInfo" says "Time of the last change, if the storage keeps one.";
+    MODIFIED_AGREES: "ObjectInfo" says "Calls may give it with different precision and differ by less than a second for that.";
+    TAG: "ObjectInfo" says "Version of the content, if the storage has one.";
+    TAG_CHANGES: "ETag" says "A text that changes whenever the content of an object changes.";
+    TAG_LENGTH: "ETag" says "An author may use any text of at most 1 KiB";
+    READ: "read" says "Opens an object for reading.";
+    READ_RANGE: "read" says "[`InvalidRange`](crate::ErrorKind::InvalidRange) by the rules of [`ReadRange::resolve`].";
+    READ_TOTAL: "Reading" says "Size of the *whole* object in bytes, so that a ranged answer needs no second call.";
+    READ_PLACE: "Reading" says "Offset of the first byte in the object.";
+    READ_LENGTH: "Reading" says "Number of bytes that the body yields.";
+    FILE_REGIONS: "Capability" says "`read` hands out file regions.";
+    LIST_ABSENT: "list" says "A folder that does not exist is an empty page.";
+    LIST_FOLDER: "list" says "In a listing of direct children a folder `a` sorts as `a`, and `after` is compared with entry paths as they are returned.";
+    LIST_BELOW: "ListRequest" says "`true`: everything below the folder, objects only. `false`: its direct children, objects and folders.";
+    LIST_CHANGES: "ListPage" says "an entry that is there all the time is listed exactly once.";
+    ENTRY_FACTS: "Entry" says "The object's facts, or `None` for a folder. Size and time are right where they are present;";
+    COPY: "copy" says "Copies one object, replacing what is at `to`.";
+    COPY_ITSELF: "copy" says "A copy onto itself changes nothing.";
+    RENAME: "rename" says "Moves one object, replacing what is at `to`.";
+    RENAME_SAFE: "rename" says "The source goes only after the copy is known to be complete and of equal size.";
+    RENAME_ITSELF: "rename" says "A move onto itself changes nothing.";
+    RENAME_CONFLICT: "rename" says "the source is then still there.";
+    SOURCE: "copy and rename" says "`NotFound` for the source; what is at `to` is then unchanged.";
+    DELETE: "delete" says "Deletes one object.";
+    DELETE_FOLDER: "delete" says "What lies in a folder of the same name stays.";
+    DELETE_ABSENT: "delete" says "`NotFound`, where the storage tells; one that does not tell returns `Ok`.";
+    DELETE_MANY: "delete_many" says "Deletes exactly these objects, however many they are; absent ones are no error.";
+    TREE_COUNT: "delete_tree" says "Returns how many objects went.";
+    TREE_NOTHING: "delete_tree" says "nothing there is `Ok(0)`.";
+    REDIRECT: "redirect_url" says "An address where a client can fetch the object from the storage itself, or `None`.";
+    REDIRECTS: "Capability" says "`redirect_url` may return an address.";
     OPEN_UPLOAD: "open_upload" says "Begins an upload; see [`crate::UploadState`] for the rules.";
     APPEND: "append" says "Adds the stream's bytes at `expected_offset`, which must be where the upload stands.";
     COMMIT: "commit" says "Makes the upload an object at `final_path`, atomically, and ends it.";
@@ -56,9 +100,6 @@ promises! {
     RESUMABLE: "Capability" says "Uploads can go on in another process.";
     STAT_FOLDER: "Stat" says "A folder with at least one object somewhere below it, or the storage root.";
     HEALTH: "health" says "Whether the storage answers and can be written, as cheaply as that can be known.";
-    COPY: "copy" says "Copies one object, replacing what is at `to`.";
-    RENAME: "rename" says "Moves one object, replacing what is at `to`.";
-    DELETE: "delete" says "Deletes one object.";
     // Uploads.
     UPLOAD_VISIBLE: "UploadState" says "Nothing is visible at any path before `commit` returns, and afterwards the object is there whole.";
     UPLOAD_STATE: "UploadState" says "The state is all that another process needs to go on";
@@ -82,7 +123,6 @@ promises! {
     PENDING_STATE: "PendingUpload" says "A state that `abort` accepts.";
     PENDING_TOUCHED: "PendingUpload" says "When the upload was opened or last appended to.";
     PENDING_SIZE: "PendingUpload" says "Number of durable bytes.";
-    ETAG: "ETag" says "A text that changes whenever the content of an object changes.";
     // Conditions.
     TAG_NEEDED: "ObjectInfo" says "Version of the content, if the storage has one. Needed for [`Condition::IfMatch`].";
     IF_ABSENT: "Condition" says "Only when nothing is there: of many such writers exactly one succeeds.";
@@ -92,13 +132,8 @@ promises! {
     CONFLICT: "ErrorKind" says "Nothing was changed.";
     // Readings and calls side by side.
     READING: "read" says "An open reading is not disturbed by a replacement or deletion of the object: it yields the old content, or an error, but never a mixture.";
-    READ: "read" says "Opens an object for reading.";
     READING_LENGTH: "ReadingBody" says "Fewer or more bytes than announced is an error of the driver.";
-    STRONG: "Capability" says "What was written is visible to every reader at once, listings included.";
     // Errors.
-    TOO_LARGE: "get" says "[`TooLarge`](crate::ErrorKind::TooLarge) when it has more than `max_size` bytes";
-    INVALID_RANGE: "read" says "[`InvalidRange`](crate::ErrorKind::InvalidRange) by the rules of [`ReadRange::resolve`].";
-    TREE_COUNT: "delete_tree" says "Returns how many objects went.";
     SAFE_MESSAGE: "Error" says "One sentence for an operator, without secrets.";
     SAFE_SOURCE: "Error" says "Text of the underlying errors, outermost first, without secrets.";
     TIMEOUT: "ErrorKind" says "The deadline of the call passed.";

@@ -6,13 +6,21 @@ mod appending;
 mod cancellation;
 mod concurrency;
 mod conditions;
+mod cursors;
+mod deleting;
 mod errors;
+mod facts;
 mod fencing;
 mod health;
 mod large_content;
 mod large_listings;
+mod listing;
+mod many_callers;
+mod moving;
+mod names;
 mod objects;
 mod pending_uploads;
+mod redirects;
 mod resuming;
 mod slow_readers;
 mod uploads;
@@ -21,6 +29,13 @@ mod uploads;
 pub(crate) static ALL: &[&[Case]] = &[
     health::CASES,
     objects::CASES,
+    facts::CASES,
+    listing::CASES,
+    cursors::CASES,
+    moving::CASES,
+    deleting::CASES,
+    names::CASES,
+    redirects::CASES,
     uploads::CASES,
     appending::CASES,
     fencing::CASES,
@@ -28,6 +43,7 @@ pub(crate) static ALL: &[&[Case]] = &[
     pending_uploads::CASES,
     conditions::CASES,
     concurrency::CASES,
+    many_callers::CASES,
     cancellation::CASES,
     slow_readers::CASES,
     errors::CASES,
