@@ -34,7 +34,7 @@ promises! {
     CANCELLATION: "Driver" says "A write that was dropped may or may not have happened, but never by half.";
     DURABILITY: "Driver" says "when a write returns `Ok`, it survives a crash of the process";
     ATOMICITY: "Driver" says "a reader sees an object as it was before a write or after it, never between.";
-    NOT_FOUND: "Driver" says "an absent object is [`NotFound`](crate::ErrorKind::NotFound) everywhere.";
+    NOT_FOUND: "Driver" says "an absent object is [`NotFound`](crate::ErrorKind::NotFound) everywhere, and a folder is no object.";
     UNKNOWN: "Driver" says "A write whose fate is not known sets [`outcome_unknown`](crate::Error::outcome_unknown).";
     FILLED_IN: "Driver" says "`operation` and `path` of the error are filled in for the author.";
     DEADLINE: "CallContext" says "When the caller stops waiting; `None` for no limit.";
@@ -46,7 +46,6 @@ promises! {
     NAMES: "Driver" says "paths that differ in a single byte are different objects, and a listing returns each path byte for byte as it was written";
     NAME_REFUSED: "Driver" says "A write to a path that the storage cannot keep fails with [`InvalidPath`](crate::ErrorKind::InvalidPath) and changes nothing.";
     NAME_KEPT: "Driver" says "Segments of up to 200 ASCII letters, digits, `.`, `_`, `-`, `%` and `+` can always be kept";
-    NO_OBJECT: "Driver" says "and a folder is no object.";
     PUT_CONFLICT: "put" says "when a folder is at the path or an object is where one of its folders would be, in stores that have folders.";
     NEW_TAG: "put" says "Returns its new tag if the storage has tags.";
     GET_LIMIT: "get" says "when it has more than `max_size` bytes, found before they are read into memory.";
@@ -58,13 +57,13 @@ promises! {
     MODIFIED: "ObjectInfo" says "Time of the last change, if the storage keeps one.";
     MODIFIED_AGREES: "ObjectInfo" says "Calls may give it with different precision and differ by less than a second for that.";
     TAG: "ObjectInfo" says "Version of the content, if the storage has one.";
-    TAG_CHANGES: "ETag" says "A text that changes whenever the content of an object changes.";
     TAG_LENGTH: "ETag" says "An author may use any text of at most 1 KiB";
     READ: "read" says "Opens an object for reading.";
     READ_RANGE: "read" says "[`InvalidRange`](crate::ErrorKind::InvalidRange) by the rules of [`ReadRange::resolve`].";
     READ_TOTAL: "Reading" says "Size of the *whole* object in bytes, so that a ranged answer needs no second call.";
     READ_PLACE: "Reading" says "Offset of the first byte in the object.";
     READ_LENGTH: "Reading" says "Number of bytes that the body yields.";
+    CHUNKS: "body" says "A stream yields chunks of any size above zero;";
     FILE_REGIONS: "Capability" says "`read` hands out file regions.";
     LIST_ABSENT: "list" says "A folder that does not exist is an empty page.";
     LIST_FOLDER: "list" says "In a listing of direct children a folder `a` sorts as `a`, and `after` is compared with entry paths as they are returned.";
@@ -123,6 +122,7 @@ promises! {
     PENDING_STATE: "PendingUpload" says "A state that `abort` accepts.";
     PENDING_TOUCHED: "PendingUpload" says "When the upload was opened or last appended to.";
     PENDING_SIZE: "PendingUpload" says "Number of durable bytes.";
+    ETAG: "ETag" says "A text that changes whenever the content of an object changes.";
     // Conditions.
     TAG_NEEDED: "ObjectInfo" says "Version of the content, if the storage has one. Needed for [`Condition::IfMatch`].";
     IF_ABSENT: "Condition" says "Only when nothing is there: of many such writers exactly one succeeds.";
@@ -133,6 +133,7 @@ promises! {
     // Readings and calls side by side.
     READING: "read" says "An open reading is not disturbed by a replacement or deletion of the object: it yields the old content, or an error, but never a mixture.";
     READING_LENGTH: "ReadingBody" says "Fewer or more bytes than announced is an error of the driver.";
+    STRONG: "Capability" says "What was written is visible to every reader at once, listings included.";
     // Errors.
     SAFE_MESSAGE: "Error" says "One sentence for an operator, without secrets.";
     SAFE_SOURCE: "Error" says "Text of the underlying errors, outermost first, without secrets.";

@@ -130,7 +130,7 @@ async fn a_change_of_content_changes_the_tag(store: Store) {
             changed(&info),
             format_args!("another tag when the content became {content:?}"),
             format_args!("the same tag, {:?}", info.etag),
-            promise::TAG_CHANGES,
+            promise::ETAG,
         );
         last = info.etag;
     }

@@ -20,6 +20,7 @@ mod moving;
 mod names;
 mod objects;
 mod pending_uploads;
+mod reading;
 mod redirects;
 mod resuming;
 mod slow_readers;
@@ -30,6 +31,7 @@ pub(crate) static ALL: &[&[Case]] = &[
     health::CASES,
     objects::CASES,
     facts::CASES,
+    reading::CASES,
     listing::CASES,
     cursors::CASES,
     moving::CASES,

@@ -86,7 +86,7 @@ async fn steps_become_an_object(store: Store) {
     same(info.size, 13, "the size that commit returns", promise::COMMIT);
     same(head.size, 13, "the size that head returns", promise::HEAD);
     if let (Some(committed), Some(found)) = (&info.etag, &head.etag) {
-        same(found, committed, "the tag of head and the one that commit returned", promise::TAG_CHANGES);
+        same(found, committed, "the tag of head and the one that commit returned", promise::ETAG);
     }
 }
 
