@@ -20,6 +20,16 @@ pub(crate) struct Fault {
     pub(crate) make: fn(SharedDriver) -> SharedDriver,
 }
 
+/// A fault, written shorter.
+pub(crate) fn fault(
+    name: &'static str,
+    case: &'static str,
+    promise: &'static str,
+    make: fn(SharedDriver) -> SharedDriver,
+) -> Fault {
+    Fault { name, case, promise, make }
+}
+
 /// One test for each fault, named `faulty::NAME`.
 pub(crate) fn trials(faults: Vec<Fault>) -> impl Iterator<Item = Trial> {
     faults.into_iter().map(|fault| Trial::test(format!("faulty::{}", fault.name), move || found(&fault)))

@@ -3,8 +3,13 @@
 //!
 //! A test is named `DRIVER::GROUP/CASE`. The long cases run with the feature `long` of this crate.
 
+mod changed;
 mod faulty;
+mod faulty_listings;
+mod faulty_moves;
+mod faulty_names;
 mod faulty_objects;
+mod faulty_readings;
 mod subjects;
 
 use std::{process::ExitCode, sync::Arc};
@@ -19,6 +24,10 @@ fn main() -> ExitCode {
     let wanted = cases().filter(|case| cfg!(feature = "long") || !case.is_long());
     let mut trials: Vec<_> = wanted.flat_map(|case| [on_memory(case), on_local(case)]).collect();
     trials.extend(faulty::trials(faulty_objects::faults()));
+    trials.extend(faulty::trials(faulty_moves::faults()));
+    trials.extend(faulty::trials(faulty_listings::faults()));
+    trials.extend(faulty::trials(faulty_readings::faults()));
+    trials.extend(faulty::trials(faulty_names::faults()));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
