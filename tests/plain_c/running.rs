@@ -128,7 +128,7 @@ async fn a_body_arrives_whole_in_small_pieces_and_its_failure_does_too() {
     assert_eq!((progress.offset, progress.state.as_bytes()), (size + 3, &b"s"[..]));
     let broken = stream::iter([Ok(Bytes::from("abc")), Err(Error::new(ErrorKind::Unavailable, "gone"))]);
     let error = driver.append(&call(), &state, 0, broken.boxed()).await.unwrap_err();
-    assert_eq!((error.kind, error.message.as_str()), (ErrorKind::BodyFailed, "gone"));
+    assert_eq!((error.kind, error.source_text.as_deref()), (ErrorKind::BodyFailed, Some("gone")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

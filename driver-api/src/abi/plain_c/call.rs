@@ -139,7 +139,8 @@ impl State {
                 Some(BodyItem::Chunk(chunk)) => self.rest = chunk,
                 Some(BodyItem::End) => self.body_over = true,
                 Some(BodyItem::Failed(error)) => {
-                    return Err(Error { kind: ErrorKind::BodyFailed, ..error });
+                    let failure = Error::new(ErrorKind::BodyFailed, "the content ended with an error");
+                    return Err(failure.caused_by(&error));
                 }
                 None => {
                     return Err(Error::new(ErrorKind::BodyFailed, "nobody waits for the upload any more"));
