@@ -10,7 +10,7 @@
  *   docker-registry driver check ./docker-registry-driver-NAME.so --set KEY=VALUE
  *
  * Threads: functions of the driver are called on threads of the server, any number of them at once for one
- * instance. They may block. A function gives up when docker_registry_is_cancelled says so; a write that gives up
+ * instance. They may block, and have a stack of 8 MiB. A function gives up when docker_registry_is_cancelled says so; a write that gives up
  * may or may not have happened, but never by half.
  *
  * Memory: nobody frees what the other side allocated. What a function is given is lent until it returns; what it

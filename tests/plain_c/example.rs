@@ -62,7 +62,7 @@ fn it_passes_the_whole_suite() {
 }
 
 #[test]
-fn it_is_installed_and_pinned() {
+fn it_is_installed_like_any_other() {
     let folder = tempfile::tempdir().unwrap();
     let drivers = folder.path().join("drivers");
     fs::create_dir(&drivers).unwrap();
@@ -73,9 +73,9 @@ fn it_is_installed_and_pinned() {
     assert!(output.contains("driver_sha256") && output.contains("  root "), "{output}");
 }
 
-fn server(folder: &Path, root: &Path) -> Server {
+fn server(folder: &Path, root: &Path, isolation: &str) -> Server {
     let configuration = folder.join("config.yml");
-    let text = format!("c:\n  storage: plain-files\n  root: {}\n", root.display());
+    let text = format!("c:\n  storage: plain-files\n  root: {}\n  isolation: {isolation}\n", root.display());
     fs::write(&configuration, text).expect("a file");
     let drivers = example().to_owned();
     let chosen = Some(Chosen { configuration, flavor: "c".to_owned(), drivers });
@@ -84,9 +84,18 @@ fn server(folder: &Path, root: &Path) -> Server {
 
 #[test]
 fn images_are_pushed_and_pulled_and_are_there_after_a_crash() {
+    push_crash_and_pull("declared");
+}
+
+#[test]
+fn the_same_with_the_driver_in_a_process_of_its_own() {
+    push_crash_and_pull("process");
+}
+
+fn push_crash_and_pull(isolation: &str) {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("store");
-    let server = server(folder.path(), &root);
+    let server = server(folder.path(), &root, isolation);
     let client = server.client();
     let blobs: Vec<Vec<u8>> = [10_usize, 70_000, 3 << 20]
         .iter()
@@ -170,4 +179,34 @@ async fn of_many_conditional_writers_one_wins_and_files_are_handed_over() {
     assert!(driver.list(&call(), &ListRequest::children(Prefix::root())).await.unwrap().entries.is_empty());
     assert!(fs::read_dir(root.path().join("objects")).unwrap().next().is_none());
     assert!(leftovers(root.path()).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deepest_tree_costs_neither_stack_nor_descriptors() {
+    let root = tempfile::tempdir().unwrap();
+    let driver = open_example(root.path()).await;
+    let deepest = ["a"; 512].join("/");
+    assert_eq!(deepest.len(), 1023);
+    driver.put(&call(), &path(&deepest), Bytes::from("x"), &Condition::IfAbsent).await.unwrap();
+    // Walks on many threads at once: one descriptor for each level would be too many.
+    let walks: Vec<_> = (0..16)
+        .map(|_| {
+            let driver = driver.clone();
+            tokio::spawn(async move {
+                let page = driver.list(&call(), &ListRequest::below(Prefix::root())).await.unwrap();
+                let children = driver.list(&call(), &ListRequest::children(Prefix::root())).await.unwrap();
+                (page.entries[0].path.clone(), children.entries[0].path.clone())
+            })
+        })
+        .collect();
+    for walk in walks {
+        assert_eq!(walk.await.unwrap(), (deepest.clone(), "a".to_owned()));
+    }
+    // Folders that are hollow do not keep an object away.
+    fs::remove_file(root.path().join("objects").join(&deepest)).unwrap();
+    driver.put(&call(), &path("a"), Bytes::from("y"), &Condition::IfAbsent).await.unwrap();
+    driver.delete(&call(), &path("a")).await.unwrap();
+    driver.put(&call(), &path(&deepest), Bytes::from("x"), &Condition::Always).await.unwrap();
+    assert_eq!(driver.delete_tree(&call(), &Prefix::new("a").unwrap()).await.unwrap(), 1);
+    assert!(fs::read_dir(root.path().join("objects")).unwrap().next().is_none());
 }

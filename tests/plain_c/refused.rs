@@ -1,8 +1,8 @@
 //! Libraries whose table is wrong: refused when they are loaded, each with one sentence.
 
-use std::process::Command;
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, process::Command, sync::Arc};
 
-use docker_registry::plugin::Execution;
+use docker_registry::plugin::{self, Execution, PluginError, Search};
 use docker_registry_driver_api::Settings;
 
 use crate::building::{faulty, include, load, run};
@@ -56,7 +56,7 @@ fn a_note_that_lies_about_the_name_or_the_language_is_found_out() {
     let (source, library) =
         (folder.path().join("liar.c"), folder.path().join("docker-registry-driver-liar.so"));
     let compile = |text: &str| {
-        std::fs::write(&source, text).unwrap();
+        fs::write(&source, text).unwrap();
         let mut compiler = Command::new("cc");
         compiler.args(["-shared", "-fPIC", "-I"]).arg(include()).arg("-o").arg(&library).arg(&source);
         let output = run(&mut compiler);
@@ -88,4 +88,22 @@ async fn a_driver_that_lacks_what_it_says_it_can_does_not_open() {
     let opened = load(&library).unwrap().open(Settings::default(), Execution::Declared).await;
     let Err(error) = opened else { panic!("it was opened") };
     assert!(error.to_string().contains("its function `list_uploads` is null"), "{error}");
+}
+
+#[test]
+fn a_file_that_others_may_write_or_that_is_not_the_pinned_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = faulty(folder.path(), &[]);
+    let search = |digest: &str| {
+        let pins = BTreeMap::from([("faulty".to_owned(), digest.to_owned())]);
+        Arc::new(Search::new(&[folder.path().to_owned()], None, None).with_pins(&pins))
+    };
+    let digest = load(&library).unwrap().digest().to_owned();
+    assert!(plugin::load(&search(&digest), "faulty").is_ok());
+    let Err(error) = plugin::load(&search(&"0".repeat(64)), "faulty") else { panic!("it was loaded") };
+    assert!(matches!(error, PluginError::OtherDigest { .. }), "{error}");
+
+    fs::set_permissions(&library, fs::Permissions::from_mode(0o666)).unwrap();
+    let Err(error) = plugin::load(&search(&digest), "faulty") else { panic!("it was loaded") };
+    assert!(matches!(error, PluginError::Untrusted { .. }), "{error}");
 }

@@ -1,6 +1,10 @@
 //! What a driver in plain C gets, and how its functions run: beside each other, to their end, with their settings.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
 
 use docker_registry::plugin::Execution;
 use docker_registry_driver_api::{
@@ -68,8 +72,36 @@ async fn facts_of_the_call_arrive() {
     let object = driver.get(&context, &path("call"), 4096).await.unwrap();
     assert_eq!(object.content, "background=1 trace=1 first=9 deadline=0");
     assert_eq!(text(&driver, "call").await, "background=0 trace=0 first=0 deadline=1");
-    // Its log and counters take what is not UTF-8 as well.
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_of_the_driver_reaches_the_log() {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let writer = Lines(Arc::clone(&lines));
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    // For the whole process, since the line comes from a thread of the driver.
+    tracing::subscriber::set_global_default(subscriber).expect("no other test of this program listens");
+    let driver = open_faulty(json!({})).await;
     assert_eq!(text(&driver, "log").await, "");
+    let log = String::from_utf8(lines.lock().unwrap().clone()).expect("UTF-8");
+    let line = log.lines().find(|line| line.contains("a line from C")).expect("the line");
+    assert!(line.contains("WARN") && line.contains("with \u{fffd} in it"), "{line}");
+    assert!(line.contains("driver=\"faulty\""), "{line}");
+}
+
+/// A log in memory.
+#[derive(Clone)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,9 @@
 /* One page while it is filled. */
 struct page {
     call_t *call;
+    struct store *store;
+    /* The folder that is being read, and for a moment each of its children. */
+    struct place place;
     const char *after;
     int recursive;
     uint32_t limit;
@@ -93,18 +96,19 @@ static int by_contents(const void *left, const void *right) {
     return (int)from_one - (int)from_other;
 }
 
-static uint32_t put_entry(struct page *page, const char *path, const struct stat *facts) {
+/* Puts the place where the walk stands. */
+static uint32_t put_entry(struct page *page, const struct stat *facts) {
     if (page->count == page->limit) {
         uint32_t result = docker_registry_put_next(page->call, docker_registry_text_of(page->last));
         return result == DOCKER_REGISTRY_OK ? PAGE_IS_FULL : result;
     }
     page->count++;
-    snprintf(page->last, sizeof page->last, "%s", path);
+    snprintf(page->last, sizeof page->last, "%.*s", DOCKER_REGISTRY_MAX_PATH_BYTES, page->place.text);
     char etag[64];
     struct docker_registry_info info;
     if (facts)
         info = info_of(facts, etag);
-    return docker_registry_put_entry(page->call, docker_registry_text_of(path), facts ? &info : NULL);
+    return docker_registry_put_entry(page->call, docker_registry_text_of(page->place.text), facts ? &info : NULL);
 }
 
 /* Whether everything below the folder stands at or before the cursor. */
@@ -116,13 +120,29 @@ static int is_passed(const struct page *page, const char *folder) {
     return by_contents(&below, &cursor) < 0;
 }
 
-/* Lists what is in a folder. `name` is the folder in `at`, `prefix` what its entries' paths begin with. */
-static uint32_t list_folder(struct page *page, int at, const char *name, const char *prefix) {
+static uint32_t list_folder(struct page *page);
+
+/* Lists a child, where the walk stands now. */
+static uint32_t list_child(struct page *page, int is_folder) {
+    struct stat facts;
+    if (is_folder && page->recursive)
+        return is_passed(page, page->place.text) ? DOCKER_REGISTRY_OK : list_folder(page);
+    if (strcmp(page->place.text, page->after) <= 0)
+        return DOCKER_REGISTRY_OK;
+    if (is_folder)
+        return holds_object(page->store, &page->place) ? put_entry(page, NULL) : DOCKER_REGISTRY_OK;
+    /* It may be gone since its name was read. */
+    int found = fstatat(page->store->objects, page->place.text, &facts, AT_SYMLINK_NOFOLLOW) == 0;
+    return found && S_ISREG(facts.st_mode) ? put_entry(page, &facts) : DOCKER_REGISTRY_OK;
+}
+
+/* Lists what is in the folder where the walk stands. */
+static uint32_t list_folder(struct page *page) {
     struct child *children;
     size_t count;
     if (docker_registry_is_cancelled(page->call))
         return docker_registry_fail(page->call, DOCKER_REGISTRY_TIMEOUT, "nobody waits for the listing any more");
-    if (read_children(at, name, &children, &count) != 0) {
+    if (read_children(page->store->objects, folder_name(&page->place), &children, &count) != 0) {
         /* A folder that is not there, or not any more, is an empty one. */
         int absent = errno == ENOENT || errno == ENOTDIR || errno == ELOOP;
         return absent ? DOCKER_REGISTRY_OK : docker_registry_fail_errno(page->call, errno, "list");
@@ -130,43 +150,26 @@ static uint32_t list_folder(struct page *page, int at, const char *name, const c
     if (count > 0)
         qsort(children, count, sizeof *children, page->recursive ? by_contents : by_name);
     uint32_t result = DOCKER_REGISTRY_OK;
-    int folder = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    for (size_t index = 0; folder >= 0 && result == DOCKER_REGISTRY_OK && index < count; index++) {
-        const struct child *child = &children[index];
-        char path[2 * DOCKER_REGISTRY_MAX_PATH_BYTES];
-        snprintf(path, sizeof path, "%s%s", prefix, child->name);
-        struct stat facts;
-        if (child->is_folder && page->recursive) {
-            if (is_passed(page, path))
-                continue;
-            char below[2 * DOCKER_REGISTRY_MAX_PATH_BYTES + 1];
-            snprintf(below, sizeof below, "%s/", path);
-            result = list_folder(page, folder, child->name, below);
-        } else if (strcmp(path, page->after) <= 0) {
-            continue;
-        } else if (child->is_folder) {
-            if (holds_object(folder, child->name))
-                result = put_entry(page, path, NULL);
-        } else if (fstatat(folder, child->name, &facts, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(facts.st_mode)) {
-            result = put_entry(page, path, &facts);
+    for (size_t index = 0; result == DOCKER_REGISTRY_OK && index < count; index++) {
+        int back = enter(&page->place, children[index].name);
+        if (back >= 0) {
+            result = list_child(page, children[index].is_folder);
+            leave(&page->place, back);
         }
     }
-    if (folder >= 0)
-        close(folder);
     free_children(children, count);
     return result;
 }
 
 uint32_t object_list(call_t *call, void *instance, const struct docker_registry_list_request *request) {
-    struct store *store = instance;
     struct page page = {
         .call = call,
+        .store = instance,
+        .place = place_of(request->prefix),
         .after = request->after.data ? request->after.data : "",
         .recursive = request->recursive != 0,
         .limit = request->limit,
     };
-    char prefix[DOCKER_REGISTRY_MAX_PATH_BYTES + 2];
-    snprintf(prefix, sizeof prefix, request->prefix.length ? "%s/" : "%s", request->prefix.data);
-    uint32_t result = list_folder(&page, store->objects, folder_name(request->prefix), prefix);
+    uint32_t result = list_folder(&page);
     return result == PAGE_IS_FULL ? DOCKER_REGISTRY_OK : result;
 }

@@ -107,7 +107,8 @@ uint32_t object_stat(call_t *call, void *instance, text_t path) {
     if (S_ISREG(facts.st_mode))
         return put_info(call, &facts);
     /* A crash may have left folders without an object. */
-    if (S_ISDIR(facts.st_mode) && holds_object(store->objects, path.data))
+    struct place place = place_of(path);
+    if (S_ISDIR(facts.st_mode) && holds_object(store, &place))
         return docker_registry_put_folder(call);
     return fail_not_found(call);
 }

@@ -15,8 +15,30 @@ uint32_t fail_not_found(call_t *call) {
     return docker_registry_fail(call, DOCKER_REGISTRY_NOT_FOUND, "there is nothing at this path");
 }
 
-const char *folder_name(text_t path) {
-    return path.length == 0 ? "." : path.data;
+struct place place_of(text_t path) {
+    struct place place = {.length = path.length};
+    memcpy(place.text, path.data, path.length);
+    return place;
+}
+
+const char *folder_name(const struct place *place) {
+    return place->length == 0 ? "." : place->text;
+}
+
+int enter(struct place *place, const char *child) {
+    size_t back = place->length, room = sizeof place->text - back;
+    int added = snprintf(place->text + back, room, back == 0 ? "%s" : "/%s", child);
+    if ((size_t)added >= room) {
+        place->text[back] = '\0';
+        return -1;
+    }
+    place->length += (size_t)added;
+    return (int)back;
+}
+
+void leave(struct place *place, int back) {
+    place->length = (size_t)back;
+    place->text[back] = '\0';
 }
 
 uint32_t random_name(call_t *call, char name[NAME_BYTES]) {
@@ -117,7 +139,8 @@ static uint32_t resolve_taken(call_t *call, struct store *store, const char *pat
         return errno == ENOENT ? DOCKER_REGISTRY_OK : docker_registry_fail_errno(call, errno, NULL);
     if (!S_ISDIR(facts.st_mode))
         return fail_condition(call);
-    if (remove_hollow(store->objects, path) == 0)
+    struct place place = place_of(docker_registry_text_of(path));
+    if (remove_hollow(store, &place) == 0)
         return DOCKER_REGISTRY_OK;
     return docker_registry_fail(call, DOCKER_REGISTRY_CONFLICT, "a folder is at this path");
 }
@@ -155,7 +178,7 @@ uint32_t publish(call_t *call, struct store *store, int folder, const char *name
     return docker_registry_fail(call, DOCKER_REGISTRY_UNAVAILABLE, "folders are removed as fast as they are made");
 }
 
-static int sync_folder(int at, const char *name) {
+int sync_folder(int at, const char *name) {
     int folder = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0)
         /* A folder that others have removed meanwhile holds no name of ours any more. */
@@ -188,34 +211,37 @@ void prune(struct store *store, const char *path) {
     }
 }
 
-int remove_hollow(int at, const char *name) {
+int remove_hollow(struct store *store, struct place *place) {
     struct child *children;
     size_t count;
-    if (read_children(at, name, &children, &count) != 0)
+    if (read_children(store->objects, folder_name(place), &children, &count) != 0)
         return errno == ENOENT ? 0 : -1;
-    int folder = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    int result = folder < 0 ? -1 : 0;
-    for (size_t index = 0; result == 0 && index < count; index++)
-        result = children[index].is_folder ? remove_hollow(folder, children[index].name) : -1;
+    int result = 0;
+    for (size_t index = 0; result == 0 && index < count; index++) {
+        int back = children[index].is_folder ? enter(place, children[index].name) : -1;
+        result = back < 0 ? -1 : remove_hollow(store, place);
+        if (back >= 0)
+            leave(place, back);
+    }
     free_children(children, count);
-    if (folder >= 0)
-        close(folder);
-    return result == 0 ? unlinkat(at, name, AT_REMOVEDIR) : -1;
+    return result == 0 ? unlinkat(store->objects, place->text, AT_REMOVEDIR) : -1;
 }
 
-int holds_object(int at, const char *name) {
+int holds_object(struct store *store, struct place *place) {
     struct child *children;
     size_t count;
-    if (read_children(at, name, &children, &count) != 0)
+    if (read_children(store->objects, folder_name(place), &children, &count) != 0)
         return 0;
     int found = 0;
     for (size_t index = 0; !found && index < count; index++)
         found = !children[index].is_folder;
-    int folder = found ? -1 : openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    for (size_t index = 0; folder >= 0 && !found && index < count; index++)
-        found = holds_object(folder, children[index].name);
-    if (folder >= 0)
-        close(folder);
+    for (size_t index = 0; !found && index < count; index++) {
+        int back = enter(place, children[index].name);
+        if (back >= 0) {
+            found = holds_object(store, place);
+            leave(place, back);
+        }
+    }
     free_children(children, count);
     return found;
 }

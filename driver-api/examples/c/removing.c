@@ -35,59 +35,68 @@ uint32_t object_remove_many(call_t *call, void *instance, const text_t *paths, s
     return result;
 }
 
-/* Removes what is in a folder and counts the objects. The folder itself stays. */
-static uint32_t empty_folder(call_t *call, int at, const char *name, uint64_t *removed) {
+static uint32_t empty_folder(call_t *call, struct store *store, struct place *place, uint64_t *removed);
+
+/* Removes a folder with what is in it. One into which others keep writing stays, with what they wrote. */
+static uint32_t remove_folder(call_t *call, struct store *store, struct place *place, uint64_t *removed) {
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        uint32_t result = empty_folder(call, store, place, removed);
+        if (result != DOCKER_REGISTRY_OK)
+            return result;
+        if (unlinkat(store->objects, place->text, AT_REMOVEDIR) == 0 || errno == ENOENT)
+            return DOCKER_REGISTRY_OK;
+        if (errno != ENOTEMPTY)
+            return docker_registry_fail_errno(call, errno, "rmdir");
+    }
+    return DOCKER_REGISTRY_OK;
+}
+
+/* Removes what is in a folder and counts the objects. The folder itself stays, and its names are durable. */
+static uint32_t empty_folder(call_t *call, struct store *store, struct place *place, uint64_t *removed) {
     struct child *children;
     size_t count;
-    if (read_children(at, name, &children, &count) != 0)
+    if (read_children(store->objects, folder_name(place), &children, &count) != 0)
         return errno == ENOENT ? DOCKER_REGISTRY_OK : docker_registry_fail_errno(call, errno, "remove");
     uint32_t result = DOCKER_REGISTRY_OK;
-    int folder = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    for (size_t index = 0; folder >= 0 && result == DOCKER_REGISTRY_OK && index < count; index++) {
-        const char *child = children[index].name;
-        if (docker_registry_is_cancelled(call)) {
+    for (size_t index = 0; result == DOCKER_REGISTRY_OK && index < count; index++) {
+        int back = enter(place, children[index].name);
+        if (docker_registry_is_cancelled(call))
             result = docker_registry_fail(call, DOCKER_REGISTRY_TIMEOUT, "nobody waits for the removal any more");
-        } else if (!children[index].is_folder) {
-            if (unlinkat(folder, child, 0) == 0)
-                *removed += 1;
-            else if (errno != ENOENT)
-                result = docker_registry_fail_errno(call, errno, "unlink");
-        } else {
-            for (int attempt = 0; attempt < ATTEMPTS && result == DOCKER_REGISTRY_OK; attempt++) {
-                result = empty_folder(call, folder, child, removed);
-                if (result != DOCKER_REGISTRY_OK || unlinkat(folder, child, AT_REMOVEDIR) == 0 || errno == ENOENT)
-                    break;
-                /* A folder into which others keep writing stays, with what they wrote. */
-                if (errno != ENOTEMPTY)
-                    result = docker_registry_fail_errno(call, errno, "rmdir");
-            }
-        }
+        else if (back < 0)
+            result = docker_registry_fail_errno(call, ENAMETOOLONG, "remove");
+        else if (children[index].is_folder)
+            result = remove_folder(call, store, place, removed);
+        else if (unlinkat(store->objects, place->text, 0) == 0)
+            *removed += 1;
+        else if (errno != ENOENT)
+            result = docker_registry_fail_errno(call, errno, "unlink");
+        if (back >= 0)
+            leave(place, back);
     }
-    if (result == DOCKER_REGISTRY_OK && folder >= 0 && count > 0 && fsync(folder) != 0)
-        result = docker_registry_fail_errno(call, errno, "fsync");
-    if (folder >= 0)
-        close(folder);
     free_children(children, count);
+    if (result == DOCKER_REGISTRY_OK && count > 0 && sync_folder(store->objects, folder_name(place)) != 0)
+        result = docker_registry_fail_errno(call, errno, "fsync");
     return result;
 }
 
 uint32_t object_remove_tree(call_t *call, void *instance, text_t prefix, uint64_t *removed) {
     struct store *store = instance;
+    struct place place = place_of(prefix);
     struct stat facts;
-    uint32_t result = DOCKER_REGISTRY_OK;
-    if (fstatat(store->objects, folder_name(prefix), &facts, AT_SYMLINK_NOFOLLOW) != 0)
+    if (fstatat(store->objects, folder_name(&place), &facts, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT || errno == ENOTDIR ? DOCKER_REGISTRY_OK : fail_lookup(call);
+    if (prefix.length == 0)
+        return empty_folder(call, store, &place, removed);
+    uint32_t result = DOCKER_REGISTRY_OK;
     if (S_ISDIR(facts.st_mode)) {
-        result = empty_folder(call, store->objects, folder_name(prefix), removed);
-        if (prefix.length > 0)
-            unlinkat(store->objects, prefix.data, AT_REMOVEDIR);
+        result = remove_folder(call, store, &place, removed);
     } else {
         int gone = unlink_object(store, prefix.data);
+        *removed = gone > 0;
         if (gone < 0)
-            return docker_registry_fail_errno(call, errno, "unlink");
-        *removed = (uint64_t)gone;
+            result = docker_registry_fail_errno(call, errno, "unlink");
     }
-    if (result != DOCKER_REGISTRY_OK || prefix.length == 0)
+    if (result != DOCKER_REGISTRY_OK)
         return result;
     prune(store, prefix.data);
     if (sync_names(store, prefix.data) != 0)

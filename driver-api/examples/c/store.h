@@ -50,8 +50,22 @@ enum { BUFFER_BYTES = 256 * 1024 };
 uint32_t fail_lookup(call_t *call);
 /* Fails because nothing is there. */
 uint32_t fail_not_found(call_t *call);
-/* A folder for openat(2): the path, or "." for the empty path. */
-const char *folder_name(text_t path);
+/*
+ * A place in the objects, for walks: one buffer for all levels, so that a deep tree costs neither stack nor
+ * descriptors. The empty text is the root.
+ */
+struct place {
+    size_t length;
+    char text[DOCKER_REGISTRY_MAX_PATH_BYTES + 258];
+};
+/* The place of a path. */
+struct place place_of(text_t path);
+/* The folder for openat(2): the text, or "." for the root. */
+const char *folder_name(const struct place *place);
+/* Goes to a child. Returns how to come back, or -1 where the path would be longer than any object's. */
+int enter(struct place *place, const char *child);
+/* Comes back. */
+void leave(struct place *place, int back);
 /* Fills in a name that nobody has: 32 random hex digits. */
 uint32_t random_name(call_t *call, char name[NAME_BYTES]);
 /* Makes an empty file with a random name in `folder`. Returns its descriptor, or -1 after describing the failure. */
@@ -68,14 +82,16 @@ uint32_t finish_file(call_t *call, int file);
  */
 uint32_t publish(call_t *call, struct store *store, int folder, const char *name, const char *path,
                  uint32_t condition);
+/* Makes the names in a folder durable; a folder that is gone has none. -1 with errno when it cannot. */
+int sync_folder(int at, const char *name);
 /* Makes the names in the folder of an object and in the folders above it durable. -1 with errno when it cannot. */
 int sync_names(struct store *store, const char *path);
 /* Removes the folders of an object from the innermost on while they are empty, and syncs the one that stays. */
 void prune(struct store *store, const char *path);
 /* Removes a folder in which there are only folders; 0 when it is gone. */
-int remove_hollow(int at, const char *name);
+int remove_hollow(struct store *store, struct place *place);
 /* Whether there is an object anywhere in the folder. */
-int holds_object(int at, const char *name);
+int holds_object(struct store *store, struct place *place);
 /* The facts of a file. `etag` is the memory for the tag. */
 struct docker_registry_info info_of(const struct stat *facts, char etag[64]);
 

@@ -75,12 +75,13 @@ impl Calling {
             body_over: false,
             calling: self,
         };
+        let host = ptr::from_ref(state.calling.host);
         let background = if state.calling.context.background { codes::CALL_BACKGROUND } else { 0 };
         let mut call = PlainCall {
             size: size_of::<PlainCall>(),
-            context: ptr::from_mut(&mut state).cast(),
+            context: (&raw mut state).cast(),
             functions: &raw const FUNCTIONS,
-            host: ptr::from_ref(state.calling.host),
+            host,
             flags: background | if trace.is_some() { codes::CALL_HAS_TRACE } else { 0 },
             trace_id: trace.map_or([0; 16], |trace| trace.trace_id),
             span_id: trace.map_or([0; 8], |trace| trace.span_id),

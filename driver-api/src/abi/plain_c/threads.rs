@@ -15,6 +15,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// Functions of one kind that run at once. More calls wait.
 const PLACES: usize = 256;
+/// Stack of a thread: what C libraries are used to.
+const STACK_BYTES: usize = 8 * 1024 * 1024;
 /// Endings of readings and instances, which wait for no place.
 const ENDINGS: usize = 32;
 
@@ -47,6 +49,7 @@ impl Threads {
                 .worker_threads(1)
                 .max_blocking_threads(2 * PLACES + ENDINGS)
                 .thread_name(&self.name)
+                .thread_stack_size(STACK_BYTES)
                 .build()
                 .map_err(|error| error.to_string())
         });
