@@ -13,7 +13,7 @@ use crate::{
 /// A driver that is not open yet.
 pub(super) enum ConfiguredDriver {
     /// Mapped into this process.
-    Here(LoadedDriver, Execution),
+    Here(Box<LoadedDriver>, Execution),
     /// To be run in a process of its own; this one never maps it.
     Apart(Box<(isolation::Loaded, Launch)>),
 }
@@ -35,7 +35,7 @@ impl ConfiguredDriver {
                 return Ok(Self::Apart(Box::new((loaded, launch))));
             }
         };
-        Ok(Self::Here(load(search, name)?, execution))
+        Ok(Self::Here(Box::new(load(search, name)?), execution))
     }
 
     /// What it says about itself.
