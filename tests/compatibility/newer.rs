@@ -80,8 +80,8 @@ fn one_minor_later() -> Sources {
     );
     replace(
         "src/abi/import.rs",
-        "path, range, offset, length };",
-        "path, range, offset, length, priority: 3 };",
+        "path: lent, range, offset, length };",
+        "path: lent, range, offset, length, priority: 3 };",
     );
     replace(
         "src/abi/export.rs",
