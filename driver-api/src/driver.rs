@@ -111,7 +111,8 @@ pub trait Driver: Send + Sync + 'static {
     /// returns, everything up to the new offset is durable.
     ///
     /// When the stream yields an error, the upload stays as it was before the call and `state` stays
-    /// valid. A caller that wants to keep what arrived ends the stream instead.
+    /// valid. The same holds when the call is dropped before the stream has ended. A caller that wants to
+    /// keep what arrived ends the stream instead.
     ///
     /// # Errors
     /// [`Conflict`](crate::ErrorKind::Conflict) for a stale state or another offset;
@@ -129,7 +130,8 @@ pub trait Driver: Send + Sync + 'static {
     ///
     /// # Errors
     /// `Conflict` for a stale state; `ConditionFailed` when `condition` does not hold (the upload then
-    /// stays open); `NotFound` when the upload is gone.
+    /// stays open); `NotFound` when the upload is gone. `Unsupported` and `Conflict` for the condition and
+    /// the path are as in [`Driver::put`], and leave the upload open as well.
     async fn commit(
         &self,
         call: &CallContext,

@@ -56,6 +56,49 @@ promises! {
     RESUMABLE: "Capability" says "Uploads can go on in another process.";
     STAT_FOLDER: "Stat" says "A folder with at least one object somewhere below it, or the storage root.";
     HEALTH: "health" says "Whether the storage answers and can be written, as cheaply as that can be known.";
+    COPY: "copy" says "Copies one object, replacing what is at `to`.";
+    RENAME: "rename" says "Moves one object, replacing what is at `to`.";
+    DELETE: "delete" says "Deletes one object.";
+    // Uploads.
+    UPLOAD_VISIBLE: "UploadState" says "Nothing is visible at any path before `commit` returns, and afterwards the object is there whole.";
+    UPLOAD_STATE: "UploadState" says "The state is all that another process needs to go on";
+    UPLOAD_DURABLE: "UploadState" says "**When `append` returns, the bytes it took are durable**";
+    FENCE: "UploadState" says "at most one of them gets an `Ok`; the other gets [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) and has changed nothing that the winner relies on.";
+    TAKE_OVER: "UploadState" says "The later caller may take over from the earlier one, and it never waits for one that hangs.";
+    FOREIGN_STATE: "UploadState" says "A state that the driver did not hand out is refused with `Conflict` or [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) and never taken for another upload's";
+    HINT: "UploadHint" says "What is known when an upload begins. All of it may be wrong or missing.";
+    APPEND_CONFLICT: "append" says "[`Conflict`](crate::ErrorKind::Conflict) for a stale state or another offset;";
+    APPEND_GONE: "append" says "`NotFound` when the upload was aborted or committed.";
+    BODY_FAILED: "append" says "When the stream yields an error, the upload stays as it was before the call and `state` stays valid.";
+    BODY_FAILED_KIND: "append" says "[`BodyFailed`](crate::ErrorKind::BodyFailed) when the stream failed;";
+    BODY_FAILED_SOURCE: "ErrorKind" says "The caller's byte stream failed; its own error is the source.";
+    BODY_DROPPED: "append" says "The same holds when the call is dropped before the stream has ended.";
+    COMMIT_CONFLICT: "commit" says "`Conflict` for a stale state;";
+    COMMIT_GONE: "commit" says "`NotFound` when the upload is gone.";
+    COMMIT_CONDITION: "commit" says "`ConditionFailed` when `condition` does not hold (the upload then stays open);";
+    COMMIT_OPEN: "commit" says "`Unsupported` and `Conflict` for the condition and the path are as in [`Driver::put`], and leave the upload open as well.";
+    LIST_UPLOADS_UNSUPPORTED: "list_uploads" says "`Unsupported` without [`Capability::ListUploads`](crate::Capability::ListUploads).";
+    LIST_UPLOADS_ALL: "Capability" says "`list_uploads` finds every pending upload.";
+    PENDING_STATE: "PendingUpload" says "A state that `abort` accepts.";
+    PENDING_TOUCHED: "PendingUpload" says "When the upload was opened or last appended to.";
+    PENDING_SIZE: "PendingUpload" says "Number of durable bytes.";
+    ETAG: "ETag" says "A text that changes whenever the content of an object changes.";
+    // Conditions.
+    TAG_NEEDED: "ObjectInfo" says "Version of the content, if the storage has one. Needed for [`Condition::IfMatch`].";
+    IF_ABSENT: "Condition" says "Only when nothing is there: of many such writers exactly one succeeds.";
+    IF_MATCH: "Condition" says "Only when the object there still has this tag.";
+    CONDITION_FAILED: "ErrorKind" says "The condition of a conditional write did not hold: nothing was written.";
+    CONDITION_UNSUPPORTED: "put" says "[`Unsupported`](crate::ErrorKind::Unsupported) when the driver lacks the capability for it;";
+    CONFLICT: "ErrorKind" says "Nothing was changed.";
+    // Readings and calls side by side.
+    READING: "read" says "An open reading is not disturbed by a replacement or deletion of the object: it yields the old content, or an error, but never a mixture.";
+    READING_LENGTH: "ReadingBody" says "Fewer or more bytes than announced is an error of the driver.";
+    STRONG: "Capability" says "What was written is visible to every reader at once, listings included.";
+    // Errors.
+    SAFE_MESSAGE: "Error" says "One sentence for an operator, without secrets.";
+    SAFE_SOURCE: "Error" says "Text of the underlying errors, outermost first, without secrets.";
+    TIMEOUT: "ErrorKind" says "The deadline of the call passed.";
+    OPEN: "open" says "Reaches out far enough to find wrong settings now, not on the first request";
     TREE: "delete_tree" says "Deletes everything below the folder and the object of the same name, and nothing else";
 }
 

@@ -96,6 +96,12 @@ impl Store {
         Self { driver, shared: Arc::clone(&self.shared) }
     }
 
+    /// Closes this driver alone, as a process that ends does.
+    pub(crate) async fn end(self, grace: Duration) {
+        lock(&self.shared.opened).retain(|opened| !Arc::ptr_eq(opened, &self.driver));
+        self.driver.close(grace).await;
+    }
+
     /// What the tester named as a storage that cannot work.
     pub(crate) async fn dead(&self) -> Option<Result<SharedDriver>> {
         self.shared.opener.open_dead().await

@@ -9,7 +9,7 @@ group! {
 }
 
 async fn what_was_put_is_there(store: Store) {
-    for content in ["", "x", "a longer content"] {
+    for content in ["", "a longer content", "x"] {
         store.put("a/b/c", content).await;
         store.expect("a/b/c", content, promise::PUT).await;
     }
