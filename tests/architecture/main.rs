@@ -1,5 +1,7 @@
 //! The rules of ARCHITECTURE.md that a machine can check.
 
+mod driver_reference;
+
 use std::{
     collections::BTreeSet,
     fs,
