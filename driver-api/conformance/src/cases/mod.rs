@@ -5,10 +5,18 @@ use crate::Case;
 mod appending;
 mod concurrency;
 mod conditions;
+mod cursors;
+mod deleting;
+mod facts;
 mod fencing;
 mod health;
+mod listing;
+mod moving;
+mod names;
 mod objects;
 mod pending_uploads;
+mod reading;
+mod redirects;
 mod resuming;
 mod uploads;
 
@@ -16,6 +24,14 @@ mod uploads;
 pub(crate) static ALL: &[&[Case]] = &[
     health::CASES,
     objects::CASES,
+    facts::CASES,
+    reading::CASES,
+    listing::CASES,
+    cursors::CASES,
+    moving::CASES,
+    deleting::CASES,
+    names::CASES,
+    redirects::CASES,
     uploads::CASES,
     appending::CASES,
     fencing::CASES,
