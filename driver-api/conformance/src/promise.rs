@@ -133,13 +133,11 @@ promises! {
     CONFLICT: "ErrorKind" says "Nothing was changed.";
     // Readings and calls side by side.
     READING: "read" says "An open reading is not disturbed by a replacement or deletion of the object: it yields the old content, or an error, but never a mixture.";
-    READ: "read" says "Opens an object for reading.";
     READING_LENGTH: "ReadingBody" says "Fewer or more bytes than announced is an error of the driver.";
     STRONG: "Capability" says "What was written is visible to every reader at once, listings included.";
     // Errors.
     TOO_LARGE: "get" says "[`TooLarge`](crate::ErrorKind::TooLarge) when it has more than `max_size` bytes";
     INVALID_RANGE: "read" says "[`InvalidRange`](crate::ErrorKind::InvalidRange) by the rules of [`ReadRange::resolve`].";
-    TREE_COUNT: "delete_tree" says "Returns how many objects went.";
     SAFE_MESSAGE: "Error" says "One sentence for an operator, without secrets.";
     SAFE_SOURCE: "Error" says "Text of the underlying errors, outermost first, without secrets.";
     TIMEOUT: "ErrorKind" says "The deadline of the call passed.";
