@@ -186,7 +186,7 @@ pub(crate) fn build(
         disable_token_auth,
         storage: reader.driver("storage").unwrap_or_default(),
         storage_alternate: reader.driver("storage_alternate"),
-        drivers: reader.list("drivers").into_iter().map(PathBuf::from).collect(),
+        drivers: reader.driver_folders(),
         driver_sha256: reader.driver_sha256(),
         isolation: reader.isolation(),
         protocols: reader.protocols(),
@@ -320,6 +320,17 @@ impl Reader<'_> {
     }
 
     /// A digest that cannot be one must not look like a pin that is kept.
+    /// Absolute folders only: a relative one would depend on where the server happens to be started.
+    fn driver_folders(&mut self) -> Vec<PathBuf> {
+        let (absolute, relative): (Vec<PathBuf>, Vec<PathBuf>) =
+            self.list("drivers").into_iter().map(PathBuf::from).partition(|folder| folder.is_absolute());
+        for folder in relative {
+            let message = format!("{} is a relative path", folder.display());
+            self.problem("drivers", message, "write the whole path, from / on");
+        }
+        absolute
+    }
+
     fn driver_sha256(&mut self) -> BTreeMap<String, String> {
         let entries = self.value("driver_sha256").and_then(Value::as_object).cloned().unwrap_or_default();
         let mut digests = BTreeMap::new();

@@ -9,7 +9,9 @@
 //! fields and capabilities are only ever appended.
 //!
 //! # Where to start
-//! `tests/drivers/memory` in the source tree is a complete driver with a comment on every decision.
+//! `docs/write-a-driver.md` beside these sources goes from nothing to a driver that passes the conformance
+//! suite; `docs/driver-methods.md` says of every method what it owes. `tests/drivers/memory` in the source
+//! tree is a complete driver with a comment on every decision.
 
 #![deny(missing_docs)]
 

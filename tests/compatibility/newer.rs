@@ -17,6 +17,7 @@ fn one_minor_later() -> Sources {
     replace("Cargo.toml", "version = \"1.0.0\"", "version = \"1.1.0\"");
     replace("src/lib.rs", "(u32, u32) = (1, 0)", "(u32, u32) = (1, 1)");
     // The note: another version, an unknown flag, an unknown line.
+    replace("src/abi/plain_c/codes.rs", "API_MINOR: u32 = 0;", "API_MINOR: u32 = 1;");
     replace("src/export.rs", "$crate::API_VERSION.1 == 0", "$crate::API_VERSION.1 == 1");
     replace("src/export.rs", "\\napi=1.0\\n", "\\napi=1.1\\n");
     replace(
@@ -80,8 +81,8 @@ fn one_minor_later() -> Sources {
     );
     replace(
         "src/abi/import.rs",
-        "path, range, offset, length };",
-        "path, range, offset, length, priority: 3 };",
+        "path: lent, range, offset, length };",
+        "path: lent, range, offset, length, priority: 3 };",
     );
     replace(
         "src/abi/export.rs",

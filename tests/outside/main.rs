@@ -3,6 +3,7 @@
 
 mod new_project;
 mod serving;
+mod tutorial;
 
 use std::{
     path::{Path, PathBuf},

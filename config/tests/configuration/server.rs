@@ -171,6 +171,13 @@ fn a_driver_can_be_pinned_and_run_elsewhere() {
 }
 
 #[test]
+fn a_driver_folder_is_an_absolute_path() {
+    assert_eq!(settings("drivers: [/opt/drivers]", &[]).drivers, [std::path::Path::new("/opt/drivers")]);
+    let wrong = problems("dev: {storage: local, drivers: [/opt/drivers, plugins]}\n", &[], &[]).join("\n");
+    assert!(wrong.contains("plugins is a relative path"), "{wrong}");
+}
+
+#[test]
 fn what_is_set_on_the_command_line_counts_before_the_file() {
     let file = crate::support::ConfigurationFile::new("dev: {storage: local, limits: {idle_timeout: 5s}}\n");
     let set = |pairs: &[(&str, &str)]| {

@@ -9,6 +9,7 @@ pub mod health;
 mod identity;
 mod request_body;
 mod respond;
+mod retry_after;
 mod route_class;
 pub mod routes;
 pub mod sendfile;

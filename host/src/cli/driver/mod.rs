@@ -102,8 +102,9 @@ pub(super) fn run(command: DriverCommand, output: &mut impl Write) -> Result<(),
 }
 
 /// The driver folders and pinned digests, those of the configuration included when there is a usable one.
-fn search() -> Search {
-    let (folders, pins) = load_configuration(None)
+/// `file` is the configuration that the operator named, if any.
+fn search(file: Option<PathBuf>) -> Search {
+    let (folders, pins) = load_configuration(file)
         .map(|loaded| (loaded.settings.drivers, loaded.settings.driver_sha256))
         .unwrap_or_default();
     Search::from_process(&folders).with_pins(&pins)

@@ -9,7 +9,10 @@ use serde_json::json;
 
 use super::{json::answer, route};
 use crate::{
-    http::exchange::{Response, set},
+    http::{
+        exchange::{Response, set},
+        retry_after::retry_after,
+    },
     registry::v1::Error,
     telemetry::seldom::Seldom,
 };
@@ -74,10 +77,7 @@ impl Failure {
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Token"));
             }
             Self::Registry(Error::Storage(error)) if status == StatusCode::SERVICE_UNAVAILABLE => {
-                if let Some(after) = error.retry_after {
-                    let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-                    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-                }
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after(error)));
             }
             _ => {}
         }

@@ -8,7 +8,10 @@ use http::{HeaderName, StatusCode, header};
 use serde::Serialize;
 
 use crate::{
-    http::exchange::{self, Response},
+    http::{
+        exchange::{self, Response},
+        retry_after::retry_after,
+    },
     registry::v2::Failure,
     telemetry::seldom::Seldom,
 };
@@ -46,8 +49,6 @@ pub(super) const UNSUPPORTED: Code = Code::new("UNSUPPORTED", StatusCode::METHOD
 
 /// Details that one answer has at most: a manifest can name tens of thousands of missing blobs.
 const MAX_DETAILS: usize = 1000;
-/// When a client may ask again if the storage did not say.
-const RETRY_AFTER_SECONDS: u64 = 5;
 static UNAVAILABLE_LINES: Seldom = Seldom::new();
 
 /// An answer that is an error.
@@ -159,11 +160,8 @@ fn storage_refusal(error: &Error) -> Refusal {
                 let kind = error.kind;
                 tracing::warn!(?kind, %error, more_before_this = more, "the storage does not answer now");
             }
-            let seconds = error
-                .retry_after
-                .map_or(RETRY_AFTER_SECONDS, |wait| wait.as_millis().div_ceil(1000).max(1) as u64);
             Refusal::new(UNAVAILABLE, "the storage of this registry does not answer now; try again later")
-                .header(header::RETRY_AFTER, seconds.to_string())
+                .header(header::RETRY_AFTER, retry_after(error).to_string())
         }
         ErrorKind::StorageFull => {
             tracing::error!(kind = ?error.kind, %error, "the storage is full");

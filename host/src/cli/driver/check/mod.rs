@@ -98,7 +98,7 @@ pub(super) fn check(arguments: &CheckArguments, output: &mut impl Write) -> Resu
     let Some(driver) = arguments.driver.as_deref().filter(|_| !arguments.list) else {
         return report::list(&chosen, arguments.json, output);
     };
-    let subject = Subject::find(driver, &search())?;
+    let subject = Subject::find(driver, &search(arguments.config.clone()))?;
     let (opening, dead) = openings(&subject, arguments)?;
     // Settings with which it does not even open would only fail every case.
     let described = subject.describe(opening.settings.clone())?;
