@@ -111,6 +111,11 @@ impl Store {
         self.shared.opener.open_dead().await
     }
 
+    /// What no text of an error may show.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        self.shared.opener.secrets()
+    }
+
     /// Closes every driver that the case opened.
     pub(crate) async fn close(&self, grace: Duration) {
         let opened = std::mem::take(&mut *lock(&self.shared.opened));

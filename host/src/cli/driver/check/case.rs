@@ -89,4 +89,13 @@ impl Opener for Library {
     async fn open_dead(&self) -> Option<DriverResult<SharedDriver>> {
         Some(self.open_with(self.dead.as_ref()?).await)
     }
+
+    fn secrets(&self) -> Vec<String> {
+        let keys = &self.driver.description().keys;
+        let secrets = |settings: &Map<String, Value>| {
+            let secret = keys.iter().filter(|key| key.secret).filter_map(|key| settings.get(&key.name));
+            secret.filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+        };
+        [Some(&self.settings), self.dead.as_ref()].into_iter().flatten().flat_map(secrets).collect()
+    }
 }
