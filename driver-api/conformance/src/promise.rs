@@ -31,6 +31,7 @@ macro_rules! promises {
 promises! {
     // Every method.
     CONCURRENCY: "Driver" says "any number of calls run at once, from any thread.";
+    DROPPED: "Driver" says "a call whose future is dropped stops as soon as it can.";
     CANCELLATION: "Driver" says "A write that was dropped may or may not have happened, but never by half.";
     DURABILITY: "Driver" says "when a write returns `Ok`, it survives a crash of the process";
     ATOMICITY: "Driver" says "a reader sees an object as it was before a write or after it, never between.";
