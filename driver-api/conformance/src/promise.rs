@@ -134,7 +134,6 @@ promises! {
     // Readings and calls side by side.
     READING: "read" says "An open reading is not disturbed by a replacement or deletion of the object: it yields the old content, or an error, but never a mixture.";
     READING_LENGTH: "ReadingBody" says "Fewer or more bytes than announced is an error of the driver.";
-    STRONG: "Capability" says "What was written is visible to every reader at once, listings included.";
     // Errors.
     SAFE_MESSAGE: "Error" says "One sentence for an operator, without secrets.";
     SAFE_SOURCE: "Error" says "Text of the underlying errors, outermost first, without secrets.";
