@@ -6,11 +6,15 @@
 
 mod changed;
 mod faulty;
+mod faulty_calls;
+mod faulty_failures;
 mod faulty_listings;
 mod faulty_moves;
 mod faulty_names;
 mod faulty_objects;
 mod faulty_readings;
+mod faulty_uploads;
+mod own_uploads;
 mod subjects;
 
 use std::{process::ExitCode, sync::Arc};
@@ -39,6 +43,10 @@ fn main() -> ExitCode {
     trials.extend(faulty::trials(faulty_listings::faults()));
     trials.extend(faulty::trials(faulty_readings::faults()));
     trials.extend(faulty::trials(faulty_names::faults()));
+    trials.extend(faulty::trials(faulty_uploads::faults()));
+    trials.extend(faulty::trials(faulty_calls::faults()));
+    trials.extend(faulty::trials(faulty_failures::faults()));
+    trials.extend(faulty_uploads::without_a_fault());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

@@ -28,6 +28,11 @@ pub(crate) async fn open_memory() -> Result<SharedDriver> {
     open::<MemoryDriver>(json!({})).await
 }
 
+/// Opens a memory driver in which no byte has room.
+pub(crate) async fn open_full_memory() -> Result<SharedDriver> {
+    open::<MemoryDriver>(json!({ "memory_limit": 0 })).await
+}
+
 #[async_trait]
 impl Opener for Memory {
     async fn open(&self) -> Result<SharedDriver> {
@@ -36,7 +41,7 @@ impl Opener for Memory {
 
     /// No byte has room in it.
     async fn open_dead(&self) -> Option<Result<SharedDriver>> {
-        Some(open::<MemoryDriver>(json!({ "memory_limit": 0 })).await)
+        Some(open_full_memory().await)
     }
 }
 
