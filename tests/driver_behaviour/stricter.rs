@@ -105,7 +105,7 @@ async fn a_path_is_an_object_or_a_folder(store: Store) {
 /// The suite lets a driver refuse some names.
 async fn every_name_is_kept(store: Store) {
     let long = "n".repeat(255);
-    let longest = format!("{}/{}", vec![long.as_str(); 3].join("/"), "n".repeat(250));
+    let longest = format!("{}/{}", [long.as_str(); 3].join("/"), "n".repeat(250));
     // The two last ones look alike and are different texts.
     let names = ["A", "a", " b ", "%2e%2e", "c.", ".d", "e\\f", "'\"*?<>|", &longest, "\u{e9}", "e\u{301}"];
     for name in names {
