@@ -59,7 +59,7 @@ impl Pattern {
     fn piece(&self, at: u64) -> Piece {
         let inside = at % BLOCK;
         if inside < NUMBER {
-            Piece::Number((at / BLOCK ^ self.key).to_le_bytes(), inside as usize)
+            Piece::Number(((at / BLOCK) ^ self.key).to_le_bytes(), inside as usize)
         } else {
             Piece::Block(self.block.slice(inside as usize..))
         }

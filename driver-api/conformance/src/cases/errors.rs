@@ -98,9 +98,9 @@ async fn a_known_outcome_is_not_called_unknown(store: Store) {
     let driver = &store.driver;
     let context = call();
     let conflict = [ErrorKind::Conflict];
-    said(driver.get(&context, &path, 6).await, &[ErrorKind::TooLarge], "get", &paths, promise::TOO_LARGE);
+    said(driver.get(&context, &path, 6).await, &[ErrorKind::TooLarge], "get", &paths, promise::GET_LIMIT);
     let read = driver.read(&context, &path, ReadRange::From { offset: 7 }).await;
-    said(read, &[ErrorKind::InvalidRange], "read", &paths, promise::INVALID_RANGE);
+    said(read, &[ErrorKind::InvalidRange], "read", &paths, promise::READ_RANGE);
     let refused = [ErrorKind::ConditionFailed, ErrorKind::Unsupported];
     let put = driver.put(&context, &path, "x".into(), &Condition::IfAbsent).await;
     said(put, &refused, "put", &paths, promise::IF_ABSENT);
