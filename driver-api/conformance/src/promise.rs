@@ -31,10 +31,11 @@ macro_rules! promises {
 promises! {
     // Every method.
     CONCURRENCY: "Driver" says "any number of calls run at once, from any thread.";
+    DROPPED: "Driver" says "a call whose future is dropped stops as soon as it can.";
     CANCELLATION: "Driver" says "A write that was dropped may or may not have happened, but never by half.";
     DURABILITY: "Driver" says "when a write returns `Ok`, it survives a crash of the process";
     ATOMICITY: "Driver" says "a reader sees an object as it was before a write or after it, never between.";
-    NOT_FOUND: "Driver" says "an absent object is [`NotFound`](crate::ErrorKind::NotFound) everywhere.";
+    NOT_FOUND: "Driver" says "an absent object is [`NotFound`](crate::ErrorKind::NotFound) everywhere, and a folder is no object.";
     UNKNOWN: "Driver" says "A write whose fate is not known sets [`outcome_unknown`](crate::Error::outcome_unknown).";
     FILLED_IN: "Driver" says "`operation` and `path` of the error are filled in for the author.";
     DEADLINE: "CallContext" says "When the caller stops waiting; `None` for no limit.";
@@ -46,7 +47,6 @@ promises! {
     NAMES: "Driver" says "paths that differ in a single byte are different objects, and a listing returns each path byte for byte as it was written";
     NAME_REFUSED: "Driver" says "A write to a path that the storage cannot keep fails with [`InvalidPath`](crate::ErrorKind::InvalidPath) and changes nothing.";
     NAME_KEPT: "Driver" says "Segments of up to 200 ASCII letters, digits, `.`, `_`, `-`, `%` and `+` can always be kept";
-    NO_OBJECT: "Driver" says "and a folder is no object.";
     PUT_CONFLICT: "put" says "when a folder is at the path or an object is where one of its folders would be, in stores that have folders.";
     NEW_TAG: "put" says "Returns its new tag if the storage has tags.";
     GET_LIMIT: "get" says "when it has more than `max_size` bytes, found before they are read into memory.";
@@ -134,10 +134,7 @@ promises! {
     // Readings and calls side by side.
     READING: "read" says "An open reading is not disturbed by a replacement or deletion of the object: it yields the old content, or an error, but never a mixture.";
     READING_LENGTH: "ReadingBody" says "Fewer or more bytes than announced is an error of the driver.";
-    STRONG: "Capability" says "What was written is visible to every reader at once, listings included.";
     // Errors.
-    TOO_LARGE: "get" says "[`TooLarge`](crate::ErrorKind::TooLarge) when it has more than `max_size` bytes";
-    INVALID_RANGE: "read" says "[`InvalidRange`](crate::ErrorKind::InvalidRange) by the rules of [`ReadRange::resolve`].";
     SAFE_MESSAGE: "Error" says "One sentence for an operator, without secrets.";
     SAFE_SOURCE: "Error" says "Text of the underlying errors, outermost first, without secrets.";
     TIMEOUT: "ErrorKind" says "The deadline of the call passed.";
