@@ -27,6 +27,13 @@ fn a_table_of_another_size_or_version_is_refused() {
 }
 
 #[test]
+fn a_longer_table_of_a_later_minor_version_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = faulty(folder.path(), &["TABLE_SIZE=sizeof(struct docker_registry_driver)+64"]);
+    assert_eq!(load(&library).unwrap().description().keys.len(), 5);
+}
+
+#[test]
 fn a_missing_function_is_named() {
     for (definition, name) in [("GET=NULL", "get"), ("HEALTH=NULL", "health")] {
         let expected = format!("its function `{name}` is null, and every driver must have it");

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::{c_char, c_void},
+    mem::offset_of,
     ptr, slice,
     sync::Arc,
 };
@@ -22,8 +23,8 @@ use crate::{
     abi::{host::Host, memory::Message},
 };
 
-/// Size of the table in API 1.0.
-const FIRST_SIZE: usize = size_of::<PlainDriver>();
+/// Size of the table in API 1.0, whose last function was `health`.
+const FIRST_SIZE: usize = offset_of!(PlainDriver, health) + size_of::<usize>();
 /// A table of more bytes is none: it would hold some thousand functions.
 const LARGEST_SIZE: usize = 64 * 1024;
 /// More keys than any driver can have.

@@ -6,18 +6,23 @@
  * It records name and versions in an ELF note, which the server reads before it runs anything of the library, and
  * exports the table.
  */
-#define DOCKER_REGISTRY_DRIVER(NAME, VERSION, TABLE)                                                        \
-    __asm__(".pushsection .note.docker-registry-driver, \"a\", %note\n"                                     \
-            ".balign 4\n"                                                                                   \
-            ".long 2f - 1f, 4f - 3f, 1\n"                                                                   \
-            "1: .asciz \"docker-registry-driver\"\n"                                                        \
-            "2: .balign 4\n"                                                                                \
-            "3: .ascii \"name=" #NAME "\\napi=1.0\\nversion=" VERSION "\\nflags=plain-c\\n\"\n"             \
-            "4: .balign 4\n"                                                                                \
-            ".popsection\n");                                                                               \
-    DOCKER_REGISTRY_EXPORT const struct docker_registry_driver *const docker_registry_driver_##NAME;        \
-    __attribute__((used))                                                                                   \
+#define DOCKER_REGISTRY_DRIVER(NAME, VERSION, TABLE)                                                                \
+    __asm__(".pushsection .note.docker-registry-driver, \"a\", %note\n"                                             \
+            ".balign 4\n"                                                                                           \
+            ".long 2f - 1f, 4f - 3f, 1\n"                                                                           \
+            "1: .asciz \"docker-registry-driver\"\n"                                                                \
+            "2: .balign 4\n"                                                                                        \
+            "3: .ascii \"name=" #NAME "\\napi=" DOCKER_REGISTRY_API "\\nversion=" VERSION "\\nflags=plain-c\\n\"\n" \
+            "4: .balign 4\n"                                                                                        \
+            ".popsection\n");                                                                                       \
+    DOCKER_REGISTRY_EXPORT const struct docker_registry_driver *const docker_registry_driver_##NAME;                \
+    __attribute__((used))                                                                                           \
     const struct docker_registry_driver *const docker_registry_driver_##NAME = &(TABLE)
+
+/* Version of the API as text, as in the note. */
+#define DOCKER_REGISTRY_API DOCKER_REGISTRY_VERSION_TEXT(DOCKER_REGISTRY_API_MAJOR, DOCKER_REGISTRY_API_MINOR)
+#define DOCKER_REGISTRY_VERSION_TEXT(MAJOR, MINOR) DOCKER_REGISTRY_TEXT(MAJOR) "." DOCKER_REGISTRY_TEXT(MINOR)
+#define DOCKER_REGISTRY_TEXT(WORD) #WORD
 
 #ifdef __cplusplus
 #define DOCKER_REGISTRY_EXPORT extern "C" __attribute__((visibility("default")))
