@@ -54,7 +54,7 @@ async fn of_appends_from_one_state_exactly_one_wins(store: Store) {
         let [(letter, progress)] = winners.as_slice() else { panic!("{} winners", winners.len()) };
         let at = format!("a/{round}");
         commit(&store, &progress.state, &at).await;
-        assert_eq!(get(&store, &at).await, [b"start ", vec![*letter; 100_000].as_slice()].concat());
+        assert_eq!(get(&store, &at).await, [b"start ".as_slice(), &[*letter; 100_000]].concat());
     }
 }
 
@@ -105,7 +105,7 @@ async fn a_path_is_an_object_or_a_folder(store: Store) {
 /// The suite lets a driver refuse some names.
 async fn every_name_is_kept(store: Store) {
     let long = "n".repeat(255);
-    let longest = format!("{}/{}", vec![long.as_str(); 3].join("/"), "n".repeat(250));
+    let longest = format!("{}/{}", [long.as_str(); 3].join("/"), "n".repeat(250));
     // The two last ones look alike and are different texts.
     let names = ["A", "a", " b ", "%2e%2e", "c.", ".d", "e\\f", "'\"*?<>|", &longest, "\u{e9}", "e\u{301}"];
     for name in names {
