@@ -97,7 +97,7 @@ impl ConfiguredDriver {
 
 /// The environment variables that the driver's secrets were read from. The driver gets the values with its
 /// settings, and needs no copy that its own child processes inherit.
-fn secret_variables(loaded: &Loaded, keys: &[Key]) -> Vec<String> {
+pub(super) fn secret_variables(loaded: &Loaded, keys: &[Key]) -> Vec<String> {
     let secret = |name: &str| keys.iter().any(|key| key.secret && key.name == name);
     let shown = loaded.show(keys).into_iter().filter(|value| secret(&value.key));
     shown

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use docker_registry_driver_api::{Result as DriverResult, Settings, SharedDriver, async_trait};
+use docker_registry_driver_api::{Result as DriverResult, SharedDriver, async_trait};
 use docker_registry_driver_conformance::{Opener, Outcome, cases};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 
-use super::super::{super::Failure, child, subject::Opening};
-use crate::plugin::{Execution, LoadedDriver, PluginError};
+use super::super::{
+    super::Failure,
+    child,
+    subject::{Openable, Opening},
+};
+use crate::plugin::PluginError;
 
 /// What the child is to do.
 #[derive(Serialize, Deserialize)]
@@ -42,13 +46,12 @@ async fn run(order: Order) -> Verdict {
     let Some(case) = cases().find(|case| case.name() == order.case) else {
         return Verdict::Failed(format!("there is no case {}", order.case));
     };
-    let driver = match order.opening.load() {
+    let driver = match order.opening.openable() {
         Ok(driver) => driver,
         Err(error) => return Verdict::Failed(error.to_string()),
     };
     let opener = Library {
         driver,
-        execution: order.opening.execution(),
         settings: order.opening.settings.unwrap_or_default(),
         dead: order.dead,
     };
@@ -59,18 +62,16 @@ async fn run(order: Order) -> Verdict {
     }
 }
 
-/// Opens a loaded library, as often as a case asks for it.
+/// Opens a library, as often as a case asks for it.
 struct Library {
-    driver: LoadedDriver,
-    execution: Execution,
+    driver: Openable,
     settings: Map<String, Value>,
     dead: Option<Map<String, Value>>,
 }
 
 impl Library {
     async fn open_with(&self, settings: &Map<String, Value>) -> DriverResult<SharedDriver> {
-        let settings = Settings::new(settings.clone());
-        self.driver.open(settings, self.execution).await.map_err(|error| match error {
+        self.driver.open(settings.clone()).await.map_err(|error| match error {
             PluginError::Driver { error, .. } => *error,
             other => docker_registry_driver_api::Error::new(
                 docker_registry_driver_api::ErrorKind::Internal,
