@@ -291,7 +291,8 @@ impl Driver for Remote {
             // The body goes as soon as the driver wants no more of it, as it would in this process.
             Sent::Whole | Sent::Unwanted = body::send(body, ours) => calling.await,
         };
-        let answered = answered(reply.map_err(|error| self.calls.failed(&request, error))?, generation, false)?;
+        let answered =
+            answered(reply.map_err(|error| self.calls.failed(&request, error))?, generation, false)?;
         match answered.answer {
             Answer::Progress { offset } => {
                 Ok(UploadProgress { state: UploadState::new(answered.content.to_vec())?, offset })

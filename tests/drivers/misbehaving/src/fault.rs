@@ -232,12 +232,14 @@ impl Chosen {
             Fault::Abort => std::process::abort(),
             Fault::Segfault => {
                 let this = rustix::process::getpid();
-                // The signal that a wild pointer raises, and no unsafe code.
-                rustix::process::kill_process(this, rustix::process::Signal::SEGV)
-                    .map_err(|error| Error::from(std::io::Error::from(error)))?;
-                // It may take another thread, which ends the process all the same.
-                thread::sleep(Duration::from_secs(60));
-                Ok(())
+                // The signal that a wild pointer raises, and no unsafe code. The runtime's handler takes the
+                // first, puts the default back and expects the instruction to fault again; so it is repeated.
+                loop {
+                    rustix::process::kill_process(this, rustix::process::Signal::SEGV)
+                        .map_err(|error| Error::from(std::io::Error::from(error)))?;
+                    // Another thread may take it, which ends the process all the same.
+                    thread::sleep(LOOK_AGAIN);
+                }
             }
             Fault::Leak => {
                 std::mem::forget(fs::File::open("/dev/null")?);

@@ -47,20 +47,23 @@ fn stream(chosen: Chosen, wanted: Bytes, noted: NotedWhenDropped) -> ByteStream 
         .map(|start| wanted.slice(start..wanted.len().min(start + size)))
         .collect();
     let whole = matches!(chosen.fault, Fault::PanicInDrop | Fault::Slow);
-    stream::unfold((0, pieces, chosen, (noted, ballast)), move |(number, pieces, chosen, ballast)| async move {
-        if number == 1 && !whole {
-            if let Err(error) = meet_in_stream(&chosen).await {
-                return Some((Err(error), (pieces.len(), pieces, chosen, ballast)));
+    stream::unfold(
+        (0, pieces, chosen, (noted, ballast)),
+        move |(number, pieces, chosen, ballast)| async move {
+            if number == 1 && !whole {
+                if let Err(error) = meet_in_stream(&chosen).await {
+                    return Some((Err(error), (pieces.len(), pieces, chosen, ballast)));
+                }
             }
-        }
-        if let Some(pause) = pause
-            && number > 0
-        {
-            tokio::time::sleep(pause).await;
-        }
-        let piece = pieces.get(number)?.clone();
-        Some((Ok(piece), (number + 1, pieces, chosen, ballast)))
-    })
+            if let Some(pause) = pause
+                && number > 0
+            {
+                tokio::time::sleep(pause).await;
+            }
+            let piece = pieces.get(number)?.clone();
+            Some((Ok(piece), (number + 1, pieces, chosen, ballast)))
+        },
+    )
     .boxed()
 }
 

@@ -50,11 +50,7 @@ async fn run(order: Order) -> Verdict {
         Ok(driver) => driver,
         Err(error) => return Verdict::Failed(error.to_string()),
     };
-    let opener = Library {
-        driver,
-        settings: order.opening.settings.unwrap_or_default(),
-        dead: order.dead,
-    };
+    let opener = Library { driver, settings: order.opening.settings.unwrap_or_default(), dead: order.dead };
     match case.run(Arc::new(opener)).await {
         Outcome::Passed => Verdict::Passed,
         Outcome::Skipped(reason) => Verdict::Skipped(reason),
