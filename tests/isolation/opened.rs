@@ -20,7 +20,7 @@ use docker_registry_tests::artifacts;
 use crate::registry::Files;
 
 /// How a driver of this build is started by a server of this build.
-pub fn launch(driver: &str) -> Launch {
+pub(crate) fn launch(driver: &str) -> Launch {
     let folder = artifacts::folder();
     let search = Search::new(&[folder.to_owned()], None, None);
     let pins = std::collections::BTreeMap::new();
@@ -28,7 +28,7 @@ pub fn launch(driver: &str) -> Launch {
     Launch { program: folder.join("docker-registry"), ..launch }
 }
 
-pub fn settings(pairs: &[(&str, &str)]) -> Settings {
+pub(crate) fn settings(pairs: &[(&str, &str)]) -> Settings {
     Settings::new(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect())
 }
 

@@ -23,38 +23,38 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// The repository of all tests: each has a registry of its own.
-pub const REPOSITORY: &str = "isolated";
+pub(crate) const REPOSITORY: &str = "isolated";
 
 /// A registry on the misbehaving driver.
-pub struct Registry {
-    pub server: Server,
+pub(crate) struct Registry {
+    pub(crate) server: Server,
     // After the server, which writes into it.
     files: Files,
 }
 
 /// The files through which a test and the driver talk.
-pub struct Files {
+pub(crate) struct Files {
     folder: TempDir,
 }
 
 impl Files {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("isolation-").tempdir().expect("a temporary folder");
         Self { folder }
     }
 
     /// The driver's key `switch`.
-    pub fn switch_file(&self) -> PathBuf {
+    pub(crate) fn switch_file(&self) -> PathBuf {
         self.folder.path().join("switch")
     }
 
     /// The driver's key `record`.
-    pub fn record_file(&self) -> PathBuf {
+    pub(crate) fn record_file(&self) -> PathBuf {
         self.folder.path().join("record")
     }
 
     /// Makes these the faults of the driver, one a line.
-    pub fn throw(&self, faults: &str) {
+    pub(crate) fn throw(&self, faults: &str) {
         // In one step: the driver reads it at any time.
         let next = self.folder.path().join("switch.next");
         fs::write(&next, faults).expect("the switch can be written");
@@ -62,14 +62,14 @@ impl Files {
     }
 
     /// How many lines of the driver's record begin and contain these.
-    pub fn recorded(&self, start: &str, within: &str) -> usize {
+    pub(crate) fn recorded(&self, start: &str, within: &str) -> usize {
         let record = fs::read_to_string(self.record_file()).unwrap_or_default();
         record.lines().filter(|line| line.starts_with(start) && line.contains(within)).count()
     }
 
     /// Writes a configuration whose flavor `test` is the misbehaving driver with this isolation, on local
     /// files unless `more` says otherwise.
-    pub fn configuration(&self, isolation: &str, more: &str) -> PathBuf {
+    pub(crate) fn configuration(&self, isolation: &str, more: &str) -> PathBuf {
         let file = self.folder.path().join("config.yml");
         let below = if more.contains("below:") { "" } else { "  below: local\n" };
         let text = format!(
@@ -85,71 +85,71 @@ impl Files {
 
 impl Registry {
     /// With the driver in a process of its own.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with("process", "")
     }
 
     /// With further lines of the flavor, indented by two.
-    pub fn with(isolation: &str, more: &str) -> Self {
+    pub(crate) fn with(isolation: &str, more: &str) -> Self {
         let files = Files::new();
         let configuration = files.configuration(isolation, more);
         Self { server: serve(configuration), files }
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         self.server.client()
     }
 
-    pub fn throw(&self, faults: &str) {
+    pub(crate) fn throw(&self, faults: &str) {
         self.files.throw(faults);
     }
 
-    pub fn recorded(&self, start: &str, within: &str) -> usize {
+    pub(crate) fn recorded(&self, start: &str, within: &str) -> usize {
         self.files.recorded(start, within)
     }
 
     /// Pushes a blob.
-    pub fn push(&self, content: &[u8]) -> Blob {
+    pub(crate) fn push(&self, content: &[u8]) -> Blob {
         let digest = v2::push_blob(&self.client(), REPOSITORY, content);
         Blob { target: format!("/v2/{REPOSITORY}/blobs/{digest}"), hex: digest[7..].to_owned(), digest }
     }
 
     /// Gets a blob.
-    pub fn get(&self, blob: &Blob) -> Response {
+    pub(crate) fn get(&self, blob: &Blob) -> Response {
         self.client().get(&blob.target)
     }
 
     /// Gets a blob and compares it.
     #[track_caller]
-    pub fn expect(&self, blob: &Blob) {
+    pub(crate) fn expect(&self, blob: &Blob) {
         assert_eq!(digest(&self.get(blob).expect(200).body), blob.digest);
     }
 
     /// The driver's process that was started last.
-    pub fn driver_process(&self) -> Pid {
+    pub(crate) fn driver_process(&self) -> Pid {
         driver_processes(&self.server.process().log()).pop().expect("the log names the driver's process")
     }
 
     /// How often the log says this.
-    pub fn logged(&self, text: &str) -> usize {
+    pub(crate) fn logged(&self, text: &str) -> usize {
         self.server.process().log().matches(text).count()
     }
 
     /// Sum of a metric over all series whose labels contain `within`.
-    pub fn metric(&self, name: &str, within: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str, within: &str) -> f64 {
         let text = self.server.admin().get("/metrics").expect(200).text();
         let series = text.lines().filter(|line| line.starts_with(name) && line.contains(within));
         series.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<f64>().expect("a number")).sum()
     }
 
     /// Ends the server in an orderly way; its log and the driver's files remain.
-    pub fn stop(self) -> (ExitStatus, Place, Files) {
+    pub(crate) fn stop(self) -> (ExitStatus, Place, Files) {
         let (status, place) = self.server.stop();
         (status, place, self.files)
     }
 
     /// Ends the server as a power cut would.
-    pub fn kill(self) -> Files {
+    pub(crate) fn kill(self) -> Files {
         kill(self.server.process().id());
         self.files
     }
@@ -157,22 +157,22 @@ impl Registry {
 
 /// A blob in the registry.
 #[derive(Clone, Debug)]
-pub struct Blob {
-    pub digest: String,
+pub(crate) struct Blob {
+    pub(crate) digest: String,
     /// What the paths of its content have in them.
-    pub hex: String,
-    pub target: String,
+    pub(crate) hex: String,
+    pub(crate) target: String,
 }
 
 /// A server with this configuration's flavor `test`, on an empty storage folder.
-pub fn serve(configuration: PathBuf) -> Server {
+pub(crate) fn serve(configuration: PathBuf) -> Server {
     let drivers = artifacts::folder().to_owned();
     let chosen = Some(Chosen { configuration, flavor: "test".to_owned(), drivers });
     Server::launch(Launch { chosen, ..Launch::under_test() }, Place::new())
 }
 
 /// The ids of all processes of drivers that a server's log names, in the order of their start.
-pub fn driver_processes(log: &str) -> Vec<Pid> {
+pub(crate) fn driver_processes(log: &str) -> Vec<Pid> {
     let lines = log.lines().filter(|line| line.contains("the driver runs in a process of its own"));
     let ids = lines.filter_map(|line| line.split("process=").nth(1));
     let number = |text: &str| text.split_whitespace().next()?.parse().ok().and_then(Pid::from_raw);
@@ -180,7 +180,7 @@ pub fn driver_processes(log: &str) -> Vec<Pid> {
 }
 
 /// Whether a process runs. One that has ended, with all its threads, and that nobody has waited for does not.
-pub fn is_alive(process: Pid) -> bool {
+pub(crate) fn is_alive(process: Pid) -> bool {
     let folder = PathBuf::from(format!("/proc/{}", process.as_raw_nonzero()));
     let stat = fs::read_to_string(folder.join("stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
@@ -190,23 +190,23 @@ pub fn is_alive(process: Pid) -> bool {
 }
 
 /// Waits until a process has ended.
-pub fn expect_end(process: Pid) {
+pub(crate) fn expect_end(process: Pid) {
     wait_for("the driver's process ends", PATIENCE, || (!is_alive(process)).then_some(()));
 }
 
 /// Kills a process by its id.
-pub fn kill(process: u32) {
+pub(crate) fn kill(process: u32) {
     let process = Pid::from_raw(process.cast_signed()).expect("a process id is not 0");
     kill_process(process, Signal::KILL).expect("the process runs");
 }
 
 /// Descriptors that a process has open.
-pub fn open_files(process: u32) -> usize {
+pub(crate) fn open_files(process: u32) -> usize {
     fs::read_dir(format!("/proc/{process}/fd")).expect("the process runs").count()
 }
 
 /// Bytes of memory of a process that are in use.
-pub fn resident_memory(process: Pid) -> u64 {
+pub(crate) fn resident_memory(process: Pid) -> u64 {
     let status =
         fs::read_to_string(Path::new("/proc").join(process.as_raw_nonzero().to_string()).join("status"));
     let status = status.expect("the process runs");
@@ -216,7 +216,7 @@ pub fn resident_memory(process: Pid) -> u64 {
 
 /// The answer of a registry whose storage is away for a moment.
 #[track_caller]
-pub fn expect_unavailable(answer: Response) {
+pub(crate) fn expect_unavailable(answer: Response) {
     let answer = answer.expect(503);
     let seconds = answer.header("retry-after").expect("it says when to come again").parse::<u64>();
     assert!((1..=60).contains(&seconds.expect("it says so in seconds")), "{:?}", answer.headers);
@@ -224,7 +224,7 @@ pub fn expect_unavailable(answer: Response) {
 }
 
 /// Somebody else who uses the registry all the time, and to whom nothing may happen.
-pub struct SomebodyElse {
+pub(crate) struct SomebodyElse {
     thread: JoinHandle<()>,
     stop: Arc<AtomicBool>,
     served: Arc<AtomicUsize>,
@@ -232,7 +232,7 @@ pub struct SomebodyElse {
 
 impl SomebodyElse {
     /// Gets `blob` again and again, each time on a new connection; every answer must be right.
-    pub fn getting(registry: &Registry, blob: &Blob) -> Self {
+    pub(crate) fn getting(registry: &Registry, blob: &Blob) -> Self {
         let (client, blob) = (registry.client(), blob.clone());
         let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (stopped, count) = (Arc::clone(&stop), Arc::clone(&served));
@@ -248,7 +248,7 @@ impl SomebodyElse {
     }
 
     /// Waits until a request has been served that was made after this moment.
-    pub fn expect_service(&self) {
+    pub(crate) fn expect_service(&self) {
         // One may have been made before.
         let goal = self.served.load(Ordering::Relaxed) + 2;
         wait_for("somebody else is served", PATIENCE, || {
@@ -258,7 +258,7 @@ impl SomebodyElse {
     }
 
     /// Fails when any of the answers was wrong.
-    pub fn leave(self) {
+    pub(crate) fn leave(self) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("somebody else was served all the time");
     }

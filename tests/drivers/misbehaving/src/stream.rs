@@ -50,10 +50,11 @@ fn stream(chosen: Chosen, wanted: Bytes, noted: NotedWhenDropped) -> ByteStream 
     stream::unfold(
         (0, pieces, chosen, (noted, ballast)),
         move |(number, pieces, chosen, ballast)| async move {
-            if number == 1 && !whole {
-                if let Err(error) = meet_in_stream(&chosen).await {
-                    return Some((Err(error), (pieces.len(), pieces, chosen, ballast)));
-                }
+            if number == 1
+                && !whole
+                && let Err(error) = meet_in_stream(&chosen).await
+            {
+                return Some((Err(error), (pieces.len(), pieces, chosen, ballast)));
             }
             if let Some(pause) = pause
                 && number > 0
