@@ -20,9 +20,15 @@ use crate::{
 /// - **Durability**: when a write returns `Ok`, it survives a crash of the process and, as far as the
 ///   storage can promise it, of the machine.
 /// - **Atomicity**: a reader sees an object as it was before a write or after it, never between.
-/// - **Errors**: an absent object is [`NotFound`](crate::ErrorKind::NotFound) everywhere. A write
-///   whose fate is not known sets [`outcome_unknown`](crate::Error::outcome_unknown). `operation` and
-///   `path` of the error are filled in for the author.
+/// - **Names**: paths that differ in a single byte are different objects, and a listing returns each
+///   path byte for byte as it was written: nothing is folded, normalised, trimmed or decoded. A write to
+///   a path that the storage cannot keep fails with [`InvalidPath`](crate::ErrorKind::InvalidPath) and
+///   changes nothing. Segments of up to 200 ASCII letters, digits, `.`, `_`, `-`, `%` and `+` can always
+///   be kept, save those that begin with `.docker-registry`: they may be the driver's own.
+/// - **Errors**: an absent object is [`NotFound`](crate::ErrorKind::NotFound) everywhere, and a folder is
+///   no object. A write whose fate is not known sets
+///   [`outcome_unknown`](crate::Error::outcome_unknown). `operation` and `path` of the error are filled in
+///   for the author.
 /// - **Blocking**: a driver that may block the thread it is polled on (file I/O without
 ///   `spawn_blocking`, long computation) must not declare `nonblocking` in `export_driver!`; it is
 ///   then spawned on its own runtime.
@@ -111,7 +117,8 @@ pub trait Driver: Send + Sync + 'static {
     /// returns, everything up to the new offset is durable.
     ///
     /// When the stream yields an error, the upload stays as it was before the call and `state` stays
-    /// valid. A caller that wants to keep what arrived ends the stream instead.
+    /// valid. The same holds when the call is dropped before the stream has ended. A caller that wants to
+    /// keep what arrived ends the stream instead.
     ///
     /// # Errors
     /// [`Conflict`](crate::ErrorKind::Conflict) for a stale state or another offset;
@@ -129,7 +136,8 @@ pub trait Driver: Send + Sync + 'static {
     ///
     /// # Errors
     /// `Conflict` for a stale state; `ConditionFailed` when `condition` does not hold (the upload then
-    /// stays open); `NotFound` when the upload is gone.
+    /// stays open); `NotFound` when the upload is gone. `Unsupported` and `Conflict` for the condition and
+    /// the path are as in [`Driver::put`], and leave the upload open as well.
     async fn commit(
         &self,
         call: &CallContext,
@@ -157,27 +165,28 @@ pub trait Driver: Send + Sync + 'static {
         limit: u32,
     ) -> Result<UploadPage>;
 
-    /// Copies one object, replacing what is at `to`.
+    /// Copies one object, replacing what is at `to`. A copy onto itself changes nothing.
     ///
     /// # Errors
-    /// `NotFound` for the source; what is at `to` is then unchanged.
+    /// `NotFound` for the source; what is at `to` is then unchanged. `Conflict` as in [`Driver::put`].
     async fn copy(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()>;
 
     /// Moves one object, replacing what is at `to`. The source goes only after the copy is known to be
-    /// complete and of equal size.
+    /// complete and of equal size. A move onto itself changes nothing.
     ///
     /// # Errors
-    /// `NotFound` for the source; what is at `to` is then unchanged.
+    /// `NotFound` for the source; what is at `to` is then unchanged. `Conflict` as in [`Driver::put`]; the
+    /// source is then still there.
     async fn rename(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()>;
 
-    /// Deletes one object.
+    /// Deletes one object. What lies in a folder of the same name stays.
     ///
     /// # Errors
     /// `NotFound`, where the storage tells; one that does not tell returns `Ok`.
     async fn delete(&self, call: &CallContext, path: &ObjectPath) -> Result<()>;
 
-    /// Deletes exactly these objects; absent ones are no error. Returns the ones that could not be
-    /// deleted, each with its error.
+    /// Deletes exactly these objects, however many they are; absent ones are no error. Returns the ones
+    /// that could not be deleted, each with its error.
     ///
     /// # Errors
     /// Those that concern the whole call.

@@ -45,7 +45,8 @@ pub struct Entry {
 /// One page of a listing.
 ///
 /// Entries are in ascending byte order of their paths and none is repeated. A page may hold fewer
-/// entries than were asked for and still not be the last one.
+/// entries than were asked for and still not be the last one. What is added or deleted between two
+/// pages does not disturb the rest: an entry that is there all the time is listed exactly once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListPage {
     /// The entries.

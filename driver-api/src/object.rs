@@ -18,7 +18,8 @@ pub struct ETag(pub String);
 pub struct ObjectInfo {
     /// Size in bytes.
     pub size: u64,
-    /// Time of the last change, if the storage keeps one.
+    /// Time of the last change, if the storage keeps one. Calls may give it with different precision and
+    /// differ by less than a second for that.
     pub modified: Option<SystemTime>,
     /// Version of the content, if the storage has one. Needed for [`Condition::IfMatch`].
     pub etag: Option<ETag>,

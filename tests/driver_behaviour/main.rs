@@ -1,10 +1,9 @@
-//! Every guarantee of the [`Driver`] trait, tried on the memory driver and on the local driver.
+//! What the memory driver or the local driver promises beyond the driver API.
 //!
-//! A case is a function of an open driver. [`on_both_drivers`] makes two tests of it, and after each
-//! one the store must be empty again once its objects are deleted: no object, no folder, no pending
-//! upload, no temporary file.
-//!
-//! [`Driver`]: docker_registry_driver_api::Driver
+//! What the API promises of every driver is tried by the conformance suite, which `tests/conformance` runs
+//! on both. Here a case is a function of an open driver. [`on_both_drivers`] makes two tests of it, and
+//! after each one the store must be empty again once its objects are deleted: no object, no folder, no
+//! pending upload, no temporary file.
 
 mod subject;
 
@@ -36,11 +35,8 @@ macro_rules! on_both_drivers {
 
 mod conditions;
 mod crashes;
-mod deleting;
 mod fencing;
-mod listing;
 mod local_store;
 mod memory_store;
-mod objects;
-mod reading;
+mod stricter;
 mod uploads;

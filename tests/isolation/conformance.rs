@@ -1,13 +1,14 @@
 //! Every case of the conformance suite against drivers in processes of their own, opened by the host library.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use docker_registry::{isolation, plugin::PluginError};
-use docker_registry_driver_api::{Error, ErrorKind, Result, SharedDriver, async_trait};
+use docker_registry_driver_api::{Error, ErrorKind, Result, Settings, SharedDriver, async_trait};
 use docker_registry_driver_conformance::{Opener, Outcome, cases};
+use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
-use crate::opened::{launch, settings};
+use crate::opened::launch;
 
 /// Opens a driver in a process of its own, a new one each time.
 struct Isolated {
@@ -15,14 +16,27 @@ struct Isolated {
     folder: PathBuf,
 }
 
-#[async_trait]
-impl Opener for Isolated {
-    async fn open(&self) -> Result<SharedDriver> {
-        let values = settings(&[("storage_path", self.folder.to_str().expect("a path"))]);
-        isolation::open(launch(self.driver), values).await.map_err(|error| match error {
+impl Isolated {
+    async fn open_with(&self, settings: Value) -> Result<SharedDriver> {
+        let settings = Settings::new(settings.as_object().cloned().unwrap_or_default());
+        isolation::open(launch(self.driver), settings).await.map_err(|error| match error {
             PluginError::Driver { error, .. } => *error,
             other => Error::new(ErrorKind::Internal, other.to_string()),
         })
+    }
+}
+
+#[async_trait]
+impl Opener for Isolated {
+    async fn open(&self) -> Result<SharedDriver> {
+        self.open_with(json!({ "storage_path": self.folder.join("root") })).await
+    }
+
+    /// A file where the folder would be, or no room for a byte.
+    async fn open_dead(&self) -> Option<Result<SharedDriver>> {
+        let file = self.folder.join("file");
+        fs::write(&file, "not a folder").expect("the temporary folder can be written");
+        Some(self.open_with(json!({ "storage_path": file, "memory_limit": 0 })).await)
     }
 }
 
@@ -35,6 +49,7 @@ fn run_all(driver: &'static str) {
         let opener = Arc::new(Isolated { driver, folder: folder.path().to_owned() });
         // One for each case: nothing of one can disturb the next.
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        println!("{}", case.name());
         match runtime.block_on(case.run(opener)) {
             Outcome::Passed => passed += 1,
             Outcome::Skipped(_) => {}

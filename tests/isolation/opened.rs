@@ -28,7 +28,7 @@ pub(crate) fn launch(driver: &str) -> Launch {
     Launch { program: folder.join("docker-registry"), ..launch }
 }
 
-pub(crate) fn settings(pairs: &[(&str, &str)]) -> Settings {
+fn settings(pairs: &[(&str, &str)]) -> Settings {
     Settings::new(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect())
 }
 

@@ -12,13 +12,16 @@ const NUMBER: u64 = 8;
 #[derive(Clone)]
 pub(crate) struct Pattern {
     block: Bytes,
+    /// Mixed into the numbers, which would begin with a row of zeros otherwise.
+    key: u64,
 }
 
 impl Pattern {
     pub(crate) fn new(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
         let mut block = vec![0; BLOCK as usize];
-        fastrand::Rng::with_seed(seed).fill(&mut block);
-        Self { block: block.into() }
+        random.fill(&mut block);
+        Self { block: block.into(), key: random.u64(..) }
     }
 
     /// `length` bytes from `offset` on.
@@ -56,7 +59,7 @@ impl Pattern {
     fn piece(&self, at: u64) -> Piece {
         let inside = at % BLOCK;
         if inside < NUMBER {
-            Piece::Number((at / BLOCK).to_le_bytes(), inside as usize)
+            Piece::Number(((at / BLOCK) ^ self.key).to_le_bytes(), inside as usize)
         } else {
             Piece::Block(self.block.slice(inside as usize..))
         }

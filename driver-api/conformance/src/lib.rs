@@ -8,6 +8,7 @@
 #![doc = concat!("\n\n", include_str!("../README.md"))]
 #![deny(missing_docs)]
 
+mod bodies;
 mod case;
 mod cases;
 mod checks;
@@ -16,6 +17,7 @@ mod failure;
 pub mod forwarding;
 mod listing;
 mod opener;
+mod pieces;
 mod promise;
 mod remains;
 mod store;

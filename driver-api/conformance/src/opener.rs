@@ -20,4 +20,9 @@ pub trait Opener: Send + Sync + 'static {
     async fn open_dead(&self) -> Option<Result<SharedDriver>> {
         None
     }
+
+    /// Values of the settings that no text of an error may show.
+    fn secrets(&self) -> Vec<String> {
+        Vec::new()
+    }
 }

@@ -17,6 +17,7 @@ use docker_registry_driver_api::{
     ByteStream, CallContext, Capability, Condition, ErrorKind, ListRequest, ObjectInfo, ObjectPath, Prefix,
     Result, SharedDriver, Stat, UploadHint, UploadProgress, UploadState, byte_stream,
 };
+use futures::{StreamExt, stream};
 use tokio::time::Instant;
 
 use crate::{
@@ -30,6 +31,9 @@ use crate::{
 const SETTLING: Duration = Duration::from_secs(60);
 /// Time between two looks at such a store.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// How many objects are written at a time where a case needs many.
+const WRITERS: usize = 16;
 
 /// The folder of one case in an open driver. Cheap to clone.
 #[derive(Clone)]
@@ -96,9 +100,20 @@ impl Store {
         Self { driver, shared: Arc::clone(&self.shared) }
     }
 
+    /// Closes this driver alone, as a process that ends does.
+    pub(crate) async fn end(self, grace: Duration) {
+        lock(&self.shared.opened).retain(|opened| !Arc::ptr_eq(opened, &self.driver));
+        self.driver.close(grace).await;
+    }
+
     /// What the tester named as a storage that cannot work.
     pub(crate) async fn dead(&self) -> Option<Result<SharedDriver>> {
         self.shared.opener.open_dead().await
+    }
+
+    /// What no text of an error may show.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        self.shared.opener.secrets()
     }
 
     /// Closes every driver that the case opened.
@@ -174,6 +189,14 @@ impl Store {
                 broken(format_args!("put of {path} succeeds"), shown(&error), promise::PUT, place);
             }
         }
+    }
+
+    /// Writes many objects, some at a time, each with its own name as content.
+    #[track_caller]
+    pub(crate) fn put_all<N: AsRef<str>>(&self, names: &[N]) -> impl Future<Output = ()> + use<N> {
+        let writes: Vec<_> =
+            names.iter().map(|name| self.put(name.as_ref(), name.as_ref().to_owned())).collect();
+        async move { stream::iter(writes).buffer_unordered(WRITERS).collect().await }
     }
 
     /// Reads an object whole, whatever comes.

@@ -171,7 +171,7 @@ fn arriving_body(file: Option<OwnedFd>, file_lost: bool) -> Result<ByteStream> {
         let why = if file_lost { "too many files are open" } else { "an upload came without a body" };
         return Err(Error::new(ErrorKind::Unavailable, why));
     };
-    let body = body::receive(body::socket(socket)?);
+    let body = body::ask(body::socket(socket)?);
     Ok(body
         .map(|item| {
             item.map_err(|broken| match broken {

@@ -289,7 +289,7 @@ impl Driver for Remote {
         let reply = tokio::select! {
             reply = &mut calling => reply,
             // The body goes as soon as the driver wants no more of it, as it would in this process.
-            Sent::Whole | Sent::Unwanted = body::send(body, ours) => calling.await,
+            Sent::Whole | Sent::Unwanted = body::send_when_asked(body, ours) => calling.await,
         };
         let answered =
             answered(reply.map_err(|error| self.calls.failed(&request, error))?, generation, false)?;

@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 
-use super::{super::Failure, child};
+use super::{
+    super::{Failure, configured_driver::secret_variables},
+    child,
+};
 use crate::{
     isolation::{self, Launch, WhichDriver},
     plugin::{
@@ -38,8 +41,9 @@ pub(super) struct Opening {
     /// Where the driver's code is to run.
     execution: Isolation,
     /// Environment variables with secrets, which a process of the driver's own does not inherit.
-    #[serde(default)]
     hidden_variables: Vec<String>,
+    /// Keys whose values are secret.
+    secret_keys: Vec<String>,
 }
 
 /// Where the driver's code runs, in words of the configuration.
@@ -101,6 +105,7 @@ impl Subject {
             settings,
             execution,
             hidden_variables: Vec::new(),
+            secret_keys: Vec::new(),
         }
     }
 
@@ -194,9 +199,18 @@ impl Opening {
         load_file(&Arc::new(Search::new(&self.folders, None, None)), &self.library)
     }
 
-    /// Keeps these environment variables from a process of the driver's own.
-    pub(super) fn hiding(self, hidden_variables: Vec<String>) -> Self {
-        Self { hidden_variables, ..self }
+    /// Says which of `keys` are secret, and keeps the variables that they were read from away from a process
+    /// of the driver's own.
+    pub(super) fn hiding(self, loaded: &Loaded, keys: &[Key]) -> Self {
+        let secret = keys.iter().filter(|key| key.secret);
+        let secret_keys = secret.map(|key| key.name.to_string()).collect();
+        Self { hidden_variables: secret_variables(loaded, keys), secret_keys, ..self }
+    }
+
+    /// The secrets in settings for the driver.
+    pub(super) fn secrets(&self, settings: &Map<String, Value>) -> Vec<String> {
+        let secrets = self.secret_keys.iter().filter_map(|key| settings.get(key)?.as_str());
+        secrets.map(str::to_owned).collect()
     }
 
     /// The child's side: what is to be opened, where its code is to run.

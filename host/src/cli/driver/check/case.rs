@@ -50,7 +50,7 @@ async fn run(order: Order) -> Verdict {
         Ok(driver) => driver,
         Err(error) => return Verdict::Failed(error.to_string()),
     };
-    let opener = Library { driver, settings: order.opening.settings.unwrap_or_default(), dead: order.dead };
+    let opener = Library { driver, opening: order.opening, dead: order.dead };
     match case.run(Arc::new(opener)).await {
         Outcome::Passed => Verdict::Passed,
         Outcome::Skipped(reason) => Verdict::Skipped(reason),
@@ -61,7 +61,7 @@ async fn run(order: Order) -> Verdict {
 /// Opens a library, as often as a case asks for it.
 struct Library {
     driver: Openable,
-    settings: Map<String, Value>,
+    opening: Opening,
     dead: Option<Map<String, Value>>,
 }
 
@@ -80,10 +80,15 @@ impl Library {
 #[async_trait]
 impl Opener for Library {
     async fn open(&self) -> DriverResult<SharedDriver> {
-        self.open_with(&self.settings).await
+        self.open_with(self.opening.settings.as_ref().unwrap_or(&Map::new())).await
     }
 
     async fn open_dead(&self) -> Option<DriverResult<SharedDriver>> {
         Some(self.open_with(self.dead.as_ref()?).await)
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        let settings = [self.opening.settings.as_ref(), self.dead.as_ref()];
+        settings.into_iter().flatten().flat_map(|settings| self.opening.secrets(settings)).collect()
     }
 }

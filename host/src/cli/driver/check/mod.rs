@@ -17,7 +17,7 @@ pub(super) use case::run_in_child;
 
 use self::report::{Line, Report};
 use super::{
-    super::{Failure, configured_driver::secret_variables},
+    super::Failure,
     child, key_and_value, search,
     subject::{Isolation, Opening, Subject},
 };
@@ -128,8 +128,9 @@ fn openings(
         |overrides: &[(String, String)]| subject.configuration(arguments.config.clone(), overrides);
     let values = |overrides: &[(String, String)]| configuration(overrides)?.values(&description);
     let keys = configuration_keys(&description);
-    let hidden = secret_variables(&configuration(&arguments.set)?.loaded, &keys);
-    let opening = subject.opening(Some(values(&arguments.set)?), arguments.isolation).hiding(hidden);
+    let opening = subject
+        .opening(Some(values(&arguments.set)?), arguments.isolation)
+        .hiding(&configuration(&arguments.set)?.loaded, &keys);
     let dead = if arguments.dead.is_empty() {
         None
     } else {
