@@ -1,6 +1,7 @@
 //! From the operator's file and environment to what the host asks for.
 
 use crate::driver::{self, DriverSettings};
+use crate::env_value::Reference;
 use crate::environment::Environment;
 use crate::flavor::{self, Flavor};
 use crate::keys::DriverKey;
@@ -10,7 +11,9 @@ use crate::resolve::{self, Origin};
 use crate::server_keys::{self, server_keys};
 use crate::settings::{self, ResolvedKeys, Settings};
 use crate::show::{self, ShownValue};
+use crate::yaml::{Entry, Node};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -151,11 +154,27 @@ impl Loaded {
         driver::settings(keys, &self.flavor, &self.environment)
     }
 
+    /// Every environment variable that a value of the flavor names with `_env:`, whosever key that is.
+    pub fn variables(&self) -> BTreeSet<String> {
+        let mut variables = BTreeSet::new();
+        named(&self.flavor.entries, &mut variables);
+        variables
+    }
+
     /// Every effective value with its origin, secrets masked.
     ///
     /// Without the driver's keys, the values of keys the server does not know are masked too.
     pub fn show(&self, keys: &[DriverKey]) -> Vec<ShownValue> {
         show::show(keys, &self.flavor, &self.environment)
+    }
+}
+
+fn named(entries: &[Entry], variables: &mut BTreeSet<String>) {
+    for Entry { node, .. } in entries {
+        match node {
+            Node::Map(entries) => named(entries, variables),
+            _ => variables.extend(Reference::read(node).map(|reference| reference.variable.to_owned())),
+        }
     }
 }
 

@@ -1,12 +1,16 @@
 //! A driver that crashes in the middle of a call: what it costs, and whom.
 
-use std::{io, thread};
+use std::{
+    io,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use docker_registry_tests::{
-    content::digest,
+    content::{self, digest},
     http::{Client, Length, Response},
     process::{PATIENCE, wait_for},
-    v2,
+    v1, v2,
 };
 
 use crate::registry::{REPOSITORY, Registry, SomebodyElse, expect_unavailable, kill};
@@ -179,4 +183,84 @@ fn a_delete_that_crashes_is_made_once() {
     registry.expect(&other);
     registry.client().send("DELETE", &blob.target, &[], b"").expect(202);
     registry.get(&blob).expect(404);
+}
+
+#[test]
+fn v1_says_when_to_come_again_too() {
+    let registry = Registry::start();
+    let image = v1::Image::new(None, b"a layer".to_vec());
+    v1::push(&registry.client(), "library/isolated", "latest", &[&image]);
+    registry.throw("read abort\nget abort\n");
+    let answer = registry.client().get(&image.path("json")).expect(503);
+    assert!(answer.header("retry-after").is_some(), "{:?}", answer.headers);
+    registry.throw("");
+    v1::verify(&registry.client(), "library/isolated", "latest", &[&image]);
+}
+
+/// Pushes and gets blobs until told to stop. Whatever is answered well is right; the digests that were pushed.
+fn use_it(client: &Client, number: usize, stop: &AtomicBool) -> Vec<String> {
+    let mut pushed: Vec<String> = Vec::new();
+    for round in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let content = format!("{number} {round} {}", "x".repeat(round % 7 * 50_000)).into_bytes();
+        let digest = digest(&content);
+        if push(client, &digest, &content) {
+            pushed.push(digest);
+        }
+        let Some(known) = pushed.get(round / 2 % pushed.len().max(1)) else { continue };
+        let target = format!("/v2/{REPOSITORY}/blobs/{known}");
+        match download(client, &target, |_| {}) {
+            (Ok(answer), _) if answer.status == 503 => {}
+            (Ok(answer), _) => assert_eq!(&content::digest(&answer.expect(200).body), known),
+            (Err(_cut_off), _) => {}
+        }
+    }
+    pushed
+}
+
+/// Whether a push was acknowledged. Each answer is one of a registry that works or of one that is away.
+fn push(client: &Client, digest: &str, content: &[u8]) -> bool {
+    let opened = client.send("POST", &format!("/v2/{REPOSITORY}/blobs/uploads/"), &[], b"");
+    if opened.status == 503 {
+        return false;
+    }
+    let target = v2::completion(&opened.expect(202).location(), digest);
+    let answer = client.send("PUT", &target, &[v2::OCTETS], content);
+    if answer.status == 503 { false } else { answer.expect(201).status == 201 }
+}
+
+#[test]
+fn many_clients_live_through_many_deaths_and_what_was_acknowledged_is_there() {
+    // Each death doubles the pause after it, so there are not many.
+    const DEATHS: usize = 5;
+    let registry = Registry::start();
+    let stop = AtomicBool::new(false);
+    let pushed: Vec<String> = thread::scope(|scope| {
+        let client = registry.client();
+        let clients: Vec<_> = (0..8)
+            .map(|number| {
+                let (client, stop) = (client.clone(), &stop);
+                scope.spawn(move || use_it(&client, number, stop))
+            })
+            .collect();
+        for death in 1..=DEATHS {
+            let before = registry.recorded("commit ", "");
+            wait_for("the registry is used", PATIENCE, || {
+                (registry.recorded("commit ", "") >= before + 32).then_some(())
+            });
+            kill(registry.driver_process().as_raw_nonzero().get().cast_unsigned());
+            wait_for("another process runs", PATIENCE, || {
+                (registry.recorded("open with ", "") > death).then_some(())
+            });
+        }
+        stop.store(true, Ordering::Relaxed);
+        clients.into_iter().flat_map(|client| client.join().expect("no wrong answer")).collect()
+    });
+    assert!(pushed.len() > DEATHS * 8, "only {} pushes were acknowledged", pushed.len());
+    for digest in pushed {
+        assert_ne!(v2::look_up_blob(&registry.client(), REPOSITORY, &digest), v2::Presence::Absent);
+    }
+    assert_eq!(registry.logged("the driver's process ended with"), DEATHS);
 }

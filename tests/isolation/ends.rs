@@ -66,6 +66,35 @@ fn the_process_ends_when_the_server_is_killed_even_if_the_driver_blocks() {
     }
 }
 
+/// The command of a server that is started by hand.
+fn serve(files: &Files, more: &str) -> Command {
+    let mut command = Command::new(artifacts::folder().join("docker-registry"));
+    command
+        .env_clear()
+        .env("SETTINGS_FLAVOR", "test")
+        .env("STORAGE_PATH", "unused")
+        .env("DOCKER_REGISTRY_DRIVER_PATH", artifacts::folder())
+        .env("REGISTRY_ADMIN", "off")
+        .arg("serve")
+        .arg(files.configuration("process", more))
+        .args(["--bind", "127.0.0.1:0"]);
+    command
+}
+
+#[test]
+fn the_process_ends_when_the_server_is_killed_while_it_starts() {
+    for fault in ["hang", "block"] {
+        let files = Files::new();
+        files.throw(&format!("open {fault}\n"));
+        let mut command = serve(&files, "  below: memory\n");
+        let server = Process::start("docker-registry", &mut command, &files.file("log"));
+        let process = wait_for("the driver is being opened", PATIENCE, || files.opening_process());
+        assert!(is_alive(process));
+        server.kill();
+        expect_end(process);
+    }
+}
+
 #[test]
 fn a_terminals_signals_to_the_driver_do_not_end_it() {
     use rustix::process::{Signal, kill_process};
@@ -92,30 +121,26 @@ fn told(process: Pid) -> Vec<(String, String)> {
 #[test]
 fn secrets_reach_the_driver_and_are_in_no_argument_and_no_environment() {
     const SECRET: &str = "kept-between-the-two-of-us";
+    const ANOTHER: &str = "of-the-server-and-nobody-else";
     let files = Files::new();
-    let configuration = files.configuration("process", "  below: memory\n  token: _env:REGISTRY_TOKEN\n");
-    let log = configuration.with_extension("log");
-    let mut command = Command::new(artifacts::folder().join("docker-registry"));
+    let more = "  below: memory\n  token: _env:REGISTRY_TOKEN\n  cache:\n    password: _env:REDIS_WORD\n";
+    let mut command = serve(&files, more);
     command
-        .env_clear()
-        .env("SETTINGS_FLAVOR", "test")
-        .env("STORAGE_PATH", "unused")
-        .env("DOCKER_REGISTRY_DRIVER_PATH", artifacts::folder())
-        .env("REGISTRY_ADMIN", "off")
         .env("REGISTRY_TOKEN", SECRET)
+        .env("REDIS_WORD", ANOTHER)
         .env("NOT_A_SECRET", "inherited")
-        .arg("serve")
-        .arg(configuration)
-        .args(["--bind", "127.0.0.1:0"]);
-    let server = Process::start("docker-registry", &mut command, &log);
+        // The process that only describes the driver is too short-lived to be looked at.
+        .env("MISBEHAVING_DESCRIBE", "abort_if_told_secrets");
+    let server = Process::start("docker-registry", &mut command, &files.file("log"));
     let process = wait_for("the driver's process runs", PATIENCE, || driver_processes(&server.log()).pop());
     assert_eq!(files.recorded(&format!("open with a token of {} bytes", SECRET.len()), ""), 1);
     let told = told(process);
     assert!(told.iter().any(|(_, text)| text.contains("NOT_A_SECRET=inherited")), "{told:?}");
     for (name, text) in told {
-        assert!(!text.is_empty() && !text.contains(SECRET), "the secret is in {name}: {text}");
+        assert!(!text.is_empty(), "{name} cannot be read");
+        assert!(!text.contains(SECRET) && !text.contains(ANOTHER), "a secret is in {name}: {text}");
     }
-    assert!(!server.log().contains(SECRET));
+    assert!(!server.log().contains(SECRET) && !server.log().contains(ANOTHER));
     assert!(server.terminate().success());
     expect_end(process);
 }

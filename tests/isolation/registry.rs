@@ -43,20 +43,25 @@ impl Files {
         Self { folder }
     }
 
+    /// A file beside them.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// The driver's key `switch`.
     pub(crate) fn switch_file(&self) -> PathBuf {
-        self.folder.path().join("switch")
+        self.file("switch")
     }
 
     /// The driver's key `record`.
     pub(crate) fn record_file(&self) -> PathBuf {
-        self.folder.path().join("record")
+        self.file("record")
     }
 
     /// Makes these the faults of the driver, one a line.
     pub(crate) fn throw(&self, faults: &str) {
         // In one step: the driver reads it at any time.
-        let next = self.folder.path().join("switch.next");
+        let next = self.file("switch.next");
         fs::write(&next, faults).expect("the switch can be written");
         fs::rename(next, self.switch_file()).expect("the switch can be exchanged");
     }
@@ -67,10 +72,17 @@ impl Files {
         record.lines().filter(|line| line.starts_with(start) && line.contains(within)).count()
     }
 
+    /// The process in which the driver was opened last, as soon as that has begun.
+    pub(crate) fn opening_process(&self) -> Option<Pid> {
+        let record = fs::read_to_string(self.record_file()).unwrap_or_default();
+        let line = record.lines().rfind(|line| line.starts_with("open with "))?;
+        line.rsplit(' ').next()?.parse().ok().and_then(Pid::from_raw)
+    }
+
     /// Writes a configuration whose flavor `test` is the misbehaving driver with this isolation, on local
     /// files unless `more` says otherwise.
     pub(crate) fn configuration(&self, isolation: &str, more: &str) -> PathBuf {
-        let file = self.folder.path().join("config.yml");
+        let file = self.file("config.yml");
         let below = if more.contains("below:") { "" } else { "  below: local\n" };
         let text = format!(
             "test:\n  storage: misbehaving\n  isolation: {isolation}\n{below}  below_path: _env:STORAGE_PATH\n  \

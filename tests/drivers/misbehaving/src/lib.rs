@@ -58,6 +58,9 @@ impl Driver for MisbehavingDriver {
             Ok("panic") => panic!("a panic in describe"),
             Ok("block") => std::thread::sleep(Duration::from_secs(3600)),
             Ok("abort") => std::process::abort(),
+            Ok("abort_if_told_secrets") if std::env::var_os("REGISTRY_TOKEN").is_some() => {
+                std::process::abort()
+            }
             _ => {}
         }
         let text = ConfigurationKey::text;
@@ -86,7 +89,8 @@ impl Driver for MisbehavingDriver {
     async fn open(settings: Settings, host: HostServices) -> Result<Self> {
         let faults = Faults::new(&settings, host.clone())?;
         let record = Record::new(&settings)?;
-        record.note(&format!("open with a token of {} bytes", settings.text("token")?.map_or(0, str::len)));
+        let token = settings.text("token")?.map_or(0, str::len);
+        record.note(&format!("open with a token of {token} bytes in process {}", std::process::id()));
         if let Some(chosen) = faults.of("open", &[]) {
             chosen.meet().await?;
         }
