@@ -82,6 +82,12 @@ impl Changed {
         self
     }
 
+    /// The driver does not say that it has this capability.
+    pub(crate) fn without(mut self, capability: docker_registry_driver_api::Capability) -> Self {
+        self.capabilities = Some(self.inner.capabilities().iter().filter(|one| *one != capability).collect());
+        self
+    }
+
     /// No method is changed.
     pub(crate) fn shared(self) -> SharedDriver {
         Forwarding::shared(self)

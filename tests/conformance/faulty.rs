@@ -5,10 +5,12 @@ use std::sync::Arc;
 use docker_registry_driver_api::{Result, SharedDriver, async_trait};
 use docker_registry_driver_conformance::{Opener, Outcome, cases};
 use libtest_mimic::{Failed, Trial};
+use tokio::sync::OnceCell;
 
 use crate::{run, subjects};
 
 /// A driver with one fault, and the case that finds it.
+#[derive(Clone)]
 pub(crate) struct Fault {
     /// What the driver does wrong, as the name of a test.
     pub(crate) name: &'static str,
@@ -38,7 +40,7 @@ pub(crate) fn trials(faults: Vec<Fault>) -> impl Iterator<Item = Trial> {
 fn found(fault: &Fault) -> Result<(), Failed> {
     let case = cases().find(|case| case.name() == fault.case);
     let case = case.ok_or_else(|| format!("there is no case {}", fault.case))?;
-    let outcome = run(case, Arc::new(Faulty { make: fault.make }));
+    let outcome = run(case, Arc::new(Faulty::new(fault.make)));
     let Outcome::Failed(finding) = outcome else {
         return Err(format!("{} does not find the fault: {outcome:?}", fault.case).into());
     };
@@ -49,14 +51,34 @@ fn found(fault: &Fault) -> Result<(), Failed> {
     Err(format!("the finding does not quote {:?}:\n{finding}", fault.promise).into())
 }
 
-/// Opens a memory driver with a fault in front of it.
-struct Faulty {
+/// Opens a fault in front of a memory driver: another one for each open, in front of the same memory.
+pub(crate) struct Faulty {
+    memory: OnceCell<SharedDriver>,
     make: fn(SharedDriver) -> SharedDriver,
+}
+
+impl Faulty {
+    pub(crate) fn new(make: fn(SharedDriver) -> SharedDriver) -> Self {
+        Self { memory: OnceCell::new(), make }
+    }
 }
 
 #[async_trait]
 impl Opener for Faulty {
     async fn open(&self) -> Result<SharedDriver> {
-        Ok((self.make)(subjects::open_memory().await?))
+        let memory = self.memory.get_or_try_init(subjects::open_memory).await?;
+        Ok((self.make)(memory.clone()))
+    }
+
+    /// The fault in front of a memory in which no byte has room.
+    async fn open_dead(&self) -> Option<Result<SharedDriver>> {
+        Some(subjects::open_full_memory().await.map(self.make))
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        vec![SECRET.to_owned()]
     }
 }
+
+/// What a fault may give away.
+pub(crate) const SECRET: &str = "correct horse battery staple";

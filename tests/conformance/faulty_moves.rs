@@ -98,6 +98,21 @@ fn moving() -> Vec<Fault> {
             })
         }),
         fault(
+            "a_copy_ends_after_8_mebibytes",
+            "moving/a_large_object_is_moved_whole",
+            "Copies one object",
+            |inner| {
+                Changed::of(inner).copy(|inner, (from, to)| {
+                    async move {
+                        let object = inner.get(&call(), &from, u64::MAX).await?;
+                        let content = object.content.slice(..object.content.len().min(8 << 20));
+                        inner.put(&call(), &to, content, &Condition::Always).await.map(|_| ())
+                    }
+                    .boxed()
+                })
+            },
+        ),
+        fault(
             "a_large_object_is_cut_off_when_moved",
             "moving/content_of_any_size_is_moved",
             "complete and of equal size",

@@ -1,15 +1,20 @@
 //! The conformance suite in this process, against the drivers that are linked into the tests, and drivers
 //! with one fault each, on which it must fail.
 //!
-//! A test is named `DRIVER::GROUP/CASE`. The long cases run with the feature `long` of this crate.
+//! A test is named `DRIVER::GROUP/CASE`. The long cases run with the feature `long` of this crate, on the
+//! local driver only.
 
 mod changed;
 mod faulty;
+mod faulty_calls;
+mod faulty_failures;
 mod faulty_listings;
 mod faulty_moves;
 mod faulty_names;
 mod faulty_objects;
 mod faulty_readings;
+mod faulty_uploads;
+mod own_uploads;
 mod subjects;
 
 use std::{process::ExitCode, sync::Arc};
@@ -18,21 +23,35 @@ use docker_registry_driver_conformance::{Case, Opener, Outcome, cases};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::subjects::{Local, Memory};
+use crate::subjects::{Least, Local, Memory, SmallPages};
 
 fn main() -> ExitCode {
     let wanted = cases().filter(|case| cfg!(feature = "long") || !case.is_long());
-    let mut trials: Vec<_> = wanted.flat_map(|case| [on_memory(case), on_local(case)]).collect();
+    let mut trials = Vec::new();
+    for case in wanted {
+        trials.push(on_local(case));
+        // Gigabytes have no place in memory.
+        if case.is_long() {
+            continue;
+        }
+        trials.push(on("memory", case, || Arc::new(Memory)));
+        trials.push(on("memory_in_small_pages", case, || Arc::new(SmallPages)));
+        trials.push(on("memory_with_least", case, || Arc::new(Least)));
+    }
     trials.extend(faulty::trials(faulty_objects::faults()));
     trials.extend(faulty::trials(faulty_moves::faults()));
     trials.extend(faulty::trials(faulty_listings::faults()));
     trials.extend(faulty::trials(faulty_readings::faults()));
     trials.extend(faulty::trials(faulty_names::faults()));
+    trials.extend(faulty::trials(faulty_uploads::faults()));
+    trials.extend(faulty::trials(faulty_calls::faults()));
+    trials.extend(faulty::trials(faulty_failures::faults()));
+    trials.extend(faulty_uploads::without_a_fault());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-fn on_memory(case: &'static Case) -> Trial {
-    Trial::ignorable_test(format!("memory::{}", case.name()), || completed(run(case, Arc::new(Memory))))
+fn on(driver: &str, case: &'static Case, opener: fn() -> Arc<dyn Opener>) -> Trial {
+    Trial::ignorable_test(format!("{driver}::{}", case.name()), move || completed(run(case, opener())))
 }
 
 fn on_local(case: &'static Case) -> Trial {

@@ -4,10 +4,17 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
-use docker_registry_driver_api::{Driver, HostServices, Result, Settings, SharedDriver, async_trait};
-use docker_registry_driver_conformance::Opener;
+use docker_registry_driver_api::{
+    Bytes, CallContext, Capabilities, Capability, Condition, Driver, ETag, Error, HostServices, ObjectInfo,
+    ObjectPath, RedirectRequest, Result, Settings, SharedDriver, UploadPage, UploadState, async_trait,
+};
+use docker_registry_driver_conformance::{
+    Opener,
+    forwarding::{Forward, Forwarding},
+};
 use docker_registry_driver_local::LocalDriver;
 use docker_registry_driver_memory::MemoryDriver;
 use serde_json::{Value, json};
@@ -21,6 +28,11 @@ pub(crate) async fn open_memory() -> Result<SharedDriver> {
     open::<MemoryDriver>(json!({})).await
 }
 
+/// Opens a memory driver in which no byte has room.
+pub(crate) async fn open_full_memory() -> Result<SharedDriver> {
+    open::<MemoryDriver>(json!({ "memory_limit": 0 })).await
+}
+
 #[async_trait]
 impl Opener for Memory {
     async fn open(&self) -> Result<SharedDriver> {
@@ -29,7 +41,83 @@ impl Opener for Memory {
 
     /// No byte has room in it.
     async fn open_dead(&self) -> Option<Result<SharedDriver>> {
-        Some(open::<MemoryDriver>(json!({ "memory_limit": 0 })).await)
+        Some(open_full_memory().await)
+    }
+}
+
+/// A memory driver that gives two entries where a thousand are asked for, as a driver may.
+pub(crate) struct SmallPages;
+
+#[async_trait]
+impl Opener for SmallPages {
+    async fn open(&self) -> Result<SharedDriver> {
+        open::<MemoryDriver>(json!({ "page_size": 2 })).await
+    }
+}
+
+/// A memory driver that can do the least that the API asks for, and redirects.
+pub(crate) struct Least;
+
+#[async_trait]
+impl Opener for Least {
+    async fn open(&self) -> Result<SharedDriver> {
+        Ok(Forwarding::shared(LeastDriver(open_memory().await?)))
+    }
+}
+
+struct LeastDriver(SharedDriver);
+
+/// Without the capability for it no condition but one can be met.
+fn unsupported_unless_always(operation: &str, condition: &Condition) -> Result<()> {
+    if *condition == Condition::Always { Ok(()) } else { Err(Error::unsupported(operation)) }
+}
+
+#[async_trait]
+impl Forward for LeastDriver {
+    fn inner(&self) -> &SharedDriver {
+        &self.0
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::NONE.with(Capability::Redirects)
+    }
+
+    async fn put(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        content: Bytes,
+        condition: &Condition,
+    ) -> Result<Option<ETag>> {
+        unsupported_unless_always("put", condition)?;
+        self.0.put(call, path, content, condition).await
+    }
+
+    async fn commit(
+        &self,
+        call: &CallContext,
+        state: &UploadState,
+        final_path: &ObjectPath,
+        condition: &Condition,
+    ) -> Result<ObjectInfo> {
+        unsupported_unless_always("commit", condition)?;
+        self.0.commit(call, state, final_path, condition).await
+    }
+
+    async fn list_uploads(
+        &self,
+        _: &CallContext,
+        _: SystemTime,
+        _: Option<&str>,
+        _: u32,
+    ) -> Result<UploadPage> {
+        Err(Error::unsupported("list_uploads"))
+    }
+
+    /// Nothing is served there. That the address can be followed is all that the suite asks for.
+    async fn redirect_url(&self, _: &CallContext, request: &RedirectRequest) -> Result<Option<String>> {
+        let name: String = request.path.as_str().bytes().map(|byte| format!("%{byte:02X}")).collect();
+        Ok(Some(format!("https://storage.example/{name}?signature=0")))
     }
 }
 

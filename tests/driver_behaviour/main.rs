@@ -33,10 +33,8 @@ macro_rules! on_both_drivers {
     };
 }
 
-mod conditions;
 mod crashes;
-mod fencing;
 mod local_store;
 mod memory_store;
+mod running;
 mod stricter;
-mod uploads;

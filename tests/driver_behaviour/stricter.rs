@@ -1,12 +1,16 @@
 //! Where the API leaves a choice, and both drivers have made the stricter one.
 
-use docker_registry_driver_api::{Bytes, Condition, ErrorKind, ReadRange, Stat};
+use docker_registry_driver_api::{Bytes, Capability, Condition, ErrorKind, ReadRange, Stat};
 
 use crate::subject::{
-    Store, all_below, append, call, commit, content_of, fails, get, missing, open_upload, path, prefix, put,
+    Store, all_below, append, body, call, commit, content_of, fails, get, missing, open_upload, path, prefix,
+    put,
 };
 
 on_both_drivers!(
+    everything_is_offered_that_the_suite_tries,
+    of_appends_from_one_state_exactly_one_wins,
+    commit_says_what_head_says,
     a_tag_never_comes_back,
     a_path_is_an_object_or_a_folder,
     every_name_is_kept,
@@ -14,6 +18,54 @@ on_both_drivers!(
     a_second_deletion_finds_nothing,
     the_root_empties_the_store_and_spares_uploads,
 );
+
+/// The suite skips cases whose capability is missing.
+async fn everything_is_offered_that_the_suite_tries(store: Store) {
+    for capability in [
+        Capability::PutIfAbsent,
+        Capability::PutIfMatch,
+        Capability::StrongConsistency,
+        Capability::CheapRename,
+        Capability::ListUploads,
+    ] {
+        assert!(store.capabilities().has(capability), "{} is missing", capability.name());
+    }
+}
+
+/// The suite lets them stand in each other's way, so that none wins.
+async fn of_appends_from_one_state_exactly_one_wins(store: Store) {
+    for round in 0..10 {
+        let state = open_upload(&store).await;
+        let state = append(&store, &state, 0, "start ").await;
+        let tasks = [b'a', b'b', b'c'].map(|letter| {
+            let (store, state) = (store.clone(), state.clone());
+            tokio::spawn(async move {
+                let content = vec![letter; 100_000];
+                (letter, store.append(&call(), &state, 6, body(content)).await)
+            })
+        });
+        let mut winners = Vec::new();
+        for task in tasks {
+            match task.await.unwrap() {
+                (letter, Ok(progress)) => winners.push((letter, progress)),
+                (_, Err(error)) => assert_eq!(error.kind, ErrorKind::Conflict, "{error}"),
+            }
+        }
+        let [(letter, progress)] = winners.as_slice() else { panic!("{} winners", winners.len()) };
+        let at = format!("a/{round}");
+        commit(&store, &progress.state, &at).await;
+        assert_eq!(get(&store, &at).await, [b"start ", vec![*letter; 100_000].as_slice()].concat());
+    }
+}
+
+/// Down to the last digit of the time.
+async fn commit_says_what_head_says(store: Store) {
+    let state = open_upload(&store).await;
+    let state = append(&store, &state, 0, "content").await;
+    let info = store.commit(&call(), &state, &path("a/b"), &Condition::Always).await.unwrap();
+    assert!(info.modified.is_some());
+    assert_eq!(store.head(&call(), &path("a/b")).await.unwrap(), info);
+}
 
 /// A storage may make its tags of the content alone. These two tell apart writes of the same content.
 async fn a_tag_never_comes_back(store: Store) {
@@ -31,15 +83,18 @@ async fn a_tag_never_comes_back(store: Store) {
 async fn a_path_is_an_object_or_a_folder(store: Store) {
     put(&store, "a/b/c", "x").await;
     put(&store, "other", "y").await;
+    let state = open_upload(&store).await;
     for taken in ["a", "a/b", "a/b/c/d", "a/b/c/d/e"] {
         for condition in [Condition::Always, Condition::IfAbsent] {
             fails(store.put(&call(), &path(taken), Bytes::from("y"), &condition).await, ErrorKind::Conflict);
         }
         fails(store.copy(&call(), &path("other"), &path(taken)).await, ErrorKind::Conflict);
         fails(store.rename(&call(), &path("other"), &path(taken)).await, ErrorKind::Conflict);
+        fails(store.commit(&call(), &state, &path(taken), &Condition::Always).await, ErrorKind::Conflict);
         assert!(missing(&store, taken).await);
     }
     assert_eq!(all_below(&store, "", 10).await, ["a/b/c", "other"]);
+    store.abort(&call(), &state).await.unwrap();
     store.delete(&call(), &path("a/b/c")).await.unwrap();
     // Folders are what objects make of them. Now an object may have the name.
     store.rename(&call(), &path("other"), &path("a")).await.unwrap();
@@ -50,7 +105,7 @@ async fn a_path_is_an_object_or_a_folder(store: Store) {
 /// The suite lets a driver refuse some names.
 async fn every_name_is_kept(store: Store) {
     let long = "n".repeat(255);
-    let longest = format!("{}/{}", vec![long.as_str(); 3].join("/"), "n".repeat(250));
+    let longest = format!("{}/{}", [long.as_str(); 3].join("/"), "n".repeat(250));
     // The two last ones look alike and are different texts.
     let names = ["A", "a", " b ", "%2e%2e", "c.", ".d", "e\\f", "'\"*?<>|", &longest, "\u{e9}", "e\u{301}"];
     for name in names {

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use docker_registry_driver_api::{
     ByteStream, Bytes, CallContext, Condition, Driver, ErrorKind, HostServices, ListRequest, ObjectPath,
-    Prefix, ReadRange, Reading, ReadingBody, Settings, UploadHint, UploadState, byte_stream, collect,
+    Prefix, Reading, ReadingBody, Settings, UploadHint, UploadState, byte_stream, collect,
 };
 use docker_registry_driver_local::LocalDriver;
 use docker_registry_driver_memory::MemoryDriver;
@@ -102,10 +102,6 @@ pub(crate) async fn missing(store: &Store, at: &str) -> bool {
             true
         }
     }
-}
-
-pub(crate) async fn read(store: &Store, at: &str, range: ReadRange) -> Bytes {
-    content_of(store.read(&call(), &path(at), range).await.unwrap()).await
 }
 
 /// The bytes of a reading, which must be as many as announced.

@@ -31,6 +31,7 @@ macro_rules! promises {
 promises! {
     // Every method.
     CONCURRENCY: "Driver" says "any number of calls run at once, from any thread.";
+    DROPPED: "Driver" says "a call whose future is dropped stops as soon as it can.";
     CANCELLATION: "Driver" says "A write that was dropped may or may not have happened, but never by half.";
     DURABILITY: "Driver" says "when a write returns `Ok`, it survives a crash of the process";
     ATOMICITY: "Driver" says "a reader sees an object as it was before a write or after it, never between.";
@@ -133,7 +134,6 @@ promises! {
     // Readings and calls side by side.
     READING: "read" says "An open reading is not disturbed by a replacement or deletion of the object: it yields the old content, or an error, but never a mixture.";
     READING_LENGTH: "ReadingBody" says "Fewer or more bytes than announced is an error of the driver.";
-    STRONG: "Capability" says "What was written is visible to every reader at once, listings included.";
     // Errors.
     SAFE_MESSAGE: "Error" says "One sentence for an operator, without secrets.";
     SAFE_SOURCE: "Error" says "Text of the underlying errors, outermost first, without secrets.";

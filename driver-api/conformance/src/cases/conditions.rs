@@ -93,7 +93,7 @@ async fn if_absent_leaves_what_is_there(store: Store) {
 async fn commit_fails_and_goes_on(store: &Store, name: &str, condition: &Condition, promise: Promise) {
     let state = store.open_upload().await;
     let state = store.append(&state, 0, "content").await;
-    for _ in 0..2 {
+    for promise in [promise, promise::COMMIT_CONDITION] {
         let committed = store.try_commit(&state, name, condition).await;
         let what = format!("commit at {name} with {condition:?}");
         fails(committed, &[ErrorKind::ConditionFailed], what, promise);

@@ -102,9 +102,13 @@ async fn changes_between_pages_disturb_nobody(store: Store) {
         let all = ListRequest { recursive, ..ListRequest::children(store.folder("a")) };
         store.expect_listing(all.clone(), &names, promise::LIST).await;
         let first = ListRequest { limit: 5, ..all };
-        let page: ListPage = ok(store.driver.list(&call(), &first).await, "list", promise::LIST);
+        // The first pages, until one holds something.
+        let mut page = ListPage { next: Some(String::new()), ..ListPage::default() };
+        while page.entries.is_empty() && page.next.is_some() {
+            let request = ListRequest { after: page.next, ..first.clone() };
+            page = ok(store.driver.list(&call(), &request).await, "list", promise::LIST);
+        }
         let listed = page.entries.len();
-        holds(listed > 0, "entries in the first page of twenty", "none", promise::LIST);
         let Some(next) = page.next else {
             holds(false, "a cursor behind the first 5 of twenty entries", "none", promise::CURSOR);
             return;

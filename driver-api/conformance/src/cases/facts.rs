@@ -8,7 +8,7 @@ use crate::{
     case::group,
     checks::{holds, ok, same},
     failure::skip,
-    promise,
+    listing, promise,
     store::{Store, call},
 };
 
@@ -58,21 +58,15 @@ async fn facts(store: &Store, name: &str) -> Vec<Facts> {
     let reading = ok(store.driver.read(&call(), &path, ReadRange::Full).await, "read", promise::READ);
     all.push(Facts { call: "read", size: reading.total_size, modified: None, etag: reading.etag });
     let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
-    for (listing, request) in [
-        ("list of the children", ListRequest::children(store.folder(folder))),
-        ("list of all below", ListRequest::below(store.folder(folder))),
-    ] {
-        let page = ok(store.driver.list(&call(), &request).await, listing, promise::LIST);
-        let entry = page.entries.into_iter().find(|entry| entry.path == path.as_str());
-        if let Some(Entry { object: Some(info), .. }) = entry {
-            all.push(Facts::of(listing, info));
-        } else {
-            holds(
-                false,
-                format_args!("{listing} holds the object {path}"),
-                format_args!("{entry:?}"),
-                promise::ENTRY_FACTS,
-            );
+    let requests = [ListRequest::children(store.folder(folder)), ListRequest::below(store.folder(folder))];
+    for (call_name, request) in ["list of the children", "list of all below"].into_iter().zip(requests) {
+        let entries = listing::entries(&store.driver, request, usize::MAX).await;
+        match entries.into_iter().find(|entry| entry.path == path.as_str()) {
+            Some(Entry { object: Some(info), .. }) => all.push(Facts::of(call_name, info)),
+            other => {
+                let what = format_args!("{call_name} holds the object {path}");
+                holds(false, what, format_args!("{other:?}"), promise::ENTRY_FACTS);
+            }
         }
     }
     all

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use docker_registry_driver_api::{Entry, ListRequest, MAX_PAGE, Prefix};
+use docker_registry_driver_api::{ListRequest, MAX_PAGE, Prefix};
 
 use crate::{
     case::group,
     checks::{holds, ok, same},
-    promise,
+    listing, promise,
     store::{Store, call},
 };
 
@@ -81,31 +81,15 @@ async fn entries_carry_their_facts(store: Store) {
     let expected = [("f/a", Some(3)), ("f/empty", Some(0)), ("f/folder", None), ("f/object", Some(8))];
     let names: Vec<_> = expected.iter().map(|(name, _)| *name).collect();
     store.expect_children("f", &names, promise::LIST_BELOW).await;
-    for (name, size) in expected {
-        let request = ListRequest {
-            after: just_before(&store, name),
-            limit: 1,
-            ..ListRequest::children(store.folder("f"))
-        };
-        let page = ok(store.driver.list(&call(), &request).await, "list", promise::LIST);
-        let entry = page.entries.into_iter().next();
-        let found = entry.map(|Entry { path, object }| (path, object.map(|info| info.size)));
-        let path = store.path(name).as_str().to_owned();
-        same(found, Some((path, size)), format_args!("the entry of {name}"), promise::ENTRY_FACTS);
-    }
-    let request = ListRequest::below(store.folder("f"));
-    let page = ok(store.driver.list(&call(), &request).await, "list", promise::LIST);
-    for entry in page.entries {
+    let found = listing::entries(&store.driver, ListRequest::children(store.folder("f")), usize::MAX).await;
+    let found: Vec<_> =
+        found.into_iter().map(|entry| (entry.path, entry.object.map(|info| info.size))).collect();
+    let expected = expected.map(|(name, size)| (store.path(name).as_str().to_owned(), size)).to_vec();
+    same(found, expected, "children with their sizes, None for a folder", promise::ENTRY_FACTS);
+    for entry in listing::entries(&store.driver, ListRequest::below(store.folder("f")), usize::MAX).await {
         let what = format_args!("the entry of an object, {}, has facts", entry.path);
         holds(entry.object.is_some(), what, "none", promise::LIST_BELOW);
     }
-}
-
-/// A cursor behind which the object comes first: its path without the last letter.
-fn just_before(store: &Store, name: &str) -> Option<String> {
-    let mut path = store.path(name).as_str().to_owned();
-    path.pop();
-    Some(path)
 }
 
 async fn a_neighbour_with_the_same_beginning_is_not_listed(store: Store) {
@@ -157,25 +141,20 @@ async fn the_root_lists_everything(store: Store) {
     let root = store.root();
     // Others may have objects in the root. So the pages begin right before the case's own.
     let before = root[..root.len() - 1].to_owned();
-    let children = |after: String, recursive| {
+    let first = |after: String, recursive, enough| {
         let request =
             ListRequest { recursive, after: Some(after), limit: 2, ..ListRequest::children(Prefix::root()) };
-        let store = store.clone();
+        let found = listing::entries(&store.driver, request, enough);
         async move {
-            let page = ok(store.driver.list(&call(), &request).await, "list of the root", promise::LIST);
-            page.entries.into_iter().map(|entry| (entry.path, entry.object.is_some())).collect::<Vec<_>>()
+            found.await.into_iter().map(|entry| (entry.path, entry.object.is_some())).collect::<Vec<_>>()
         }
     };
-    let found = children(before.clone(), false).await.into_iter().next();
-    same(found, Some((root.to_owned(), false)), "the folder of the case in the root", promise::LIST_BELOW);
+    let found = first(before.clone(), false, 1).await;
+    same(found, vec![(root.to_owned(), false)], "the folder of the case in the root", promise::LIST_BELOW);
     for after in [before, root.to_owned(), format!("{root}/")] {
         let expected = ["a", "b/c"].map(|name| (format!("{root}/{name}"), true)).to_vec();
-        same(
-            children(after, true).await,
-            expected,
-            "what is below the root from the case on",
-            promise::LIST_BELOW,
-        );
+        let found = first(after, true, 2).await;
+        same(found, expected, "what is below the root from the case on", promise::LIST_BELOW);
     }
 }
 
@@ -208,19 +187,12 @@ async fn walk(store: &Store, limit: u32) -> Vec<String> {
     let mut folders = vec![store.folder("")];
     let mut objects = Vec::new();
     while let Some(folder) = folders.pop() {
-        let mut request = ListRequest { limit, ..ListRequest::children(folder) };
-        loop {
-            let page = ok(store.driver.list(&call(), &request).await, "list", promise::LIST);
-            for entry in page.entries {
-                match entry.object {
-                    Some(_) => objects.push(entry.path.trim_start_matches(&start).to_owned()),
-                    None => folders.push(Prefix::new(entry.path).expect("a listed folder has a valid path")),
-                }
+        let request = ListRequest { limit, ..ListRequest::children(folder) };
+        for entry in listing::entries(&store.driver, request, usize::MAX).await {
+            match entry.object {
+                Some(_) => objects.push(entry.path.trim_start_matches(&start).to_owned()),
+                None => folders.push(Prefix::new(entry.path).expect("a listed folder has a valid path")),
             }
-            request.after = match page.next {
-                None => break,
-                next => next,
-            };
         }
     }
     objects

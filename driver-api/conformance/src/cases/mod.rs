@@ -52,3 +52,24 @@ pub(crate) static ALL: &[&[Case]] = &[
     large_listings::CASES,
     large_content::CASES,
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::cases;
+
+    #[test]
+    fn names_are_unique_and_the_readme_knows_every_group() {
+        let names: BTreeSet<_> = cases().map(|case| case.name()).collect();
+        assert_eq!(names.len(), cases().count());
+        let groups: BTreeSet<_> = names.iter().filter_map(|name| name.split('/').next()).collect();
+        let readme = include_str!("../../README.md");
+        let (_, table) = readme.split_once("## Groups").expect("the table of groups");
+        let (table, _) = table.split_once("## ").expect("what comes after it");
+        let named = table.lines().filter(|line| line.starts_with("| `"));
+        let named =
+            named.flat_map(|line| line.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2));
+        assert_eq!(named.collect::<BTreeSet<_>>(), groups);
+    }
+}

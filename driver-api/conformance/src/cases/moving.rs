@@ -1,7 +1,8 @@
 //! Copies and moves.
 
-use docker_registry_driver_api::{ErrorKind, Result};
+use docker_registry_driver_api::{ErrorKind, ReadRange, Result};
 
+use super::reading;
 use crate::{
     case::group,
     checks::{fails, holds, ok, same},
@@ -26,6 +27,8 @@ group! {
         "A copy or a rename of an absent object fails with NotFound and leaves the target as it was.";
     content_of_any_size_is_moved =>
         "Objects of no bytes, one byte and 1 MiB are copied and moved unchanged.";
+    a_large_object_is_moved_whole =>
+        "An object of 20 MiB that was uploaded is copied and moved, and every byte of it is compared.";
     many_are_moved_at_once =>
         "32 renames at the same time move 32 objects, each with its own content.";
     a_chain_of_renames_ends_with_the_first_content =>
@@ -138,6 +141,20 @@ async fn content_of_any_size_is_moved(store: Store) {
         store.expect("c", content, promise::RENAME_SAFE).await;
         store.expect_absent("a", promise::RENAME).await;
     }
+}
+
+async fn a_large_object_is_moved_whole(store: Store) {
+    let (pattern, size) = (Pattern::new(5), 20 * 1024 * 1024 + 3);
+    reading::write(&store, "a", &pattern, size).await;
+    reading::expect(&store, "a", ReadRange::Last { length: 1 }, &pattern, size).await;
+    ok(copy(&store, "a", "folder/b").await, "copy of 20 MiB", promise::COPY);
+    let look = || async { store.head("folder/b").await.size };
+    same(store.eventually(look, |found| *found == size).await, size, "the size of the copy", promise::COPY);
+    reading::expect(&store, "folder/b", ReadRange::Full, &pattern, size).await;
+    ok(rename(&store, "a", "folder/b").await, "rename of 20 MiB over its copy", promise::RENAME);
+    ok(rename(&store, "folder/b", "c").await, "rename of 20 MiB", promise::RENAME);
+    reading::expect(&store, "c", ReadRange::Full, &pattern, size).await;
+    store.expect_below("", &["c"], promise::RENAME).await;
 }
 
 async fn many_are_moved_at_once(store: Store) {

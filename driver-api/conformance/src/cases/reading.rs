@@ -59,12 +59,12 @@ async fn open(store: &Store, name: &str, range: ReadRange, size: u64) -> Reading
 }
 
 /// Reads a range of an object that holds `pattern` from its first byte on, and compares every byte.
-async fn expect(store: &Store, name: &str, range: ReadRange, pattern: &Pattern, size: u64) {
+pub(super) async fn expect(store: &Store, name: &str, range: ReadRange, pattern: &Pattern, size: u64) {
     expect_pattern(open(store, name, range, size).await, pattern, promise::READ).await;
 }
 
 /// Writes a large object, of which no more than a chunk is held.
-async fn write(store: &Store, name: &str, pattern: &Pattern, size: u64) {
+pub(super) async fn write(store: &Store, name: &str, pattern: &Pattern, size: u64) {
     let state = store.open_upload().await;
     let body = patterned(pattern, 0, size, &[1_000_003, 262_144]);
     let progress = ok(store.try_append(&state, 0, body).await, "append", promise::APPEND);
