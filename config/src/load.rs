@@ -154,11 +154,14 @@ impl Loaded {
         driver::settings(keys, &self.flavor, &self.environment)
     }
 
-    /// Every environment variable that a value of the flavor names with `_env:`, whosever key that is.
-    pub fn variables(&self) -> BTreeSet<String> {
-        let mut variables = BTreeSet::new();
-        named(&self.flavor.entries, &mut variables);
-        variables
+    /// The environment variables that values of the flavor name with `_env:`, also inside of a variable, for
+    /// those values whose dotted path is `wanted`. The path of a value below a key that nobody knows is given
+    /// too.
+    pub fn variables(&self, wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
+        let mut variables = Vec::new();
+        name_variables(&self.flavor.entries, "", &[], &self.environment, &mut variables);
+        let wanted = variables.into_iter().filter(|(path, _)| wanted(path));
+        wanted.map(|(_, variable)| variable).collect()
     }
 
     /// Every effective value with its origin, secrets masked.
@@ -169,11 +172,28 @@ impl Loaded {
     }
 }
 
-fn named(entries: &[Entry], variables: &mut BTreeSet<String>) {
-    for Entry { node, .. } in entries {
-        match node {
-            Node::Map(entries) => named(entries, variables),
-            _ => variables.extend(Reference::read(node).map(|reference| reference.variable.to_owned())),
+/// Adds a path and a variable for each `_env:`. `within` are the variables whose text this is.
+fn name_variables(
+    entries: &[Entry],
+    above: &str,
+    within: &[&str],
+    environment: &Environment,
+    variables: &mut Vec<(String, String)>,
+) {
+    for Entry { name, node, .. } in entries {
+        let path = if above.is_empty() { name.clone() } else { format!("{above}.{name}") };
+        if let Node::Map(entries) = node {
+            name_variables(entries, &path, within, environment, variables);
+        } else if let Some(reference) = Reference::read(node) {
+            variables.push((path.clone(), reference.variable.to_owned()));
+            // One that leads back to itself is not followed.
+            if !within.contains(&reference.variable)
+                && let Ok(through) = reference.follow(environment)
+                && let Ok(Node::Map(entries)) = through.parse()
+            {
+                let within = [within, &[reference.variable]].concat();
+                name_variables(&entries, &path, &within, environment, variables);
+            }
         }
     }
 }

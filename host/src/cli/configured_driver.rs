@@ -33,7 +33,7 @@ impl ConfiguredDriver {
                 let which = WhichDriver::Named(name.to_owned());
                 let launch = Launch::of_this_program(which, search, &settings.driver_sha256);
                 // Nobody knows yet which of them are secrets.
-                let hidden_variables = loaded.variables().into_iter().collect();
+                let hidden_variables = loaded.variables(|_| true).into_iter().collect();
                 let described = isolation::describe_blocking(&Launch { hidden_variables, ..launch.clone() })?;
                 return Ok(Self::Apart(Box::new((described, launch))));
             }
@@ -101,15 +101,18 @@ impl ConfiguredDriver {
 /// The environment variables that secrets were read from, the driver's and the server's. The driver gets the
 /// values of its own with its settings, and needs no copy that its own child processes inherit.
 pub(super) fn secret_variables(loaded: &Loaded, keys: &[Key]) -> Vec<String> {
-    let is_secret = |key: &Key, name: &str| key.secret && key.name == name;
-    let secret = |name: &str| {
-        server_keys().any(|key| is_secret(key, name)) || keys.iter().any(|key| is_secret(key, name))
+    let is_part = |path: &str, key: &Key| {
+        let rest = path.strip_prefix(&*key.name);
+        key.secret && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
+    let secret =
+        |path: &str| server_keys().any(|key| is_part(path, key)) || keys.iter().any(|key| is_part(path, key));
+    let mut variables = loaded.variables(secret);
+    // Those that keys name themselves, and those whose text has more in it than the secret.
     let shown = loaded.show(keys).into_iter().filter(|value| secret(&value.key));
-    shown
-        .filter_map(|value| match value.origin {
-            Origin::Environment { variable, .. } => Some(variable),
-            _ => None,
-        })
-        .collect()
+    variables.extend(shown.filter_map(|value| match value.origin {
+        Origin::Environment { variable, .. } => Some(variable),
+        _ => None,
+    }));
+    variables.into_iter().collect()
 }
