@@ -24,7 +24,8 @@ pub(crate) struct Through {
 
 /// A text of the form `_env:VARIABLE[:default]`.
 pub(crate) struct Reference<'a> {
-    variable: &'a str,
+    /// The name of the variable.
+    pub(crate) variable: &'a str,
     default: &'a str,
 }
 

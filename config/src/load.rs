@@ -1,6 +1,7 @@
 //! From the operator's file and environment to what the host asks for.
 
 use crate::driver::{self, DriverSettings};
+use crate::env_value::Reference;
 use crate::environment::Environment;
 use crate::flavor::{self, Flavor};
 use crate::keys::DriverKey;
@@ -10,7 +11,9 @@ use crate::resolve::{self, Origin};
 use crate::server_keys::{self, server_keys};
 use crate::settings::{self, ResolvedKeys, Settings};
 use crate::show::{self, ShownValue};
+use crate::yaml::{Entry, Node};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -151,11 +154,47 @@ impl Loaded {
         driver::settings(keys, &self.flavor, &self.environment)
     }
 
+    /// The environment variables that values of the flavor name with `_env:`, also inside of a variable, for
+    /// those values whose dotted path is `wanted`. The path of a value below a key that nobody knows is given
+    /// too.
+    pub fn variables(&self, wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
+        let mut variables = Vec::new();
+        name_variables(&self.flavor.entries, "", &[], &self.environment, &mut variables);
+        let wanted = variables.into_iter().filter(|(path, _)| wanted(path));
+        wanted.map(|(_, variable)| variable).collect()
+    }
+
     /// Every effective value with its origin, secrets masked.
     ///
     /// Without the driver's keys, the values of keys the server does not know are masked too.
     pub fn show(&self, keys: &[DriverKey]) -> Vec<ShownValue> {
         show::show(keys, &self.flavor, &self.environment)
+    }
+}
+
+/// Adds a path and a variable for each `_env:`. `within` are the variables whose text this is.
+fn name_variables(
+    entries: &[Entry],
+    above: &str,
+    within: &[&str],
+    environment: &Environment,
+    variables: &mut Vec<(String, String)>,
+) {
+    for Entry { name, node, .. } in entries {
+        let path = if above.is_empty() { name.clone() } else { format!("{above}.{name}") };
+        if let Node::Map(entries) = node {
+            name_variables(entries, &path, within, environment, variables);
+        } else if let Some(reference) = Reference::read(node) {
+            variables.push((path.clone(), reference.variable.to_owned()));
+            // One that leads back to itself is not followed.
+            if !within.contains(&reference.variable)
+                && let Ok(through) = reference.follow(environment)
+                && let Ok(Node::Map(entries)) = through.parse()
+            {
+                let within = [within, &[reference.variable]].concat();
+                name_variables(&entries, &path, &within, environment, variables);
+            }
+        }
     }
 }
 

@@ -335,11 +335,7 @@ impl Forward for OwnUploads {
                 }
                 return Ok(());
             }
-            ListedStateAbortsNothing if latest.is_some_and(|latest| latest != generation) => {
-                if generation == u64::MAX {
-                    return Ok(());
-                }
-            }
+            ListedStateAbortsNothing if generation == u64::MAX => return Ok(()),
             _ => {}
         }
         pending.remove(&id);

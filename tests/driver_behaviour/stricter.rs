@@ -54,7 +54,7 @@ async fn of_appends_from_one_state_exactly_one_wins(store: Store) {
         let [(letter, progress)] = winners.as_slice() else { panic!("{} winners", winners.len()) };
         let at = format!("a/{round}");
         commit(&store, &progress.state, &at).await;
-        assert_eq!(get(&store, &at).await, [b"start ", vec![*letter; 100_000].as_slice()].concat());
+        assert_eq!(get(&store, &at).await, [b"start ".as_slice(), &[*letter; 100_000]].concat());
     }
 }
 

@@ -220,6 +220,11 @@ impl Connection {
         Ok(Response { body, ..response })
     }
 
+    /// Reads bytes of an answer as they come, its head included; 0 at the end of the connection.
+    pub fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+
     /// Sends a prepared request and reads past the answer, as cheaply as that can be done: for load.
     ///
     /// Returns the status and the number of bytes in the body.

@@ -73,6 +73,11 @@ impl Process {
         self.child.id()
     }
 
+    /// The file of what it writes, for when it has ended.
+    pub fn log_file(&self) -> &Path {
+        &self.log
+    }
+
     /// Everything the program has written so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()

@@ -35,6 +35,22 @@ fn each_value_says_where_it_comes_from() {
 }
 
 #[test]
+fn the_variables_of_values_are_known_by_their_paths() {
+    let file = ConfigurationFile::new(
+        "dev:\n  storage: s\n  port: _env:PORT:1\n  cloud: {id: _env:ID, key: _env:KEY}\n  all: _env:ALL\n  more: _env:ALL\n  not: env\n",
+    );
+    let all = "{deep: {secret: '_env:DEEP'}, again: '_env:ALL'}";
+    let loaded = file.load(&[("ALL", all), ("KEY", "k")]).expect("readable");
+    let variables =
+        |start: &str| loaded.variables(|path| path.starts_with(start)).into_iter().collect::<Vec<_>>();
+    assert_eq!(variables(""), ["ALL", "DEEP", "ID", "KEY", "PORT"]);
+    assert_eq!(variables("cloud.key"), ["KEY"]);
+    assert_eq!(variables("all.deep.secret"), ["DEEP"]);
+    assert_eq!(variables("more.deep"), ["DEEP"]);
+    assert!(variables("not").is_empty());
+}
+
+#[test]
 fn no_secret_is_shown_wherever_it_comes_from() {
     let file = ConfigurationFile::new(
         "dev:

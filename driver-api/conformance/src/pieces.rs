@@ -20,15 +20,20 @@ pub(crate) struct Pieces {
     body: ReadingBody,
     announced: u64,
     given: u64,
+    /// Nobody asks a stream again that has ended: it may panic then.
+    is_over: bool,
 }
 
 impl Pieces {
     pub(crate) fn of(reading: Reading) -> Self {
-        Self { body: reading.body, announced: reading.length, given: 0 }
+        Self { body: reading.body, announced: reading.length, given: 0, is_over: false }
     }
 
     /// The next bytes; `None` at the end. Fewer or more bytes than announced end the case.
     pub(crate) async fn next(&mut self) -> Option<Result<Bytes>> {
+        if self.is_over {
+            return None;
+        }
         let next = match &mut self.body {
             ReadingBody::Stream(stream) => stream.next().await,
             ReadingBody::File(region) => from_file(region).await,
@@ -36,8 +41,8 @@ impl Pieces {
         if let Some(Ok(piece)) = &next {
             self.given += piece.len() as u64;
         }
-        let is_over = next.is_none();
-        if self.given > self.announced || is_over && self.given < self.announced {
+        self.is_over = !matches!(next, Some(Ok(_)));
+        if self.given > self.announced || next.is_none() && self.given < self.announced {
             broken(
                 format_args!("a reading yields the {} bytes that it announced", self.announced),
                 format_args!("{} bytes", self.given),

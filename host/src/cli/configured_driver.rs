@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use docker_registry_config::{Isolation, Key, Loaded, Origin, Settings};
+use docker_registry_config::{Isolation, Key, Loaded, Origin, server_keys};
 use docker_registry_driver_api::{self as driver_api, Description, SharedDriver};
 
 use crate::{
@@ -19,11 +19,12 @@ pub(super) enum ConfiguredDriver {
 }
 
 impl ConfiguredDriver {
-    /// Loads the driver with this name, where `settings` want its code to be.
+    /// Loads the driver with this name, where the configuration wants its code to be.
     ///
     /// # Errors
     /// What is wrong with the driver.
-    pub(super) fn load(name: &str, settings: &Settings, search: &Arc<Search>) -> Result<Self, PluginError> {
+    pub(super) fn load(name: &str, loaded: &Loaded, search: &Arc<Search>) -> Result<Self, PluginError> {
+        let settings = &loaded.settings;
         let execution = match settings.isolation {
             Isolation::Declared => Execution::Declared,
             Isolation::InPlace => Execution::InPlace,
@@ -31,8 +32,10 @@ impl ConfiguredDriver {
             Isolation::Process => {
                 let which = WhichDriver::Named(name.to_owned());
                 let launch = Launch::of_this_program(which, search, &settings.driver_sha256);
-                let loaded = isolation::describe_blocking(&launch)?;
-                return Ok(Self::Apart(Box::new((loaded, launch))));
+                // Nobody knows yet which of them are secrets.
+                let hidden_variables = loaded.variables(|_| true).into_iter().collect();
+                let described = isolation::describe_blocking(&Launch { hidden_variables, ..launch.clone() })?;
+                return Ok(Self::Apart(Box::new((described, launch))));
             }
         };
         Ok(Self::Here(Box::new(load(search, name)?), execution))
@@ -95,15 +98,21 @@ impl ConfiguredDriver {
     }
 }
 
-/// The environment variables that the driver's secrets were read from. The driver gets the values with its
-/// settings, and needs no copy that its own child processes inherit.
-fn secret_variables(loaded: &Loaded, keys: &[Key]) -> Vec<String> {
-    let secret = |name: &str| keys.iter().any(|key| key.secret && key.name == name);
+/// The environment variables that secrets were read from, the driver's and the server's. The driver gets the
+/// values of its own with its settings, and needs no copy that its own child processes inherit.
+pub(super) fn secret_variables(loaded: &Loaded, keys: &[Key]) -> Vec<String> {
+    let is_part = |path: &str, key: &Key| {
+        let rest = path.strip_prefix(&*key.name);
+        key.secret && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let secret =
+        |path: &str| server_keys().any(|key| is_part(path, key)) || keys.iter().any(|key| is_part(path, key));
+    let mut variables = loaded.variables(secret);
+    // Those that keys name themselves, and those whose text has more in it than the secret.
     let shown = loaded.show(keys).into_iter().filter(|value| secret(&value.key));
-    shown
-        .filter_map(|value| match value.origin {
-            Origin::Environment { variable, .. } => Some(variable),
-            _ => None,
-        })
-        .collect()
+    variables.extend(shown.filter_map(|value| match value.origin {
+        Origin::Environment { variable, .. } => Some(variable),
+        _ => None,
+    }));
+    variables.into_iter().collect()
 }

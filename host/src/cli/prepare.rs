@@ -21,7 +21,7 @@ impl Prepared {
     pub(super) fn new(loaded: Loaded) -> Self {
         let search = Search::from_process(&loaded.settings.drivers);
         let search = Arc::new(search.with_pins(&loaded.settings.driver_sha256));
-        let load = |name: &str| ConfiguredDriver::load(name, &loaded.settings, &search);
+        let load = |name: &str| ConfiguredDriver::load(name, &loaded, &search);
         let driver = load(&loaded.settings.storage);
         let mut keys =
             driver.as_ref().map(|driver| configuration_keys(driver.description())).unwrap_or_default();

@@ -6,6 +6,9 @@
 //!
 //! The socket's buffer is all that is under way: a receiver that does not take holds the sender up. A
 //! receiver that goes away is noticed by the sender even while it has nothing to send.
+//!
+//! The body of an upload is not touched before the driver asks for it, which is one byte in the other
+//! direction: its client may wait to be told, and a driver that refuses needs nothing of it.
 
 use std::{io, os::fd::OwnedFd};
 
@@ -53,6 +56,14 @@ pub(super) fn socket(end: OwnedFd) -> io::Result<UnixStream> {
     UnixStream::from_std(socket)
 }
 
+/// Sends a body to its end, once the receiver asks for it. Dropping this cuts the body off.
+pub(super) async fn send_when_asked(body: ByteStream, mut socket: UnixStream) -> Sent {
+    match socket.read(&mut [0; 1]).await {
+        Ok(1) => send(body, socket).await,
+        _ => Sent::Unwanted,
+    }
+}
+
 /// Sends a body to its end. Dropping this cuts the body off.
 pub(super) async fn send(mut body: ByteStream, mut socket: UnixStream) -> Sent {
     loop {
@@ -93,7 +104,8 @@ async fn write_error(socket: &mut UnixStream, error: Error) -> io::Result<()> {
     socket.write_all_buf(&mut Buf::chain(&head[..], &text[..])).await
 }
 
-/// Ready when the receiver has closed its end. A receiver never sends, so there is nothing to read but that.
+/// Ready when the receiver has closed its end. A receiver has nothing more to say, so there is nothing to read
+/// but that.
 async fn peer_gone(socket: &UnixStream) {
     loop {
         if socket.ready(Interest::READABLE).await.is_err() {
@@ -108,19 +120,31 @@ async fn peer_gone(socket: &UnixStream) {
 
 /// The body that arrives on a socket. After an error nothing comes.
 pub(super) fn receive(socket: UnixStream) -> impl Stream<Item = Result<Bytes, Broken>> + Send {
-    let receiving = Receiving { socket, buffer: BytesMut::new(), rest_of_chunk: 0 };
-    stream::unfold(Some(receiving), |state| async move {
+    received(Receiving { socket, asks: false, buffer: BytesMut::new(), rest_of_chunk: 0 })
+}
+
+/// The body that a sender sends when it is asked, which the first poll does.
+pub(super) fn ask(socket: UnixStream) -> impl Stream<Item = Result<Bytes, Broken>> + Send {
+    received(Receiving { socket, asks: true, buffer: BytesMut::new(), rest_of_chunk: 0 })
+}
+
+fn received(receiving: Receiving) -> impl Stream<Item = Result<Bytes, Broken>> + Send {
+    let body = stream::unfold(Some(receiving), |state| async move {
         let mut receiving = state?;
         match receiving.next().await {
             Ok(Some(bytes)) => Some((Ok(bytes), Some(receiving))),
             Ok(None) => None,
             Err(broken) => Some((Err(broken), None)),
         }
-    })
+    });
+    // Who combines streams may poll past the end.
+    body.fuse()
 }
 
 struct Receiving {
     socket: UnixStream,
+    /// Whether the sender is still to be asked.
+    asks: bool,
     /// What was read and not handed on.
     buffer: BytesMut,
     /// Bytes of the present chunk that were not handed on.
@@ -129,6 +153,10 @@ struct Receiving {
 
 impl Receiving {
     async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
+        if self.asks {
+            self.socket.write_all(&[1]).await.map_err(|_| Broken::Cut)?;
+            self.asks = false;
+        }
         if self.rest_of_chunk == 0 {
             match self.length().await? {
                 END => return Ok(None),
@@ -213,6 +241,36 @@ mod tests {
         assert_eq!(bytes, 3_070_007);
         assert!(broken.is_none());
         assert_eq!(sending.await.unwrap(), Sent::Whole);
+    }
+
+    #[tokio::test]
+    async fn an_empty_body_ends_well_and_can_be_polled_past_its_end() {
+        let (one, two) = sockets();
+        assert_eq!(send(byte_stream([]), one).await, Sent::Whole);
+        let mut body = Box::pin(receive(two));
+        assert!(body.next().await.is_none() && body.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_body_is_not_touched_before_it_is_asked_for() {
+        let (one, two) = sockets();
+        let (asked, mut touched) = tokio::sync::oneshot::channel();
+        let body = stream::once(async move {
+            let _ = asked.send(());
+            Ok(Bytes::from("abc"))
+        });
+        let sending = tokio::spawn(send_when_asked(body.boxed(), one));
+        let mut receiving = Box::pin(ask(two));
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(touched.try_recv().is_err());
+        assert_eq!(receiving.next().await.unwrap().unwrap(), "abc");
+        assert!(receiving.next().await.is_none());
+        assert_eq!(sending.await.unwrap(), Sent::Whole);
+
+        let (one, two) = sockets();
+        let sending = tokio::spawn(send_when_asked(stream::pending().boxed(), one));
+        drop(ask(two));
+        assert_eq!(sending.await.unwrap(), Sent::Unwanted);
     }
 
     #[tokio::test]

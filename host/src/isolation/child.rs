@@ -4,7 +4,8 @@
 //! so that a driver that blocks cannot keep the process from noticing that the server is gone; calls run on
 //! the other. Guarantees:
 //!
-//! - it ends as soon as the control socket ends, whatever the driver does at that moment;
+//! - it ends as soon as the control socket ends, whatever the driver does at that moment, and takes along
+//!   what the driver has started in its group;
 //! - it ignores the signals with which a terminal or a service manager stops the server: the server stops
 //!   it, after the requests under way;
 //! - the control socket is nobody else's: standard input is the null device before the library is loaded.
@@ -20,7 +21,7 @@ use std::{
 
 use bytes::Bytes;
 use docker_registry_driver_api::{Error, ErrorKind, Settings, SharedDriver};
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Signal, getpgrp, getpid, kill_process, kill_process_group};
 use tokio::{
     runtime::{Builder, Handle},
     signal::unix::{SignalKind, signal},
@@ -60,7 +61,11 @@ pub fn run() -> io::Result<()> {
         Ok(Ended::Closed) => std::process::exit(0),
         Ok(Ended::ServerGone) => {
             // Nobody is left to care, and threads of the driver may be anywhere: no exit handlers.
-            let _ = kill_process(getpid(), Signal::KILL);
+            let this = getpid();
+            if getpgrp() == this {
+                let _ = kill_process_group(this, Signal::KILL);
+            }
+            let _ = kill_process(this, Signal::KILL);
             std::process::exit(1)
         }
         Err(error) => {

@@ -155,8 +155,11 @@ fn reading(reading: Reading) -> Result<Done> {
             Ok(Done { file: Some(region.file.into()), ..answer(Some(region.offset)).into() })
         }
         ReadingBody::Stream(stream) => {
-            let (ours, theirs) = pair()?;
-            let body = Some((stream, body::socket(ours)?));
+            let no_socket = |error: std::io::Error| {
+                Error::new(ErrorKind::Unavailable, "there is no socket for the body").caused_by(&error)
+            };
+            let (ours, theirs) = pair().map_err(no_socket)?;
+            let body = Some((stream, body::socket(ours).map_err(no_socket)?));
             Ok(Done { file: Some(theirs), body, ..answer(None).into() })
         }
     }
@@ -168,7 +171,7 @@ fn arriving_body(file: Option<OwnedFd>, file_lost: bool) -> Result<ByteStream> {
         let why = if file_lost { "too many files are open" } else { "an upload came without a body" };
         return Err(Error::new(ErrorKind::Unavailable, why));
     };
-    let body = body::receive(body::socket(socket)?);
+    let body = body::ask(body::socket(socket)?);
     Ok(body
         .map(|item| {
             item.map_err(|broken| match broken {

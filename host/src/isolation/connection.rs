@@ -153,10 +153,15 @@ impl Connection {
                 biased;
                 () = self.cancel.notified() => self.send_cancellations(channel).await,
                 Some(Queued { call, frame }) = queued.recv() => {
-                    if call.is_some_and(|id| !self.begin(id)) {
+                    if call.is_some_and(|id| !self.begin(id, true)) {
                         continue;
                     }
-                    channel.send(frame).await
+                    let sent = channel.send(frame).await;
+                    if let (Err(_), Some(id)) = (&sent, call) {
+                        // A part of a call is no call: the driver has not heard of it.
+                        self.begin(id, false);
+                    }
+                    sent
                 }
             };
             if sent.is_err() {
@@ -174,11 +179,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Notes that a call is about to be sent; `false` when nobody waits for it any more.
-    fn begin(&self, id: u64) -> bool {
+    /// Notes whether a call may have reached the driver, before it is sent; `false` when nobody waits for it
+    /// any more.
+    fn begin(&self, id: u64, begun: bool) -> bool {
         let mut waiting = lock(&self.waiting);
         let waiting = waiting.as_mut().and_then(|waiting| waiting.get_mut(&id));
-        waiting.map(|call| call.begun = true).is_some()
+        waiting.map(|call| call.begun = begun).is_some()
     }
 
     async fn read(&self, channel: &Channel) -> io::Result<()> {

@@ -13,11 +13,11 @@
 //! Guarantees:
 //! - settings go over the control socket and are in no argument and no environment;
 //! - the death of the process ends every call under way at once. A call that changes nothing is made once
-//!   more in the next process; any other fails with [`ErrorKind::Unavailable`], says when to come again and,
-//!   unless the driver never heard of it, that its outcome is unknown;
+//!   more in the next process, never twice; any other fails with [`ErrorKind::Unavailable`], says when to come
+//!   again and that its outcome is unknown;
 //! - a body that was cut off never looks like a short one;
-//! - while there is no process, calls fail at once; a new one is started after a pause that grows while it
-//!   keeps dying;
+//! - a new process is started after a pause that grows while it keeps dying. Calls that come meanwhile, or
+//!   that had not reached the old one, wait when the first new one comes soon, and else fail at once;
 //! - the process ends when the server does, even when that is killed.
 //!
 //! [`ErrorKind::Unavailable`]: docker_registry_driver_api::ErrorKind::Unavailable

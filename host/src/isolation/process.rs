@@ -134,15 +134,20 @@ impl DriverProcess {
     pub(super) async fn close(mut self, grace: Duration) {
         let close = ToChild::Close { grace };
         let closing = async {
-            self.connection.ask(&close, Bytes::new()).await?;
-            self.child.wait().await.ok()
+            let closed = self.connection.ask(&close, Bytes::new()).await.is_some();
+            (closed, self.child.wait().await)
         };
-        if timeout(grace.saturating_add(LAST_WORDS), closing).await.is_err() {
-            tracing::warn!(
+        match timeout(grace.saturating_add(LAST_WORDS), closing).await {
+            Ok((true, _)) => {}
+            Ok((false, status)) => {
+                let what = ended_with(status);
+                tracing::error!(driver = self.name, "the driver's process {what} while it closed the driver");
+            }
+            Err(_) => tracing::warn!(
                 driver = self.name,
                 ?grace,
                 "the driver's process did not end in time and is killed"
-            );
+            ),
         }
         self.kill().await;
     }

@@ -1,7 +1,8 @@
 //! An object that is being read in the driver's process.
 //!
 //! Until its first byte has arrived, a reading whose process died is opened once more in the next one, if
-//! that finds the same object: the reader has seen nothing of the first.
+//! that finds the same object: the reader has seen nothing of the first. A reading that was already opened
+//! twice is not.
 
 use std::{os::fd::OwnedFd, sync::Arc};
 
@@ -45,6 +46,8 @@ pub(super) struct Again {
     pub(super) request: Request,
     /// The process that opened it.
     pub(super) generation: u64,
+    /// Whether opening it was interrupted before.
+    pub(super) interrupted: bool,
     /// Size of the object, offset, length and tag: what the reader has been told.
     pub(super) facts: (u64, u64, u64, Option<String>),
 }
@@ -54,7 +57,7 @@ pub(super) fn stream(socket: OwnedFd, again: Again) -> Result<ByteStream> {
     let mut body = received(socket)?;
     let body = async move {
         match body.next().await {
-            Some(Err(Broken::Cut)) => once_more(again).await,
+            Some(Err(Broken::Cut)) if !again.interrupted => once_more(again).await,
             first => {
                 let rest = stream::iter(first).chain(body);
                 Ok(rest.map_err(move |broken| error_of(broken, &again)).boxed())
@@ -71,8 +74,8 @@ fn received(socket: OwnedFd) -> Result<Body> {
 }
 
 async fn once_more(again: Again) -> Result<ByteStream> {
-    let request = again.request.clone();
-    let answered = again.calls.make_after(&again.call, request, again.generation).await?;
+    let Again { calls, call, request, generation, .. } = &again;
+    let answered = calls.make_after(call, request.clone(), Bytes::new(), *generation, true).await?;
     let Opened { total_size, offset, length, etag, file, file_offset } = opened(answered)?;
     if (total_size, offset, length, etag) != again.facts || file_offset.is_some() {
         return Err(again.calls.cut_off(&again.request));

@@ -43,6 +43,8 @@ pub(super) struct Answered {
     pub(super) file_lost: bool,
     /// The number of the process that gave it.
     pub(super) generation: u64,
+    /// Whether the call had been interrupted before, and is not to be made a third time.
+    pub(super) again: bool,
 }
 
 impl Remote {
@@ -64,8 +66,8 @@ impl Remote {
 }
 
 impl Calls {
-    /// Makes a call, and makes it once more in the next process when this one dies and the call changes
-    /// nothing.
+    /// Makes a call. One that has not reached the process when that dies is made in the next; one that was
+    /// under way as well, once, if it changes nothing.
     pub(super) async fn make(
         &self,
         call: &CallContext,
@@ -73,36 +75,44 @@ impl Calls {
         content: Bytes,
     ) -> Result<Answered> {
         let (connection, generation) =
-            self.supervisor.connection().map_err(|absent| down(&request, absent))?;
-        let again = request.only_reads().then(|| request.clone());
-        let made = connection.call(WireContext::from(call), request.clone(), content, None).await;
-        match (made, again) {
-            (Ok(reply), _) => answered(reply, generation),
-            (Err(CallError::Lost { .. }), Some(request)) => self.make_after(call, request, generation).await,
-            (Err(error), _) => Err(self.failed(&request, error)),
+            self.supervisor.connection(None).await.map_err(|absent| down(&request, absent))?;
+        let made = connection.call(WireContext::from(call), request.clone(), content.clone(), None).await;
+        match made {
+            Ok(reply) => answered(reply, generation, false),
+            Err(CallError::Lost { begun }) if !begun || request.only_reads() => {
+                self.make_after(call, request, content, generation, begun).await
+            }
+            Err(error) => Err(self.failed(&request, error)),
         }
     }
 
-    /// Makes a call that changes nothing in a later process than `generation`.
+    /// Makes a call in a later process than `generation`. `interrupted` says that it was under way in that
+    /// one; then this is its last try, and its error says so.
     pub(super) async fn make_after(
         &self,
         call: &CallContext,
         request: Request,
+        content: Bytes,
         generation: u64,
+        interrupted: bool,
     ) -> Result<Answered> {
-        let next = self.supervisor.next_connection(generation).await;
-        let (connection, generation) = next.map_err(|absent| down(&request, absent))?;
-        let made = connection.call(WireContext::from(call), request.clone(), Bytes::new(), None).await;
-        answered(made.map_err(|error| self.failed(&request, error))?, generation)
+        let next = self.supervisor.connection(Some(generation)).await;
+        let (connection, generation) = next.map_err(|absent| {
+            let error = down(&request, absent);
+            if interrupted { error.retryable(false) } else { error }
+        })?;
+        let made = connection.call(WireContext::from(call), request.clone(), content, None).await;
+        answered(made.map_err(|error| self.failed(&request, error))?, generation, interrupted)
     }
 
     fn failed(&self, request: &Request, error: CallError) -> Error {
         match error {
-            CallError::Lost { begun } => {
+            CallError::Lost { begun: true } => {
                 let mut error = self.cut_off(request);
-                error.outcome_unknown = begun && !request.only_reads();
+                error.outcome_unknown = !request.only_reads();
                 error
             }
+            CallError::Lost { begun: false } => down(request, Absent::Until(self.supervisor.retry_after())),
             CallError::TooLarge(error) => {
                 let error = Error::new(ErrorKind::TooLarge, "the call is too large").caused_by(&error);
                 about(request, error)
@@ -110,17 +120,19 @@ impl Calls {
         }
     }
 
-    /// The error of a call whose process died.
+    /// The error of a call whose process died. The server is not to make it again: if it was the call that
+    /// ended the process, it has done so twice, and each time to all other calls as well. The client may.
     pub(super) fn cut_off(&self, request: &Request) -> Error {
         let mut error = Error::new(ErrorKind::Unavailable, "the driver's process ended during the call");
+        error.retryable = false;
         error.retry_after = Some(whole_seconds(self.supervisor.retry_after()));
         about(request, error)
     }
 }
 
-fn answered(reply: Reply, generation: u64) -> Result<Answered> {
+fn answered(reply: Reply, generation: u64, again: bool) -> Result<Answered> {
     let Reply { answer, content, file, file_lost } = reply;
-    Ok(Answered { answer: answer?, content, file, file_lost, generation })
+    Ok(Answered { answer: answer?, content, file, file_lost, generation, again })
 }
 
 /// Nothing was done, because there is no process.
@@ -216,7 +228,7 @@ impl Driver for Remote {
     async fn read(&self, call: &CallContext, path: &ObjectPath, range: ReadRange) -> Result<Reading> {
         let request = Request::Read { path: text(path), range: range.into() };
         let answered = self.ask(call, request.clone(), Bytes::new()).await?;
-        let generation = answered.generation;
+        let (generation, interrupted) = (answered.generation, answered.again);
         let Opened { total_size, offset, length, etag, file, file_offset } = reading::opened(answered)?;
         let body = match file_offset {
             Some(offset) => ReadingBody::File(FileRegion { file: File::from(file), offset, length }),
@@ -226,6 +238,7 @@ impl Driver for Remote {
                     call: call.clone(),
                     request,
                     generation,
+                    interrupted,
                     facts: (total_size, offset, length, etag.clone()),
                 };
                 ReadingBody::Stream(reading::stream(file, again)?)
@@ -265,7 +278,8 @@ impl Driver for Remote {
     ) -> Result<UploadProgress> {
         let request = Request::Append { expected_offset };
         let supervisor = &self.calls.supervisor;
-        let (connection, generation) = supervisor.connection().map_err(|absent| down(&request, absent))?;
+        let (connection, generation) =
+            supervisor.connection(None).await.map_err(|absent| down(&request, absent))?;
         let (ours, theirs) = pair().map_err(|error| about(&request, error.into()))?;
         let ours = body::socket(ours).map_err(|error| about(&request, error.into()))?;
         let calling =
@@ -275,9 +289,10 @@ impl Driver for Remote {
         let reply = tokio::select! {
             reply = &mut calling => reply,
             // The body goes as soon as the driver wants no more of it, as it would in this process.
-            Sent::Whole | Sent::Unwanted = body::send(body, ours) => calling.await,
+            Sent::Whole | Sent::Unwanted = body::send_when_asked(body, ours) => calling.await,
         };
-        let answered = answered(reply.map_err(|error| self.calls.failed(&request, error))?, generation)?;
+        let answered =
+            answered(reply.map_err(|error| self.calls.failed(&request, error))?, generation, false)?;
         match answered.answer {
             Answer::Progress { offset } => {
                 Ok(UploadProgress { state: UploadState::new(answered.content.to_vec())?, offset })

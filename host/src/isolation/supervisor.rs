@@ -11,7 +11,7 @@ use metrics::counter;
 use serde_json::{Map, Value};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{Launch, connection::Connection, process::DriverProcess};
@@ -23,8 +23,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long a process must have run for the pauses to begin anew.
 const QUIET: Duration = Duration::from_secs(60);
-/// A longer pause is not waited for by a call that is to be made once more.
+/// A longer pause is not waited for by calls.
 const WORTH_WAITING: Duration = Duration::from_secs(5);
+/// How long a call waits for a process, its start included.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Where the process stands.
 #[derive(Clone)]
@@ -76,28 +78,32 @@ impl Supervisor {
         Ok((Self { state, close }, capabilities))
     }
 
-    /// The connection to the present process and the number of that process.
-    pub(super) fn connection(&self) -> Result<(Arc<Connection>, u64), Absent> {
-        present(&self.state.borrow())
-    }
-
-    /// The connection to a later process than `generation`, waiting a little for its start.
-    pub(super) async fn next_connection(&self, generation: u64) -> Result<(Arc<Connection>, u64), Absent> {
+    /// The connection to the present process and the number of that process; to a later process than the one
+    /// with the number `dead`, when that is given. The first start after an end is waited for, if it comes
+    /// soon.
+    pub(super) async fn connection(&self, dead: Option<u64>) -> Result<(Arc<Connection>, u64), Absent> {
+        let fits = |generation: u64| dead.is_none_or(|dead| generation > dead);
+        if let State::Running { connection, generation } = &*self.state.borrow()
+            && fits(*generation)
+        {
+            return Ok((Arc::clone(connection), *generation));
+        }
         let mut state = self.state.clone();
         let waiting = state.wait_for(|state| match state {
-            State::Running { generation: now, .. } => *now > generation,
+            State::Running { generation, .. } => fits(*generation),
             State::Pausing { hopeful, .. } => !hopeful,
             State::Closed => true,
         });
-        match waiting.await {
-            Ok(state) => present(&state),
-            Err(_) => Err(Absent::Closed),
+        match timeout(LONGEST_WAIT, waiting).await {
+            Ok(Ok(state)) => present(&state),
+            Ok(Err(_)) => Err(Absent::Closed),
+            Err(_) => Err(Absent::Until(self.retry_after())),
         }
     }
 
     /// How long to wait before the next call, by what is known now.
     pub(super) fn retry_after(&self) -> Duration {
-        match self.connection() {
+        match present(&self.state.borrow()) {
             Err(Absent::Until(pause)) => pause,
             _ => FIRST_PAUSE,
         }

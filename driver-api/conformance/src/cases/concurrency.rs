@@ -90,6 +90,11 @@ pub(super) async fn look(store: &Store, name: &str, always_there: bool) {
     }
 }
 
+/// Pauses a writer, so that even where writes cost nothing they are not over before anybody looks.
+async fn let_others_look() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
 /// Looks until the writers are done, and once more.
 async fn look_while(store: &Store, names: &[&str], always_there: bool, writers: Vec<Task<()>>) {
     loop {
@@ -119,6 +124,7 @@ async fn readers_see_one_version_or_the_other(store: Store) {
         tasks::spawn(async move {
             for round in 0..60 {
                 store.put("a", version(b'a' + round % 4)).await;
+                let_others_look().await;
             }
         })
     };
@@ -136,6 +142,7 @@ async fn readers_of_commits_see_one_version_or_the_other(store: Store) {
         let store = store.clone();
         tasks::spawn(async move {
             for round in 0..30 {
+                let_others_look().await;
                 let (from, to) = (store.path("source"), store.path("a"));
                 match round % 3 {
                     0 => upload(&store, "a", version(b'c')).await,
@@ -162,6 +169,7 @@ async fn two_writers_leave_one_of_their_contents(store: Store) {
         let store = store.clone();
         tasks::spawn(async move {
             for round in 0..25 {
+                let_others_look().await;
                 match round % 5 {
                     4 => upload(&store, "a", version(letter)).await,
                     _ => store.put("a", version(letter)).await,
@@ -243,6 +251,7 @@ async fn readers_of_an_object_that_comes_and_goes(store: Store) {
         tasks::spawn(async move {
             for round in 0..40 {
                 store.put("folder/a", version(b'a' + round % 4)).await;
+                let_others_look().await;
                 let deleted = store.driver.delete(&call(), &store.path("folder/a")).await;
                 if let Err(error) = deleted {
                     // A store that is not consistent at once may not know the object yet.
@@ -263,6 +272,7 @@ async fn a_rename_does_not_disturb_readers(store: Store) {
         let store = store.clone();
         tasks::spawn(async move {
             for round in 0..20 {
+                let_others_look().await;
                 let (from, to) = if round % 2 == 0 { ("here/a", "there/a") } else { ("there/a", "here/a") };
                 store.head(from).await;
                 let renamed = store.driver.rename(&call(), &store.path(from), &store.path(to)).await;
@@ -288,8 +298,7 @@ async fn listings_go_on_while_objects_come(store: Store) {
         tasks::spawn(async move {
             for number in 0..120 {
                 store.put(&format!("list/{:02}/new-{number}", number % 9), "x").await;
-                // So that even where writes cost nothing the listings are not over before them.
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                let_others_look().await;
             }
         })
     };

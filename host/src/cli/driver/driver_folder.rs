@@ -168,7 +168,7 @@ impl DriverFolder {
         second.persist(previous(library)).map_err(|error| error.error)?;
         // rename(2) does nothing when both names are of one file already, as after a crash right here.
         match fs::remove_file(name) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => self.sync(),
         }
     }

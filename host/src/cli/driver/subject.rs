@@ -1,7 +1,7 @@
 //! The driver that a command is about: which file it is, what it says about itself, and the configuration
 //! that it is to be opened with.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use docker_registry_config::{Environment, Key, Loaded, Loader};
 use docker_registry_driver_api::{self as driver_api, Capability, Description, SharedDriver};
@@ -9,8 +9,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 
-use super::{super::Failure, child};
+use super::{
+    super::{Failure, configured_driver::secret_variables},
+    child,
+};
 use crate::{
+    isolation::{self, Launch, WhichDriver},
     plugin::{
         Execution, LibraryFile, LoadedDriver, PluginError, Search, canonical_name, configuration_keys,
         load_file,
@@ -35,7 +39,11 @@ pub(super) struct Opening {
     /// `None`: the library is to be described only.
     pub(super) settings: Option<Map<String, Value>>,
     /// Where the driver's code is to run.
-    pub(super) execution: Isolation,
+    execution: Isolation,
+    /// Environment variables with secrets, which a process of the driver's own does not inherit.
+    hidden_variables: Vec<String>,
+    /// Keys whose values are secret.
+    secret_keys: Vec<String>,
 }
 
 /// Where the driver's code runs, in words of the configuration.
@@ -48,6 +56,16 @@ pub(super) enum Isolation {
     InPlace,
     /// On the driver's own threads.
     Spawned,
+    /// In a process of the driver's own.
+    Process,
+}
+
+/// A driver that a child process can open any number of times.
+pub(super) enum Openable {
+    /// The library is mapped.
+    Here(LoadedDriver, Execution),
+    /// A process for each opening is.
+    Apart(Launch),
 }
 
 /// What a library says about itself when it runs.
@@ -86,6 +104,8 @@ impl Subject {
             folders: self.search.folders().to_vec(),
             settings,
             execution,
+            hidden_variables: Vec::new(),
+            secret_keys: Vec::new(),
         }
     }
 
@@ -179,12 +199,52 @@ impl Opening {
         load_file(&Arc::new(Search::new(&self.folders, None, None)), &self.library)
     }
 
-    /// Where the calls of the opened driver run.
-    pub(super) fn execution(&self) -> Execution {
-        match self.execution {
+    /// Says which of `keys` are secret, and keeps the variables that they were read from away from a process
+    /// of the driver's own.
+    pub(super) fn hiding(self, loaded: &Loaded, keys: &[Key]) -> Self {
+        let secret = keys.iter().filter(|key| key.secret);
+        let secret_keys = secret.map(|key| key.name.to_string()).collect();
+        Self { hidden_variables: secret_variables(loaded, keys), secret_keys, ..self }
+    }
+
+    /// The secrets in settings for the driver.
+    pub(super) fn secrets(&self, settings: &Map<String, Value>) -> Vec<String> {
+        let secrets = self.secret_keys.iter().filter_map(|key| settings.get(key)?.as_str());
+        secrets.map(str::to_owned).collect()
+    }
+
+    /// The child's side: what is to be opened, where its code is to run.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded.
+    pub(super) fn openable(&self) -> Result<Openable, PluginError> {
+        let execution = match self.execution {
             Isolation::Declared => Execution::Declared,
             Isolation::InPlace => Execution::InPlace,
             Isolation::Spawned => Execution::Spawned,
+            Isolation::Process => {
+                logs::install(logs::Level::Info, logs::Format::Text);
+                let search = Search::new(&self.folders, None, None);
+                let which = WhichDriver::File(self.library.clone());
+                let launch = Launch::of_this_program(which, &search, &BTreeMap::new());
+                let hidden_variables = self.hidden_variables.clone();
+                return Ok(Openable::Apart(Launch { hidden_variables, ..launch }));
+            }
+        };
+        Ok(Openable::Here(self.load()?, execution))
+    }
+}
+
+impl Openable {
+    /// Opens the driver. Must be called inside the runtime that it is used in.
+    ///
+    /// # Errors
+    /// What the driver reported, or what became of its process.
+    pub(super) async fn open(&self, settings: Map<String, Value>) -> Result<SharedDriver, PluginError> {
+        let settings = driver_api::Settings::new(settings);
+        match self {
+            Self::Here(driver, execution) => driver.open(settings, *execution).await,
+            Self::Apart(launch) => isolation::open(launch.clone(), settings).await,
         }
     }
 }
@@ -203,22 +263,17 @@ fn describe(opening: Opening) -> Result<Described, PluginError> {
         description: driver.description().clone(),
         capabilities: None,
     };
-    if let Some(settings) = &opening.settings {
-        described.capabilities = Some(capabilities(&driver, settings, opening.execution()));
+    if let Some(settings) = opening.settings {
+        described.capabilities = Some(capabilities(&driver, settings));
     }
     Ok(described)
 }
 
-fn capabilities(
-    driver: &LoadedDriver,
-    settings: &Map<String, Value>,
-    execution: Execution,
-) -> Result<Vec<String>, String> {
+fn capabilities(driver: &LoadedDriver, settings: Map<String, Value>) -> Result<Vec<String>, String> {
     let runtime = Runtime::new().map_err(|error| error.to_string())?;
     runtime.block_on(async {
-        let settings = driver_api::Settings::new(settings.clone());
-        let opened: SharedDriver =
-            driver.open(settings, execution).await.map_err(|error| error.to_string())?;
+        let settings = driver_api::Settings::new(settings);
+        let opened = driver.open(settings, Execution::Declared).await.map_err(|error| error.to_string())?;
         let names = opened.capabilities().iter().map(Capability::name).map(str::to_owned).collect();
         opened.close(Duration::from_secs(5)).await;
         Ok(names)

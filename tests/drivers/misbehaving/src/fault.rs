@@ -3,7 +3,8 @@
 //! A rule says which operation shows which fault, and for which paths. Rules come from three places:
 //! the configuration (for the life of the driver), a segment of a path such as `fault.get.panic` (for the
 //! repository of that name and for no other), and the lines of the switch file, which is read again in each
-//! call: a test throws and releases a fault while the server runs.
+//! call: a test throws and releases a fault while the server runs. A line that begins with `once` is taken
+//! out of the file by the call that meets it, so that even a fault which ends the process shows once.
 
 use std::{fs, path::PathBuf, str::FromStr, thread, time::Duration};
 
@@ -80,25 +81,32 @@ struct Rule {
     fault: Fault,
     /// What must be in the path; empty for every path and for calls without one.
     within: String,
+    /// Whether it holds for one call only.
+    once: bool,
 }
 
 impl Rule {
-    /// `OPERATION FAULT [TEXT IN THE PATH]`; anything else is no rule.
+    /// `[once] OPERATION FAULT [TEXT IN THE PATH]`; anything else is no rule.
     fn parse(line: &str) -> Option<Self> {
-        let mut words = line.split_whitespace();
+        let mut words = line.split_whitespace().peekable();
+        let once = words.next_if_eq(&"once").is_some();
         let (operation, fault) = (words.next()?.to_owned(), words.next()?.parse().ok()?);
-        Some(Self { operation, fault, within: words.next().unwrap_or_default().to_owned() })
+        Some(Self { operation, fault, within: words.next().unwrap_or_default().to_owned(), once })
     }
 
     /// The rule in a segment `fault.OPERATION.FAULT` of a path.
     fn of_path(path: &str) -> Option<Self> {
         let segment = path.split('/').find_map(|segment| segment.strip_prefix("fault."))?;
         let (operation, fault) = segment.split_once('.')?;
-        Some(Self { operation: operation.to_owned(), fault: fault.parse().ok()?, within: String::new() })
+        let (operation, fault) = (operation.to_owned(), fault.parse().ok()?);
+        Some(Self { operation, fault, within: String::new(), once: false })
     }
 
     fn holds(&self, operation: &str, paths: &[&str]) -> bool {
-        let every_call = !matches!(operation, "open" | "drop" | "capabilities" | "close" | "read_stream");
+        let every_call = !matches!(
+            operation,
+            "open" | "drop" | "capabilities" | "close" | "read_stream" | "append_stream"
+        );
         let named = self.operation == operation || (self.operation == "any" && every_call);
         named && (self.within.is_empty() || paths.iter().any(|path| path.contains(&self.within)))
     }
@@ -138,7 +146,8 @@ impl Faults {
             let fault: Fault = fault.parse()?;
             let within = settings.text("fault_within")?.unwrap_or_default();
             for operation in settings.required_text("fault_in")?.split([',', ' ']) {
-                configured.push(Rule { operation: operation.to_owned(), fault, within: within.to_owned() });
+                let (operation, within) = (operation.to_owned(), within.to_owned());
+                configured.push(Rule { operation, fault, within, once: false });
             }
         }
         let pause = settings.integer("pause_milliseconds")?.unwrap_or(2000).unsigned_abs();
@@ -158,6 +167,9 @@ impl Faults {
         }
         let switch = self.switch.as_ref()?;
         let rule = thrown(switch).into_iter().find(|rule| rule.holds(operation, paths))?;
+        if rule.once {
+            release(switch, &rule);
+        }
         Some(chosen(rule.fault, Release::Switch(switch.clone(), rule)))
     }
 
@@ -173,6 +185,17 @@ impl Faults {
 /// The rules in the switch file. A file that is not there has none.
 fn thrown(switch: &PathBuf) -> Vec<Rule> {
     fs::read_to_string(switch).unwrap_or_default().lines().filter_map(Rule::parse).collect()
+}
+
+/// Takes a rule out of the switch file, for this process and for the next.
+fn release(switch: &PathBuf, rule: &Rule) {
+    let text = fs::read_to_string(switch).unwrap_or_default();
+    let rest: String = text
+        .lines()
+        .filter(|line| Rule::parse(line).as_ref() != Some(rule))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    fs::write(switch, rest).expect("the switch file can be written");
 }
 
 impl Chosen {
@@ -209,12 +232,14 @@ impl Chosen {
             Fault::Abort => std::process::abort(),
             Fault::Segfault => {
                 let this = rustix::process::getpid();
-                // The signal that a wild pointer raises, and no unsafe code.
-                rustix::process::kill_process(this, rustix::process::Signal::SEGV)
-                    .map_err(|error| Error::from(std::io::Error::from(error)))?;
-                // It may take another thread, which ends the process all the same.
-                thread::sleep(Duration::from_secs(60));
-                Ok(())
+                // The signal that a wild pointer raises, and no unsafe code. The runtime's handler takes the
+                // first, puts the default back and expects the instruction to fault again; so it is repeated.
+                loop {
+                    rustix::process::kill_process(this, rustix::process::Signal::SEGV)
+                        .map_err(|error| Error::from(std::io::Error::from(error)))?;
+                    // Another thread may take it, which ends the process all the same.
+                    thread::sleep(LOOK_AGAIN);
+                }
             }
             Fault::Leak => {
                 std::mem::forget(fs::File::open("/dev/null")?);

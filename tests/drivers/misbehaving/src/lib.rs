@@ -2,12 +2,13 @@
 //!
 //! It stands on another driver, opened through the host's services, for everything that it does not
 //! spoil, so it is also the test of that service. Each call is counted under `OPERATION_calls`, so that a
-//! test sees how often the server has called.
+//! test sees how often the server has called; with the key `record` it is a line in a file as well.
 //!
 //! It does not declare `nonblocking`, because it blocks. The environment variable `MISBEHAVING_DESCRIBE`
 //! spoils `describe`, which knows no settings.
 
 mod fault;
+mod record;
 mod stream;
 
 use std::{
@@ -22,7 +23,10 @@ use docker_registry_driver_api::{
     UploadState, ValueKind, async_trait,
 };
 
-use self::fault::{Bomb, Fault, Faults};
+use self::{
+    fault::{Bomb, Fault, Faults},
+    record::Record,
+};
 
 /// The largest object whose stream can be spoilt, in bytes.
 const LARGEST_SPOILT: u64 = 64 << 20;
@@ -31,6 +35,7 @@ const LARGEST_SPOILT: u64 = 64 << 20;
 pub struct MisbehavingDriver {
     below: SharedDriver,
     faults: Faults,
+    record: Record,
     host: HostServices,
 }
 
@@ -38,6 +43,7 @@ impl MisbehavingDriver {
     /// Counts a call and shows its fault. `Some` is a fault that is left for the answer.
     async fn spoil(&self, operation: &str, paths: &[&str]) -> Result<Option<Fault>> {
         self.host.count(&format!("{operation}_calls"), 1);
+        self.record.note(&format!("{operation} {}", paths.join(" ")));
         let Some(chosen) = self.faults.of(operation, paths) else { return Ok(None) };
         let fault = chosen.fault;
         chosen.meet().await?;
@@ -52,6 +58,9 @@ impl Driver for MisbehavingDriver {
             Ok("panic") => panic!("a panic in describe"),
             Ok("block") => std::thread::sleep(Duration::from_secs(3600)),
             Ok("abort") => std::process::abort(),
+            Ok("abort_if_told_secrets") if std::env::var_os("REGISTRY_TOKEN").is_some() => {
+                std::process::abort()
+            }
             _ => {}
         }
         let text = ConfigurationKey::text;
@@ -69,6 +78,8 @@ impl Driver for MisbehavingDriver {
                     "how long block and slow last",
                 )
                 .default("2000"),
+                text("record", "a file that gets a line for each call"),
+                text("token", "a secret that is of no use").secret(),
                 text("below", "the driver that does the work").default("memory"),
                 text("below_path", "the folder of the driver that does the work, where it needs one"),
             ],
@@ -77,6 +88,9 @@ impl Driver for MisbehavingDriver {
 
     async fn open(settings: Settings, host: HostServices) -> Result<Self> {
         let faults = Faults::new(&settings, host.clone())?;
+        let record = Record::new(&settings)?;
+        let token = settings.text("token")?.map_or(0, str::len);
+        record.note(&format!("open with a token of {token} bytes in process {}", std::process::id()));
         if let Some(chosen) = faults.of("open", &[]) {
             chosen.meet().await?;
         }
@@ -86,7 +100,7 @@ impl Driver for MisbehavingDriver {
             below_settings.insert("storage_path".to_owned(), path.into());
         }
         let below = host.open_driver(&below, Settings::new(below_settings)).await?;
-        Ok(Self { below, faults, host })
+        Ok(Self { below, faults, record, host })
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -131,7 +145,7 @@ impl Driver for MisbehavingDriver {
             return self.below.read(call, path, range).await;
         };
         let content = self.below.get(call, path, LARGEST_SPOILT).await?.content;
-        stream::spoilt(chosen, &content, range)
+        stream::spoilt(chosen, &content, range, self.record.clone())
     }
 
     async fn list(&self, call: &CallContext, request: &ListRequest) -> Result<ListPage> {
@@ -153,6 +167,10 @@ impl Driver for MisbehavingDriver {
         body: ByteStream,
     ) -> Result<UploadProgress> {
         self.spoil("append", &[]).await?;
+        let body = match self.faults.of("append_stream", &[]) {
+            Some(chosen) => stream::spoilt_body(chosen, body),
+            None => body,
+        };
         self.below.append(call, state, expected_offset, body).await
     }
 
@@ -232,6 +250,7 @@ impl Driver for MisbehavingDriver {
 
 impl Drop for MisbehavingDriver {
     fn drop(&mut self) {
+        self.record.note("dropped");
         let _ = self.faults.meet_now("drop");
     }
 }

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use docker_registry_driver_api::{Result as DriverResult, Settings, SharedDriver, async_trait};
+use docker_registry_driver_api::{Result as DriverResult, SharedDriver, async_trait};
 use docker_registry_driver_conformance::{Opener, Outcome, cases};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 
-use super::super::{super::Failure, child, subject::Opening};
-use crate::plugin::{Execution, LoadedDriver, PluginError};
+use super::super::{
+    super::Failure,
+    child,
+    subject::{Openable, Opening},
+};
+use crate::plugin::PluginError;
 
 /// What the child is to do.
 #[derive(Serialize, Deserialize)]
@@ -42,16 +46,11 @@ async fn run(order: Order) -> Verdict {
     let Some(case) = cases().find(|case| case.name() == order.case) else {
         return Verdict::Failed(format!("there is no case {}", order.case));
     };
-    let driver = match order.opening.load() {
+    let driver = match order.opening.openable() {
         Ok(driver) => driver,
         Err(error) => return Verdict::Failed(error.to_string()),
     };
-    let opener = Library {
-        driver,
-        execution: order.opening.execution(),
-        settings: order.opening.settings.unwrap_or_default(),
-        dead: order.dead,
-    };
+    let opener = Library { driver, opening: order.opening, dead: order.dead };
     match case.run(Arc::new(opener)).await {
         Outcome::Passed => Verdict::Passed,
         Outcome::Skipped(reason) => Verdict::Skipped(reason),
@@ -59,18 +58,16 @@ async fn run(order: Order) -> Verdict {
     }
 }
 
-/// Opens a loaded library, as often as a case asks for it.
+/// Opens a library, as often as a case asks for it.
 struct Library {
-    driver: LoadedDriver,
-    execution: Execution,
-    settings: Map<String, Value>,
+    driver: Openable,
+    opening: Opening,
     dead: Option<Map<String, Value>>,
 }
 
 impl Library {
     async fn open_with(&self, settings: &Map<String, Value>) -> DriverResult<SharedDriver> {
-        let settings = Settings::new(settings.clone());
-        self.driver.open(settings, self.execution).await.map_err(|error| match error {
+        self.driver.open(settings.clone()).await.map_err(|error| match error {
             PluginError::Driver { error, .. } => *error,
             other => docker_registry_driver_api::Error::new(
                 docker_registry_driver_api::ErrorKind::Internal,
@@ -83,7 +80,7 @@ impl Library {
 #[async_trait]
 impl Opener for Library {
     async fn open(&self) -> DriverResult<SharedDriver> {
-        self.open_with(&self.settings).await
+        self.open_with(self.opening.settings.as_ref().unwrap_or(&Map::new())).await
     }
 
     async fn open_dead(&self) -> Option<DriverResult<SharedDriver>> {
@@ -91,11 +88,7 @@ impl Opener for Library {
     }
 
     fn secrets(&self) -> Vec<String> {
-        let keys = &self.driver.description().keys;
-        let secrets = |settings: &Map<String, Value>| {
-            let secret = keys.iter().filter(|key| key.secret).filter_map(|key| settings.get(&key.name));
-            secret.filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
-        };
-        [Some(&self.settings), self.dead.as_ref()].into_iter().flatten().flat_map(secrets).collect()
+        let settings = [self.opening.settings.as_ref(), self.dead.as_ref()];
+        settings.into_iter().flatten().flat_map(|settings| self.opening.secrets(settings)).collect()
     }
 }

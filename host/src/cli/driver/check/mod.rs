@@ -21,6 +21,7 @@ use super::{
     child, key_and_value, search,
     subject::{Isolation, Opening, Subject},
 };
+use crate::plugin::configuration_keys;
 
 /// What a case may take beyond its own limit: the start of the process and the opening of the driver.
 const STARTING: Duration = Duration::from_secs(60);
@@ -33,6 +34,8 @@ Examples:
       The driver of flavor s3 with that flavor's bucket and credentials.
   docker-registry driver check ./target/release/libdocker_registry_driver_mine.so --only uploads/
       One group of cases against a library that is not installed.
+  docker-registry driver check mine --isolation process
+      In a process of the driver's own, as with `isolation: process` in a flavor.
   docker-registry driver check mine --dead address=127.0.0.1:1
       Also tries what the driver does when its storage cannot be reached.
 
@@ -121,10 +124,13 @@ fn openings(
     arguments: &CheckArguments,
 ) -> Result<(Opening, Option<Map<String, Value>>), Failure> {
     let description = subject.describe(None)?.description;
-    let values = |overrides: &[(String, String)]| {
-        subject.configuration(arguments.config.clone(), overrides)?.values(&description)
-    };
-    let opening = subject.opening(Some(values(&arguments.set)?), arguments.isolation);
+    let configuration =
+        |overrides: &[(String, String)]| subject.configuration(arguments.config.clone(), overrides);
+    let values = |overrides: &[(String, String)]| configuration(overrides)?.values(&description);
+    let keys = configuration_keys(&description);
+    let opening = subject
+        .opening(Some(values(&arguments.set)?), arguments.isolation)
+        .hiding(&configuration(&arguments.set)?.loaded, &keys);
     let dead = if arguments.dead.is_empty() {
         None
     } else {
