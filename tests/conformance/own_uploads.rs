@@ -124,10 +124,14 @@ impl OwnUploads {
         }
     }
 
-    /// The upload's id, if the state is its latest and it stands there.
-    fn current(&self, state: &UploadState, offset: Option<u64>) -> Result<u64> {
-        let (id, generation) = self.parse(state)?;
-        let pending = self.pending();
+    /// Whether the upload is there, the generation is its latest, and it stands there.
+    fn check(
+        &self,
+        pending: &BTreeMap<u64, Upload>,
+        id: u64,
+        generation: u64,
+        offset: Option<u64>,
+    ) -> Result<()> {
         let upload = pending.get(&id).ok_or_else(gone)?;
         let accepted = if offset.is_some() { StaleAppendAccepted } else { StaleCommitAccepted };
         if upload.generation != generation && !self.has(accepted) {
@@ -138,7 +142,7 @@ impl OwnUploads {
         if offset.is_some_and(|offset| offset != stands) && !self.has(OffsetIgnored) {
             return Err(Error::new(ErrorKind::Conflict, "the upload stands elsewhere"));
         }
-        Ok(id)
+        Ok(())
     }
 
     fn add(&self, id: u64, bytes: &[u8]) {
@@ -242,7 +246,8 @@ impl Forward for OwnUploads {
         mut body: ByteStream,
     ) -> Result<UploadProgress> {
         let _held = if self.has(HangingAppendIsWaitedFor) { Some(self.hanging.lock().await) } else { None };
-        let id = self.current(from, Some(offset))?;
+        let (id, generation) = self.parse(from)?;
+        self.check(&self.pending(), id, generation, Some(offset))?;
         let mut received: Vec<Bytes> = Vec::new();
         while let Some(chunk) = body.next().await {
             match chunk {
@@ -263,9 +268,6 @@ impl Forward for OwnUploads {
         if self.has(SecondCheckMissing) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        if !self.has(SecondCheckMissing) && !self.has(DroppedBodyIsKept) {
-            self.current(from, Some(offset))?;
-        }
         if self.has(ChunksInWrongOrder) && received.len() > 1 {
             received.rotate_left(1);
         }
@@ -275,6 +277,10 @@ impl Forward for OwnUploads {
         }
         let progress = {
             let mut pending = self.pending();
+            // Under the same lock as the change, so that nobody comes in between.
+            if !self.has(SecondCheckMissing) && !self.has(DroppedBodyIsKept) {
+                self.check(&pending, id, generation, Some(offset))?;
+            }
             let upload = pending.get_mut(&id).ok_or_else(gone)?;
             if upload.hint.size.is_some_and(|size| size < bytes.len() as u64) && self.has(SizeOfHintEnforced)
             {
@@ -300,9 +306,13 @@ impl Forward for OwnUploads {
         path: &ObjectPath,
         condition: &Condition,
     ) -> Result<ObjectInfo> {
-        let id = self.current(from, None)?;
-        // Taken out first, so that nobody else commits it; put back when it does not become an object.
-        let upload = self.pending().remove(&id).ok_or_else(gone)?;
+        let (id, generation) = self.parse(from)?;
+        let upload = {
+            let mut pending = self.pending();
+            self.check(&pending, id, generation, None)?;
+            // Taken out first, so that nobody else commits it; put back when it does not become an object.
+            pending.remove(&id).ok_or_else(gone)?
+        };
         if self.has(CommitTakesTheUploadFirst) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
