@@ -74,6 +74,16 @@ async fn a_fault_in_open_is_an_error_with_the_drivers_name() {
 }
 
 #[tokio::test]
+async fn an_open_that_never_ends_is_given_up() {
+    let loaded = load(&search(built_libraries()), "misbehaving").unwrap();
+    let settings = settings(&[("fault", "hang"), ("fault_in", "open")]);
+    // Nothing else waits here, so that the clock jumps to the limit.
+    tokio::time::pause();
+    let Err(error) = loaded.open(settings, Execution::InPlace).await else { panic!("it hangs") };
+    assert_eq!(error.to_string(), "driver `misbehaving`: it was not open after 60s");
+}
+
+#[tokio::test]
 async fn a_driver_cannot_open_itself_and_a_missing_one_is_named() {
     let loaded = load(&search(built_libraries()), "misbehaving").unwrap();
     let open = async |below: &str| match loaded.open(settings(&[("below", below)]), Execution::Declared).await

@@ -126,7 +126,7 @@ async fn forward(mut stream: ByteStream, sender: mpsc::Sender<Result<bytes::Byte
 }
 
 /// Polls and drops a future whose code may block the thread. The runtime moves its other tasks to another
-/// thread first, so that any number of such calls hold up nobody.
+/// thread first, so that such calls hold up nobody as long as there is one.
 struct MayBlock<F>(Option<Pin<Box<F>>>);
 
 impl<F: Future> Future for MayBlock<F> {

@@ -35,6 +35,9 @@ pub const OPEN_SPAWNED: u64 = 1;
 pub const SYMBOL_PREFIX: &str = "docker_registry_driver_";
 /// Threads that poll a driver's spawned calls and drive its timers and sockets.
 const RUNTIME_THREADS: usize = 2;
+/// Most threads that are blocked at once, by calls that block where they are polled and by `spawn_blocking`. When
+/// more calls hang than this, the driver's runtime stands still; the server does not.
+const BLOCKED_THREADS: usize = 1024;
 
 /// Functions of a driver library. Append only.
 #[repr(C)]
@@ -120,6 +123,7 @@ fn runtime(name: &str) -> Result<Handle> {
     let built = RUNTIME.get_or_init(|| {
         Builder::new_multi_thread()
             .worker_threads(RUNTIME_THREADS)
+            .max_blocking_threads(BLOCKED_THREADS)
             .thread_name(format!("driver-{name}"))
             .enable_all()
             .build()

@@ -5,11 +5,13 @@ use std::{
     path::{Path, PathBuf},
     ptr::NonNull,
     sync::Arc,
+    time::Duration,
 };
 
 use async_ffi::FfiFuture;
 use docker_registry_driver_api::{
-    API_VERSION, Description, Result as DriverResult, Settings, SharedDriver,
+    API_VERSION, Description, Error as DriverError, ErrorKind, Result as DriverResult, Settings,
+    SharedDriver,
     abi::{
         abi_stable::{
             StableAbi,
@@ -29,6 +31,9 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use tokio::runtime::Handle;
 
 use super::{LibraryFile, PluginError, Search, compatibility, library_file::version, services::DriverHost};
+
+/// How long a driver may take to open. Waits only: code that blocks where it is polled cannot be given up.
+const OPEN_LIMIT: Duration = Duration::from_secs(60);
 
 /// Where a driver's calls run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -201,9 +206,12 @@ impl LoadedDriver {
     /// # Errors
     /// [`PluginError::Driver`] with what the driver reported.
     pub async fn open(&self, settings: Settings, execution: Execution) -> Result<SharedDriver, PluginError> {
-        self.open_for(Vec::new(), settings, execution)
-            .await
-            .map_err(|error| PluginError::Driver { name: self.note.name.clone(), error: Box::new(error) })
+        let opening = self.open_for(Vec::new(), settings, execution);
+        // An open that waits for ever would be a server that neither starts nor says why.
+        let opened = tokio::time::timeout(OPEN_LIMIT, opening).await.unwrap_or_else(|_| {
+            Err(DriverError::new(ErrorKind::Timeout, format!("it was not open after {OPEN_LIMIT:?}")))
+        });
+        opened.map_err(|error| PluginError::Driver { name: self.note.name.clone(), error: Box::new(error) })
     }
 
     /// Opens the driver on behalf of the drivers in `chain`.

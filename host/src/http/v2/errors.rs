@@ -168,9 +168,34 @@ fn storage_refusal(error: &Error) -> Refusal {
             Refusal::new(UNAVAILABLE, "the storage of this registry is full")
         }
         ErrorKind::BodyFailed => Failure::BodyBroken.into(),
+        // Names are the only part of a path that a client chooses.
+        ErrorKind::InvalidPath => {
+            Refusal::new(NAME_INVALID, "the storage of this registry cannot keep this name")
+        }
         _ => {
             tracing::error!(kind = ?error.kind, %error, "the storage failed");
             Refusal::internal()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_the_storage_cannot_keep_is_the_clients_mistake() {
+        let refusal = storage_refusal(&Error::new(ErrorKind::InvalidPath, "too odd").at("odd"));
+        assert_eq!((refusal.code, refusal.status), (NAME_INVALID, StatusCode::BAD_REQUEST));
+        assert!(refusal.headers.is_empty());
+    }
+
+    #[test]
+    fn a_storage_that_is_away_is_503_and_says_when_to_come_again() {
+        for kind in [ErrorKind::Throttled, ErrorKind::Unavailable, ErrorKind::Timeout] {
+            let refusal = storage_refusal(&Error::new(kind, "away"));
+            assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(refusal.headers, [(header::RETRY_AFTER, "5".to_owned())]);
         }
     }
 }
