@@ -20,7 +20,7 @@ use crate::{
         admin::Admin,
         health::{CHECK_INTERVAL, Health},
         routes::{Handler, Routes},
-        server::{Limits, Server},
+        server::{Limits, Server, raise_file_limit},
         v1, v2,
     },
     registry::{abandoned, v2::Registry},
@@ -40,6 +40,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let loaded = load_configuration(arguments.file)?;
     start_logging(loaded.settings.loglevel, arguments.log_format);
+    // Before the driver is opened, whose process inherits the limit.
+    raise_file_limit();
     // Without the admin listener nobody reads metrics, and recorded values that nobody folds together would
     // pile up.
     let published = match &loaded.settings.admin {

@@ -100,7 +100,6 @@ impl Server {
     /// # Errors
     /// [`BindError`], one sentence.
     pub async fn bind(address: &str, limits: Limits) -> Result<Self, BindError> {
-        raise_file_limit();
         let failed = |source| BindError { address: address.to_owned(), source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
@@ -126,8 +125,9 @@ impl Server {
 }
 
 /// Lets the process open as many files as it may: each connection is one, and each object that is read.
-/// Systems start processes with a low limit for the sake of old programs.
-fn raise_file_limit() {
+/// Systems start processes with a low limit for the sake of old programs. Processes that are started later
+/// inherit the limit.
+pub fn raise_file_limit() {
     let limits = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limits.maximum, ..limits };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {

@@ -26,6 +26,10 @@ use super::facts::WireError;
 const MAX_CHUNK: usize = 1 << 20;
 /// What is read at once, at most.
 const READ_AT_ONCE: usize = 512 << 10;
+/// With less room than this, a new buffer is taken for the next read.
+const LEAST_ROOM: usize = 64 << 10;
+/// A shorter piece is handed on as a copy: as a part of the buffer it would keep all of that in memory.
+const WORTH_SHARING: usize = 8 << 10;
 /// Longest error.
 const MAX_ERROR: usize = 64 << 10;
 const END: u32 = 0;
@@ -56,11 +60,13 @@ pub(super) fn socket(end: OwnedFd) -> io::Result<UnixStream> {
     UnixStream::from_std(socket)
 }
 
-/// Sends a body to its end, once the receiver asks for it. Dropping this cuts the body off.
-pub(super) async fn send_when_asked(body: ByteStream, mut socket: UnixStream) -> Sent {
-    match socket.read(&mut [0; 1]).await {
-        Ok(1) => send(body, socket).await,
-        _ => Sent::Unwanted,
+/// Takes a body and sends it to its end, once the receiver asks for it; a receiver that does not leaves it where
+/// it is. Dropping this cuts the body off.
+pub(super) async fn send_when_asked(body: &mut Option<ByteStream>, mut socket: UnixStream) -> Sent {
+    let asked = matches!(socket.read(&mut [0; 1]).await, Ok(1));
+    match body.take_if(|_| asked) {
+        Some(body) => send(body, socket).await,
+        None => Sent::Unwanted,
     }
 }
 
@@ -168,8 +174,15 @@ impl Receiving {
         if self.buffer.is_empty() {
             self.read().await?;
         }
-        let bytes = self.buffer.split_to(self.buffer.len().min(self.rest_of_chunk)).freeze();
-        self.rest_of_chunk -= bytes.len();
+        let length = self.buffer.len().min(self.rest_of_chunk);
+        let bytes = if length < WORTH_SHARING {
+            let copy = Bytes::copy_from_slice(&self.buffer[..length]);
+            self.buffer.advance(length);
+            copy
+        } else {
+            self.buffer.split_to(length).freeze()
+        };
+        self.rest_of_chunk -= length;
         Ok(Some(bytes))
     }
 
@@ -198,7 +211,9 @@ impl Receiving {
     }
 
     async fn read(&mut self) -> Result<(), Broken> {
-        self.buffer.reserve(READ_AT_ONCE);
+        if self.buffer.capacity() - self.buffer.len() < LEAST_ROOM {
+            self.buffer.reserve(READ_AT_ONCE);
+        }
         match self.socket.read_buf(&mut self.buffer).await {
             Ok(0) | Err(_) => Err(Broken::Cut),
             Ok(_) => Ok(()),
@@ -259,7 +274,8 @@ mod tests {
             let _ = asked.send(());
             Ok(Bytes::from("abc"))
         });
-        let sending = tokio::spawn(send_when_asked(body.boxed(), one));
+        let mut body = Some(body.boxed());
+        let sending = tokio::spawn(async move { send_when_asked(&mut body, one).await });
         let mut receiving = Box::pin(ask(two));
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         assert!(touched.try_recv().is_err());
@@ -268,9 +284,24 @@ mod tests {
         assert_eq!(sending.await.unwrap(), Sent::Whole);
 
         let (one, two) = sockets();
-        let sending = tokio::spawn(send_when_asked(stream::pending().boxed(), one));
+        let mut body = Some(byte_stream([]));
         drop(ask(two));
-        assert_eq!(sending.await.unwrap(), Sent::Unwanted);
+        assert_eq!(send_when_asked(&mut body, one).await, Sent::Unwanted);
+        assert!(body.is_some(), "it can be sent to another receiver");
+    }
+
+    #[tokio::test]
+    async fn short_pieces_keep_no_large_buffer_in_memory() {
+        let (one, two) = sockets();
+        let chunks: Vec<_> = (0..100).map(|_| Bytes::from_static(b"x")).collect();
+        let sending = tokio::spawn(send(byte_stream(chunks), one));
+        let pieces: Vec<_> = receive(two).map(Result::unwrap).collect().await;
+        assert_eq!(sending.await.unwrap(), Sent::Whole);
+        assert_eq!(pieces.len(), 100);
+        for piece in pieces {
+            let kept = piece.try_into_mut().expect("nobody shares it").capacity();
+            assert!(kept < WORTH_SHARING, "{kept} bytes are kept for one");
+        }
     }
 
     #[tokio::test]

@@ -67,10 +67,11 @@ impl Outgoing {
         serde_json::to_writer(&mut text, header)?;
         let header_length = text.len() - PREFIX;
         if header_length > MAX_HEADER || content.len() > MAX_CONTENT {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("a message to or from the driver's process has at most {MAX_CONTENT} bytes"),
-            ));
+            let most = format!(
+                "a message to or from the driver's process has at most {MAX_HEADER} bytes of facts and \
+                 {MAX_CONTENT} bytes of content"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, most));
         }
         let lengths = [header_length, content.len(), usize::from(file.is_some())];
         for (place, length) in text.chunks_exact_mut(4).zip(lengths) {

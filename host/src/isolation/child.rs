@@ -39,6 +39,8 @@ use crate::plugin::{Execution, LoadedDriver, PluginError, Search, load, load_fil
 
 /// Frames that wait for the control socket. Calls wait for a place.
 const QUEUE: usize = 64;
+/// Frames that go out together, after what was logged before them.
+const AT_ONCE: usize = 16;
 /// Threads that poll calls, at least: as many drivers that block although they say they do not are borne.
 const MIN_THREADS: usize = 4;
 
@@ -59,24 +61,25 @@ pub fn run() -> io::Result<()> {
     let ended = control.block_on(serve(socket, calls.handle().clone()));
     match ended {
         Ok(Ended::Closed) => std::process::exit(0),
-        Ok(Ended::ServerGone) => {
-            // Nobody is left to care, and threads of the driver may be anywhere: no exit handlers.
-            let this = getpid();
-            if getpgrp() == this {
-                let _ = kill_process_group(this, Signal::KILL);
-            }
-            let _ = kill_process(this, Signal::KILL);
-            std::process::exit(1)
-        }
+        Ok(Ended::ServerGone) => {}
+        // A server that was killed in the middle of a frame, or with answers that it had not read.
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {}
         Err(error) => {
             // The server cannot be told: what was said to it cannot be trusted any more.
             let _ = writeln!(
                 io::stderr(),
                 "docker-registry: the driver's process ends: its control socket carried no message ({error})"
             );
-            std::process::exit(1)
         }
     }
+    // Nobody is left to care, and threads of the driver may be anywhere: no exit handlers.
+    let this = getpid();
+    if getpgrp() == this {
+        let _ = kill_process_group(this, Signal::KILL);
+    }
+    let _ = kill_process(this, Signal::KILL);
+    std::process::exit(1)
 }
 
 /// Takes the socket away from standard input, so that no program which the driver starts inherits it.
@@ -142,21 +145,26 @@ async fn write(
     mut queue: mpsc::Receiver<Message>,
     reports: Arc<Reports>,
 ) -> io::Result<()> {
+    let mut messages = Vec::with_capacity(AT_ONCE);
     loop {
-        let message = tokio::select! {
-            // What a call logged goes out before its answer.
+        let ended = tokio::select! {
+            // Answers first: reports go out in every round, so that neither can keep the other waiting.
             biased;
-            () = reports.ready() => None,
-            message = queue.recv() => Some(message),
+            received = queue.recv_many(&mut messages, AT_ONCE) => received == 0,
+            () = reports.ready() => false,
         };
+        // Taken after the answers, so that what a call logged goes out before its own.
         for report in reports.take() {
             channel.send(Outgoing::new(&report, Bytes::new(), None)?).await?;
         }
-        match message {
-            None => {}
-            Some(Some(Message::Frame(frame))) => channel.send(frame).await?,
-            Some(Some(Message::Last(frame))) => return channel.send(frame).await,
-            Some(None) => return Ok(()),
+        for message in messages.drain(..) {
+            match message {
+                Message::Frame(frame) => channel.send(frame).await?,
+                Message::Last(frame) => return channel.send(frame).await,
+            }
+        }
+        if ended {
+            return Ok(());
         }
     }
 }

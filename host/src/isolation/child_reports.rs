@@ -1,7 +1,8 @@
 //! What the driver's process logs and counts, on its way to the server.
 //!
 //! Lines wait in a queue of limited length; when the server does not take them, the oldest stay, later ones
-//! are dropped, and their number is reported. Counters are added up and never dropped.
+//! are dropped, and their number is reported. Counters are added up and not dropped. What has not gone out when
+//! the process crashes is lost.
 
 use std::{
     collections::{BTreeMap, VecDeque},

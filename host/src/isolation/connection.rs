@@ -3,7 +3,8 @@
 //! Guarantees: every call that was begun ends, by its answer or by [`CallError::Lost`] when the connection
 //! ends; a call that is dropped is cancelled in the driver's process if it was sent, and never sent if it
 //! was not; at most [`MAX_CALLS`] calls are under way and [`QUEUE`] frames wait, further ones wait for a
-//! place.
+//! place. Appends, which last as long as their clients send, and questions after the health are not counted:
+//! no number of slow uploads keeps others out. A socket that fails ends the connection.
 
 use std::{
     collections::HashMap,
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::plugin::{count_event, log_event};
 
-/// Calls under way at most.
+/// Calls under way at most, beside appends and questions after the health.
 const MAX_CALLS: usize = 1024;
 /// Frames that wait for the socket at most.
 const QUEUE: usize = 64;
@@ -104,7 +105,7 @@ impl Connection {
             let running = EndsTogether(running);
             tokio::select! {
                 read = running.0.read(&channel) => read.err(),
-                never = running.0.write(&channel, queued) => match never {},
+                failed = running.0.write(&channel, queued) => Some(failed),
             }
         };
         Ok((connection, run))
@@ -119,7 +120,13 @@ impl Connection {
         file: Option<OwnedFd>,
     ) -> Result<Reply, CallError> {
         let lost = CallError::Lost { begun: false };
-        let Ok(_place) = self.places.acquire().await else { return Err(lost) };
+        let _place = match request {
+            Request::Append { .. } | Request::Health => None,
+            _ => match self.places.acquire().await {
+                Ok(place) => Some(place),
+                Err(_) => return Err(lost),
+            },
+        };
         let Ok(slot) = self.queue.reserve().await else { return Err(lost) };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let frame = Outgoing::new(&ToChild::Call { id, context, request }, content, file)
@@ -147,7 +154,8 @@ impl Connection {
         answer.await.ok()
     }
 
-    async fn write(&self, channel: &Channel, mut queued: mpsc::Receiver<Queued>) -> std::convert::Infallible {
+    /// Sends what is queued until the socket fails in a way that the reader does not notice.
+    async fn write(&self, channel: &Channel, mut queued: mpsc::Receiver<Queued>) -> io::Error {
         loop {
             let sent = tokio::select! {
                 biased;
@@ -164,9 +172,16 @@ impl Connection {
                     sent
                 }
             };
-            if sent.is_err() {
-                // The reader finds out and ends the connection. What has already arrived is still read.
-                return std::future::pending().await;
+            match sent {
+                Ok(()) => {}
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
+                {
+                    // The reader finds out and ends the connection. What has already arrived is still read.
+                    return std::future::pending().await;
+                }
+                // No memory for the frame, for instance: the process lives, and would wait for ever.
+                Err(error) => return error,
             }
         }
     }

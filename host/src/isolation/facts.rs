@@ -25,13 +25,14 @@ pub(super) struct WireError {
 }
 
 impl WireError {
-    /// The error as JSON of at most `limit` bytes; longer texts go to the log of the driver's process only.
+    /// The error as JSON of at most `limit` bytes; a longer text is cut out of it and goes to the log, as far as a
+    /// line of that takes it.
     pub(super) fn to_json(&self, limit: usize) -> Vec<u8> {
         let text = serde_json::to_vec(self).unwrap_or_default();
         if !text.is_empty() && text.len() <= limit {
             return text;
         }
-        tracing::warn!(message = self.message, "an error of the driver was too long to be passed on");
+        tracing::warn!(error = self.message, "an error of the driver was too long to be passed on");
         let short = Self {
             operation: String::new(),
             path: None,

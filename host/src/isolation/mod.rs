@@ -11,7 +11,8 @@
 //!   `supervisor` and `remote` the server's side of it.
 //!
 //! Guarantees:
-//! - settings go over the control socket and are in no argument and no environment;
+//! - settings go over the control socket and in no argument; the process does not inherit the variables that
+//!   secrets were read from;
 //! - the death of the process ends every call under way at once. A call that changes nothing is made once
 //!   more in the next process, never twice; any other fails with [`ErrorKind::Unavailable`], says when to come
 //!   again and that its outcome is unknown;

@@ -1,7 +1,8 @@
 //! One driver's process, from its start to its end, as the server sees it.
 //!
 //! Guarantees: starting and opening take a limited time; a process that is dropped is killed, and one that is
-//! killed takes along what it started in its group; what ended is reaped.
+//! killed or has ended takes along what it started in its group; what ended is reaped, and what cannot be is
+//! not waited for.
 
 use std::{io, process::ExitStatus, process::Stdio, sync::Arc, time::Duration};
 
@@ -23,13 +24,17 @@ use super::{
 };
 use crate::plugin::{PluginError, log_level};
 
-/// How long the last words of a process are read when it has ended.
+/// How long the last words of a process are read when it has ended, and how long its end is waited for when it
+/// was killed.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A running process.
 pub(super) struct DriverProcess {
     name: String,
     child: Child,
+    /// Its group, until that was killed. As long as it is here the process was not reaped, or just now, so that
+    /// nobody else can have its number.
+    group: Option<Pid>,
     connection: Arc<Connection>,
     /// The task of the connection, until it is known to have ended.
     running: Option<JoinHandle<Option<io::Error>>>,
@@ -58,12 +63,13 @@ impl DriverProcess {
             command.env_remove(variable);
         }
         let child = command.spawn().map_err(|error| failed(format!("cannot be started ({error})")))?;
+        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         // It holds the other end of the socket.
         drop(command);
         let (connection, run) =
             Connection::new(ours, &name).map_err(|error| failed(format!("gets no socket ({error})")))?;
         let running = Some(tokio::spawn(run));
-        let mut process = Self { name, child, connection, running, limit: launch.start_limit };
+        let mut process = Self { name, child, group, connection, running, limit: launch.start_limit };
         let start = ToChild::Start(Start {
             version: VERSION,
             log_level: log_level(),
@@ -106,6 +112,7 @@ impl DriverProcess {
         let broken = tokio::select! {
             error = disconnected(&mut self.running) => error,
             _ = self.child.wait() => {
+                self.kill_group();
                 // What it had sent before counts. A grandchild that holds the socket does not.
                 let _ = timeout(LAST_WORDS, disconnected(&mut self.running)).await;
                 None
@@ -115,6 +122,12 @@ impl DriverProcess {
             Some(error) if error.kind() == io::ErrorKind::InvalidData => {
                 self.kill().await;
                 format!("was killed: it sent something that is no message ({error})")
+            }
+            Some(error)
+                if !matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) =>
+            {
+                self.kill().await;
+                format!("was killed: its control socket failed ({error})")
             }
             // Its socket is closed because it is about to be gone, unless it did that itself.
             _ => match timeout(LAST_WORDS, self.child.wait()).await {
@@ -152,18 +165,30 @@ impl DriverProcess {
         self.kill().await;
     }
 
-    /// Ends the process at once and reaps it.
+    /// Ends the process and its group at once and reaps it.
     pub(super) async fn kill(&mut self) {
-        // The group first: as long as the process is not reaped, nobody else can have its number.
-        if let Some(group) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-        let _ = self.child.kill().await;
+        self.kill_group();
+        let _ = self.child.start_kill();
         if let Some(running) = &self.running {
             running.abort();
         }
         // Until the calls under way have heard of it.
         disconnected(&mut self.running).await;
+        if timeout(LAST_WORDS, self.child.wait()).await.is_err() {
+            tracing::warn!(
+                driver = self.name,
+                process = self.id(),
+                "the driver's process was killed and does not end: the system holds it; it is left behind"
+            );
+        }
+    }
+
+    /// Ends everything in the group of the process, once.
+    fn kill_group(&mut self) {
+        if let Some(group) = self.group.take() {
+            // There may be nobody left in it.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
     }
 
     /// Asks within the time limit, and says how the process ended when there is no answer.
@@ -190,6 +215,13 @@ impl DriverProcess {
             }
             _ => PluginError::Process { name: self.name.clone(), what: "answered out of turn".to_owned() },
         }
+    }
+}
+
+impl Drop for DriverProcess {
+    fn drop(&mut self) {
+        // The process itself is killed and reaped by `kill_on_drop`.
+        self.kill_group();
     }
 }
 

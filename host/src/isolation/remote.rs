@@ -97,12 +97,12 @@ impl Calls {
         interrupted: bool,
     ) -> Result<Answered> {
         let next = self.supervisor.connection(Some(generation)).await;
-        let (connection, generation) = next.map_err(|absent| {
-            let error = down(&request, absent);
-            if interrupted { error.retryable(false) } else { error }
-        })?;
+        let (connection, generation) =
+            next.map_err(|absent| last_word(down(&request, absent), interrupted))?;
         let made = connection.call(WireContext::from(call), request.clone(), content, None).await;
-        answered(made.map_err(|error| self.failed(&request, error))?, generation, interrupted)
+        let made = made.map_err(|error| self.failed(&request, error));
+        let answered = made.and_then(|reply| answered(reply, generation, interrupted));
+        answered.map_err(|error| last_word(error, interrupted))
     }
 
     fn failed(&self, request: &Request, error: CallError) -> Error {
@@ -125,7 +125,7 @@ impl Calls {
     pub(super) fn cut_off(&self, request: &Request) -> Error {
         let mut error = Error::new(ErrorKind::Unavailable, "the driver's process ended during the call");
         error.retryable = false;
-        error.retry_after = Some(whole_seconds(self.supervisor.retry_after()));
+        error.retry_after = Some(self.supervisor.retry_after());
         about(request, error)
     }
 }
@@ -135,13 +135,18 @@ fn answered(reply: Reply, generation: u64, again: bool) -> Result<Answered> {
     Ok(Answered { answer: answer?, content, file, file_lost, generation, again })
 }
 
+/// The error of a call that, once it was interrupted, nobody on the server is to make a third time.
+fn last_word(error: Error, interrupted: bool) -> Error {
+    if interrupted { error.retryable(false) } else { error }
+}
+
 /// Nothing was done, because there is no process.
 fn down(request: &Request, absent: Absent) -> Error {
     let error = match absent {
         Absent::Until(pause) => {
             let mut error =
                 Error::new(ErrorKind::Unavailable, "the driver's process ended and is being started again");
-            error.retry_after = Some(whole_seconds(pause));
+            error.retry_after = Some(pause);
             error
         }
         Absent::Closed => Error::new(ErrorKind::Unavailable, "the driver is closed").retryable(false),
@@ -153,11 +158,6 @@ fn about(request: &Request, mut error: Error) -> Error {
     request.operation().clone_into(&mut error.operation);
     error.path = request.path().map(str::to_owned);
     error
-}
-
-/// At least a second, since that is what HTTP can say.
-fn whole_seconds(pause: Duration) -> Duration {
-    Duration::from_secs(pause.as_secs() + 1)
 }
 
 /// The process answered with something else than what was asked for, which its code rules out.
@@ -229,7 +229,8 @@ impl Driver for Remote {
         let request = Request::Read { path: text(path), range: range.into() };
         let answered = self.ask(call, request.clone(), Bytes::new()).await?;
         let (generation, interrupted) = (answered.generation, answered.again);
-        let Opened { total_size, offset, length, etag, file, file_offset } = reading::opened(answered)?;
+        let Opened { total_size, offset, length, etag, file, file_offset } =
+            reading::opened(answered).map_err(|error| last_word(error, interrupted))?;
         let body = match file_offset {
             Some(offset) => ReadingBody::File(FileRegion { file: File::from(file), offset, length }),
             None => {
@@ -241,7 +242,8 @@ impl Driver for Remote {
                     interrupted,
                     facts: (total_size, offset, length, etag.clone()),
                 };
-                ReadingBody::Stream(reading::stream(file, again)?)
+                let stream = reading::stream(file, again);
+                ReadingBody::Stream(stream.map_err(|error| last_word(error, interrupted))?)
             }
         };
         Ok(Reading { total_size, offset, length, etag: etag.map(ETag), body })
@@ -277,22 +279,31 @@ impl Driver for Remote {
         body: ByteStream,
     ) -> Result<UploadProgress> {
         let request = Request::Append { expected_offset };
-        let supervisor = &self.calls.supervisor;
-        let (connection, generation) =
-            supervisor.connection(None).await.map_err(|absent| down(&request, absent))?;
-        let (ours, theirs) = pair().map_err(|error| about(&request, error.into()))?;
-        let ours = body::socket(ours).map_err(|error| about(&request, error.into()))?;
-        let calling =
-            connection.call(WireContext::from(call), request.clone(), state_bytes(state), Some(theirs));
-        tokio::pin!(calling);
-        // Both at once; when this is dropped, the body is cut off and the call is cancelled.
-        let reply = tokio::select! {
-            reply = &mut calling => reply,
-            // The body goes as soon as the driver wants no more of it, as it would in this process.
-            Sent::Whole | Sent::Unwanted = body::send_when_asked(body, ours) => calling.await,
+        let (mut body, mut dead) = (Some(body), None);
+        let answered = loop {
+            let next = self.calls.supervisor.connection(dead).await;
+            let (connection, generation) = next.map_err(|absent| down(&request, absent))?;
+            let (ours, theirs) = pair().map_err(|error| about(&request, error.into()))?;
+            let ours = body::socket(ours).map_err(|error| about(&request, error.into()))?;
+            let calling =
+                connection.call(WireContext::from(call), request.clone(), state_bytes(state), Some(theirs));
+            tokio::pin!(calling);
+            // Both at once; when this is dropped, the body is cut off and the call is cancelled.
+            let reply = tokio::select! {
+                reply = &mut calling => reply,
+                // A body that was asked for goes as soon as the driver wants no more of it, as it would in this
+                // process.
+                Sent::Whole | Sent::Unwanted = body::send_when_asked(&mut body, ours) => calling.await,
+            };
+            match reply {
+                // As other calls that have not reached the process when that died; nobody touched the body.
+                Err(CallError::Lost { begun: false }) if dead.is_none() && body.is_some() => {
+                    dead = Some(generation);
+                }
+                Err(error) => return Err(self.calls.failed(&request, error)),
+                Ok(reply) => break answered(reply, generation, false)?,
+            }
         };
-        let answered =
-            answered(reply.map_err(|error| self.calls.failed(&request, error))?, generation, false)?;
         match answered.answer {
             Answer::Progress { offset } => {
                 Ok(UploadProgress { state: UploadState::new(answered.content.to_vec())?, offset })

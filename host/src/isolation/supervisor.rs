@@ -1,8 +1,9 @@
 //! Keeps a driver's process running: notices its end and starts the next one.
 //!
 //! Guarantees: one line and one count for each end; pauses between starts that double from 100 ms to 30 s,
-//! are spread so that many servers do not start at once, and begin anew after a quiet minute; when the
-//! driver is closed or dropped, the process is ended and reaped and none follows.
+//! are spread so that many servers do not start at once, and begin anew after a quiet minute; a start that
+//! finds another file than the first did says so; when the driver is closed or dropped, the process is ended
+//! and reaped and none follows.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +15,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{Launch, connection::Connection, process::DriverProcess};
+use super::{Launch, connection::Connection, messages::Loaded, process::DriverProcess};
 use crate::{plugin::PluginError, telemetry::names};
 
 /// The first pause between an end and the next start.
@@ -34,6 +35,7 @@ enum State {
     Running {
         connection: Arc<Connection>,
         generation: u64,
+        coming: Coming,
     },
     /// The next start is at `next`; `hopeful` when calls may wait for it.
     Pausing {
@@ -41,6 +43,27 @@ enum State {
         hopeful: bool,
     },
     Closed,
+}
+
+/// The pause that follows when a process ends.
+#[derive(Clone, Copy)]
+struct Coming {
+    started: Instant,
+    pause: Duration,
+}
+
+impl Coming {
+    fn after(failures: u32) -> Self {
+        Self { started: Instant::now(), pause: pause_after(failures) }
+    }
+
+    fn was_quiet(&self) -> bool {
+        self.started.elapsed() >= QUIET
+    }
+
+    fn pause(&self) -> Duration {
+        if self.was_quiet() { FIRST_PAUSE } else { self.pause }
+    }
 }
 
 /// There is no process to make a call in.
@@ -69,11 +92,12 @@ impl Supervisor {
         launch: Launch,
         settings: Map<String, Value>,
     ) -> Result<(Self, Capabilities), PluginError> {
-        let (process, capabilities, name) = start(&launch, &settings).await?;
+        let (process, capabilities, first) = start(&launch, &settings).await?;
         let connection = Arc::clone(process.connection());
-        let (say, state) = watch::channel(State::Running { connection, generation: 0 });
+        let (say, state) =
+            watch::channel(State::Running { connection, generation: 0, coming: Coming::after(0) });
         let (close, closing) = mpsc::channel(1);
-        let supervision = Supervision { launch, settings, name, capabilities, say, generation: 0 };
+        let supervision = Supervision { launch, settings, first, capabilities, say, generation: 0 };
         tokio::spawn(supervision.run(process, closing));
         Ok((Self { state, close }, capabilities))
     }
@@ -83,7 +107,7 @@ impl Supervisor {
     /// soon.
     pub(super) async fn connection(&self, dead: Option<u64>) -> Result<(Arc<Connection>, u64), Absent> {
         let fits = |generation: u64| dead.is_none_or(|dead| generation > dead);
-        if let State::Running { connection, generation } = &*self.state.borrow()
+        if let State::Running { connection, generation, .. } = &*self.state.borrow()
             && fits(*generation)
         {
             return Ok((Arc::clone(connection), *generation));
@@ -101,11 +125,13 @@ impl Supervisor {
         }
     }
 
-    /// How long to wait before the next call, by what is known now.
+    /// How long to wait before the next call, by what is known now. Calls whose process has just died ask before
+    /// its end is published.
     pub(super) fn retry_after(&self) -> Duration {
-        match present(&self.state.borrow()) {
-            Err(Absent::Until(pause)) => pause,
-            _ => FIRST_PAUSE,
+        match &*self.state.borrow() {
+            State::Running { coming, .. } => coming.pause(),
+            State::Pausing { next, .. } => next.saturating_duration_since(Instant::now()),
+            State::Closed => FIRST_PAUSE,
         }
     }
 
@@ -120,7 +146,7 @@ impl Supervisor {
 
 fn present(state: &State) -> Result<(Arc<Connection>, u64), Absent> {
     match state {
-        State::Running { connection, generation } => Ok((Arc::clone(connection), *generation)),
+        State::Running { connection, generation, .. } => Ok((Arc::clone(connection), *generation)),
         State::Pausing { next, .. } => Err(Absent::Until(next.saturating_duration_since(Instant::now()))),
         State::Closed => Err(Absent::Closed),
     }
@@ -129,18 +155,19 @@ fn present(state: &State) -> Result<(Arc<Connection>, u64), Absent> {
 async fn start(
     launch: &Launch,
     settings: &Map<String, Value>,
-) -> Result<(DriverProcess, Capabilities, String), PluginError> {
+) -> Result<(DriverProcess, Capabilities, Loaded), PluginError> {
     let (mut process, loaded) = DriverProcess::start(launch).await?;
     let capabilities = process.open(settings).await?;
     tracing::info!(driver = loaded.name, process = process.id(), "the driver runs in a process of its own");
-    Ok((process, capabilities, loaded.name))
+    Ok((process, capabilities, loaded))
 }
 
 /// The task that watches.
 struct Supervision {
     launch: Launch,
     settings: Map<String, Value>,
-    name: String,
+    /// What was loaded by the first process.
+    first: Loaded,
     capabilities: Capabilities,
     say: watch::Sender<State>,
     generation: u64,
@@ -150,18 +177,17 @@ impl Supervision {
     async fn run(mut self, mut process: DriverProcess, mut closing: mpsc::Receiver<Close>) {
         let mut failures = 0;
         loop {
-            let started = Instant::now();
             let id = process.id();
             let what = tokio::select! {
                 what = process.ended() => what,
                 close = closing.recv() => return self.end(Some(process), close).await,
             };
             drop(process);
-            if started.elapsed() >= QUIET {
+            if matches!(&*self.say.borrow(), State::Running { coming, .. } if coming.was_quiet()) {
                 failures = 0;
             }
             tracing::error!(
-                driver = self.name,
+                driver = self.first.name,
                 process = id,
                 "the driver's process {what}; it is started again"
             );
@@ -175,18 +201,22 @@ impl Supervision {
     /// Starts processes until one stays long enough to open the driver.
     async fn start_again(&mut self, failures: &mut u32) -> DriverProcess {
         loop {
-            let pause = pause_after(*failures);
+            let pause = match &*self.say.borrow() {
+                State::Running { coming, .. } => coming.pause(),
+                _ => pause_after(*failures),
+            };
             // The first start after an end is worth waiting for; one after a failed start is not.
             let hopeful = pause <= WORTH_WAITING && !matches!(*self.say.borrow(), State::Pausing { .. });
             self.say.send_replace(State::Pausing { next: Instant::now() + pause, hopeful });
             *failures = failures.saturating_add(1);
             sleep(pause).await;
-            counter!(names::DRIVER_RESTARTS, "driver" => self.name.clone()).increment(1);
+            counter!(names::DRIVER_RESTARTS, "driver" => self.first.name.clone()).increment(1);
             match start(&self.launch, &self.settings).await {
-                Ok((process, capabilities, _)) => {
+                Ok((process, capabilities, loaded)) => {
+                    self.compare(&loaded);
                     if capabilities != self.capabilities {
                         tracing::warn!(
-                            driver = self.name,
+                            driver = self.first.name,
                             before = ?self.capabilities,
                             now = ?capabilities,
                             "the driver has other capabilities than before; restart the server to use them"
@@ -194,13 +224,28 @@ impl Supervision {
                     }
                     self.generation += 1;
                     let connection = Arc::clone(process.connection());
-                    self.say.send_replace(State::Running { connection, generation: self.generation });
+                    let (generation, coming) = (self.generation, Coming::after(*failures));
+                    self.say.send_replace(State::Running { connection, generation, coming });
                     return process;
                 }
                 Err(error) => {
-                    tracing::error!(driver = self.name, %error, "the driver could not be started again")
+                    tracing::error!(driver = self.first.name, %error, "the driver could not be started again")
                 }
             }
+        }
+    }
+
+    /// The file may have been replaced since the server started, and only that one was announced.
+    fn compare(&self, loaded: &Loaded) {
+        if loaded.digest != self.first.digest {
+            tracing::warn!(
+                driver = self.first.name,
+                version_before = self.first.version,
+                sha256_before = self.first.digest,
+                version = loaded.version,
+                sha256 = loaded.digest,
+                "the driver was loaded from another file than when the server started"
+            );
         }
     }
 

@@ -121,7 +121,12 @@ pub(crate) trait Around: Send + Sync + 'static {
         self.around(Operation::Read, path.as_str(), call, run)
     }
 
-    /// Writes a small object; what is added may depend on the condition.
+    /// Whether anything is added to a `put` with this condition.
+    fn concerns_put(&self, _condition: &Condition) -> bool {
+        true
+    }
+
+    /// Writes a small object.
     fn around_put(
         &self,
         call: &CallContext,
@@ -129,11 +134,16 @@ pub(crate) trait Around: Send + Sync + 'static {
         content: Bytes,
         condition: &Condition,
     ) -> impl Future<Output = Result<Option<ETag>>> + Send {
-        let run = move |call: CallContext| {
-            let content = content.clone();
-            async move { self.inner().put(&call, path, content, condition).await }
-        };
-        self.around(Operation::Put, path.as_str(), call, run)
+        async move {
+            if !self.concerns_put(condition) {
+                return self.inner().put(call, path, content, condition).await;
+            }
+            let run = |call: CallContext| {
+                let content = content.clone();
+                async move { self.inner().put(&call, path, content, condition).await }
+            };
+            self.around(Operation::Put, path.as_str(), call, run).await
+        }
     }
 
     /// Adds to an upload; what is added may reach into its stream.

@@ -32,8 +32,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use docker_registry_driver_api::{CallContext, Condition, Driver, ETag, Error, ObjectPath, Result};
+use docker_registry_driver_api::{CallContext, Condition, Driver, Error, Result};
 use metrics::{Counter, counter};
 use tokio::time::{Instant, sleep};
 
@@ -128,21 +127,8 @@ impl Around for Retried {
         }
     }
 
-    async fn around_put(
-        &self,
-        call: &CallContext,
-        path: &ObjectPath,
-        content: Bytes,
-        condition: &Condition,
-    ) -> Result<Option<ETag>> {
-        if *condition != Condition::Always {
-            return self.inner.put(call, path, content, condition).await;
-        }
-        let run = |call: CallContext| {
-            let content = content.clone();
-            async move { self.inner.put(&call, path, content, condition).await }
-        };
-        self.around(Operation::Put, path.as_str(), call, run).await
+    fn concerns_put(&self, condition: &Condition) -> bool {
+        *condition == Condition::Always
     }
 }
 

@@ -30,7 +30,8 @@ Examples:
       The one driver in an archive whose digest is known.
   docker-registry driver install tape-1.2.0.tar.xz --folder /usr/local/lib/docker-registry/drivers
 
-Running servers keep the file that they loaded; it says which of them to restart. The version that was there is
+Running processes keep the file that they loaded; it says which of them to restart. With `isolation: process` a
+driver whose process crashes comes back with the new file, and the server's log says so. The version that was there is
 kept for `docker-registry driver rollback`. It ends with a flavor that can be put into the configuration.";
 
 /// Arguments of `driver install`.

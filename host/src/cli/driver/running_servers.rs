@@ -1,6 +1,7 @@
 //! Which processes have a library mapped, so that an operator knows what to restart.
 //!
-//! A running server keeps the file that it loaded, also when another one has taken its name. What `/proc` does not
+//! A process keeps the file that it loaded, also when another one has taken its name. With `isolation: process`
+//! that process is the driver's, and one that crashes is followed by one with the new file. What `/proc` does not
 //! show to this user is reported as not known, never as "none".
 
 use std::{fmt, fs, os::unix::fs::MetadataExt, path::Path, path::PathBuf};
@@ -77,7 +78,7 @@ impl fmt::Display for RunningServers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |ids: &[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
         if self.blind {
-            return f.write_str("Servers that run go on with the old file until they are restarted.");
+            return f.write_str("Servers that run, or the processes of their drivers, go on with the old file until they are restarted.");
         }
         if self.using.is_empty() && self.unknown.is_empty() {
             return f.write_str("No running process that can be seen from here has the old file loaded.");
