@@ -48,8 +48,16 @@ int read_children(int at, const char *name, struct child **children, size_t *cou
         int is_folder = entry->d_type == DT_DIR;
         struct stat facts;
         /* Some file systems do not tell. */
-        if (entry->d_type == DT_UNKNOWN && fstatat(folder, entry->d_name, &facts, AT_SYMLINK_NOFOLLOW) == 0)
-            is_folder = S_ISDIR(facts.st_mode);
+        if (entry->d_type == DT_UNKNOWN) {
+            if (fstatat(folder, entry->d_name, &facts, AT_SYMLINK_NOFOLLOW) == 0) {
+                is_folder = S_ISDIR(facts.st_mode);
+            } else if (errno == ENOENT) {
+                continue;
+            } else {
+                reason = errno;
+                break;
+            }
+        }
         struct child *child = &(*children)[*count];
         child->name = strdup(entry->d_name);
         child->is_folder = is_folder;
@@ -129,11 +137,16 @@ static uint32_t list_child(struct page *page, int is_folder) {
         return is_passed(page, page->place.text) ? DOCKER_REGISTRY_OK : list_folder(page);
     if (strcmp(page->place.text, page->after) <= 0)
         return DOCKER_REGISTRY_OK;
-    if (is_folder)
-        return holds_object(page->store, &page->place) ? put_entry(page, NULL) : DOCKER_REGISTRY_OK;
-    /* It may be gone since its name was read. */
-    int found = fstatat(page->store->objects, page->place.text, &facts, AT_SYMLINK_NOFOLLOW) == 0;
-    return found && S_ISREG(facts.st_mode) ? put_entry(page, &facts) : DOCKER_REGISTRY_OK;
+    if (is_folder) {
+        int found = holds_object(page->store, &page->place);
+        if (found < 0)
+            return docker_registry_fail_errno(page->call, errno, "list");
+        return found ? put_entry(page, NULL) : DOCKER_REGISTRY_OK;
+    }
+    if (fstatat(page->store->objects, page->place.text, &facts, AT_SYMLINK_NOFOLLOW) != 0)
+        /* It may be gone since its name was read. */
+        return is_absence(errno) ? DOCKER_REGISTRY_OK : docker_registry_fail_errno(page->call, errno, "list");
+    return S_ISREG(facts.st_mode) ? put_entry(page, &facts) : DOCKER_REGISTRY_OK;
 }
 
 /* Lists what is in the folder where the walk stands. */
@@ -142,11 +155,9 @@ static uint32_t list_folder(struct page *page) {
     size_t count;
     if (docker_registry_is_cancelled(page->call))
         return docker_registry_fail(page->call, DOCKER_REGISTRY_TIMEOUT, "nobody waits for the listing any more");
-    if (read_children(page->store->objects, folder_name(&page->place), &children, &count) != 0) {
+    if (read_children(page->store->objects, folder_name(&page->place), &children, &count) != 0)
         /* A folder that is not there, or not any more, is an empty one. */
-        int absent = errno == ENOENT || errno == ENOTDIR || errno == ELOOP;
-        return absent ? DOCKER_REGISTRY_OK : docker_registry_fail_errno(page->call, errno, "list");
-    }
+        return is_absence(errno) ? DOCKER_REGISTRY_OK : docker_registry_fail_errno(page->call, errno, "list");
     if (count > 0)
         qsort(children, count, sizeof *children, page->recursive ? by_contents : by_name);
     uint32_t result = DOCKER_REGISTRY_OK;

@@ -108,9 +108,10 @@ uint32_t object_stat(call_t *call, void *instance, text_t path) {
         return put_info(call, &facts);
     /* A crash may have left folders without an object. */
     struct place place = place_of(path);
-    if (S_ISDIR(facts.st_mode) && holds_object(store, &place))
-        return docker_registry_put_folder(call);
-    return fail_not_found(call);
+    int found = S_ISDIR(facts.st_mode) ? holds_object(store, &place) : 0;
+    if (found < 0)
+        return docker_registry_fail_errno(call, errno, "stat");
+    return found ? docker_registry_put_folder(call) : fail_not_found(call);
 }
 
 uint32_t object_read_open(call_t *call, void *instance, text_t path, const struct docker_registry_range *range,

@@ -7,8 +7,13 @@
 /* How often a write starts again whose folder others remove at the same time. */
 enum { ATTEMPTS = 100 };
 
+int is_absence(int reason) {
+    /* A file where a folder would be, and a link, which is nothing of this driver's. */
+    return reason == ENOENT || reason == ENOTDIR || reason == ELOOP;
+}
+
 uint32_t fail_lookup(call_t *call) {
-    return docker_registry_fail_errno(call, errno == ENOTDIR ? ENOENT : errno, NULL);
+    return docker_registry_fail_errno(call, is_absence(errno) ? ENOENT : errno, NULL);
 }
 
 uint32_t fail_not_found(call_t *call) {
@@ -132,17 +137,23 @@ static uint32_t fail_condition(call_t *call) {
     return docker_registry_fail(call, DOCKER_REGISTRY_CONDITION_FAILED, "something is at this path already");
 }
 
-/* The name is taken. Returns DOCKER_REGISTRY_OK when it is free now, because only empty folders were in the way. */
-static uint32_t resolve_taken(call_t *call, struct store *store, const char *path) {
+/*
+ * The name is taken. Returns DOCKER_REGISTRY_OK when the write may be tried again: only empty folders were in the way
+ * and are gone, or others have changed meanwhile what is there.
+ */
+static uint32_t resolve_taken(call_t *call, struct store *store, const char *path, uint32_t condition) {
     struct stat facts;
     if (fstatat(store->objects, path, &facts, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT ? DOCKER_REGISTRY_OK : docker_registry_fail_errno(call, errno, NULL);
     if (!S_ISDIR(facts.st_mode))
-        return fail_condition(call);
+        /* An object is no obstacle to a write that replaces: a folder was, and somebody has put the object since. */
+        return condition == DOCKER_REGISTRY_ALWAYS ? DOCKER_REGISTRY_OK : fail_condition(call);
     struct place place = place_of(docker_registry_text_of(path));
-    if (remove_hollow(store, &place) == 0)
+    if (remove_hollow(store, &place) == 0 || errno == ENOTDIR)
         return DOCKER_REGISTRY_OK;
-    return docker_registry_fail(call, DOCKER_REGISTRY_CONFLICT, "a folder is at this path");
+    if (errno == ENOTEMPTY || errno == EEXIST)
+        return docker_registry_fail(call, DOCKER_REGISTRY_CONFLICT, "a folder is at this path");
+    return docker_registry_fail_errno(call, errno, "folder in the way");
 }
 
 uint32_t publish(call_t *call, struct store *store, int folder, const char *name, const char *path,
@@ -164,7 +175,7 @@ uint32_t publish(call_t *call, struct store *store, int folder, const char *name
         uint32_t result = DOCKER_REGISTRY_OK;
         int reason = errno;
         if (reason == EEXIST || reason == EISDIR || reason == ENOTEMPTY)
-            result = resolve_taken(call, store, path);
+            result = resolve_taken(call, store, path, condition);
         else if (reason != ENOENT || faccessat(folder, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0)
             result = docker_registry_fail_errno(call, reason, "rename");
         else if (make_folders(store, path) != 0 && errno != ENOENT)
@@ -216,33 +227,41 @@ int remove_hollow(struct store *store, struct place *place) {
     size_t count;
     if (read_children(store->objects, folder_name(place), &children, &count) != 0)
         return errno == ENOENT ? 0 : -1;
-    int result = 0;
-    for (size_t index = 0; result == 0 && index < count; index++) {
+    int reason = 0;
+    for (size_t index = 0; reason == 0 && index < count; index++) {
         int back = children[index].is_folder ? enter(place, children[index].name) : -1;
-        result = back < 0 ? -1 : remove_hollow(store, place);
+        if (back < 0)
+            reason = ENOTEMPTY;
+        else if (remove_hollow(store, place) != 0)
+            reason = errno;
         if (back >= 0)
             leave(place, back);
     }
     free_children(children, count);
-    return result == 0 ? unlinkat(store->objects, place->text, AT_REMOVEDIR) : -1;
+    if (reason == 0 && unlinkat(store->objects, place->text, AT_REMOVEDIR) != 0 && errno != ENOENT)
+        reason = errno;
+    errno = reason;
+    return reason == 0 ? 0 : -1;
 }
 
 int holds_object(struct store *store, struct place *place) {
     struct child *children;
     size_t count;
     if (read_children(store->objects, folder_name(place), &children, &count) != 0)
-        return 0;
-    int found = 0;
+        return is_absence(errno) ? 0 : -1;
+    int found = 0, reason = 0;
     for (size_t index = 0; !found && index < count; index++)
         found = !children[index].is_folder;
     for (size_t index = 0; !found && index < count; index++) {
         int back = enter(place, children[index].name);
         if (back >= 0) {
             found = holds_object(store, place);
+            reason = errno;
             leave(place, back);
         }
     }
     free_children(children, count);
+    errno = reason;
     return found;
 }
 

@@ -46,6 +46,8 @@ enum { BUFFER_BYTES = 256 * 1024 };
 
 /* places.c: names of files, and how a finished file becomes an object. */
 
+/* Whether an errno says that nothing is there. Every other one says that nobody knows. */
+int is_absence(int reason);
 /* Fails by errno, where a file in the way of a folder means that there is nothing at the path. */
 uint32_t fail_lookup(call_t *call);
 /* Fails because nothing is there. */
@@ -88,9 +90,9 @@ int sync_folder(int at, const char *name);
 int sync_names(struct store *store, const char *path);
 /* Removes the folders of an object from the innermost on while they are empty, and syncs the one that stays. */
 void prune(struct store *store, const char *path);
-/* Removes a folder in which there are only folders; 0 when it is gone. */
+/* Removes a folder in which there are only folders; 0 when it is gone, -1 with errno, ENOTEMPTY for an object in it. */
 int remove_hollow(struct store *store, struct place *place);
-/* Whether there is an object anywhere in the folder. */
+/* Whether there is an object anywhere in the folder: 1, 0, or -1 with errno when that cannot be found out. */
 int holds_object(struct store *store, struct place *place);
 /* The facts of a file. `etag` is the memory for the tag. */
 struct docker_registry_info info_of(const struct stat *facts, char etag[64]);

@@ -74,10 +74,10 @@ static uint32_t check_latest(call_t *call, const struct upload *upload) {
     if (faccessat(upload->folder, name_of(upload->generation + 1).text, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
         return fail_stale(call);
     /* Its newest file is gone when the upload has been committed or aborted and its folder is about to go. */
-    if (upload->generation > 0 &&
-        faccessat(upload->folder, name_of(upload->generation).text, F_OK, AT_SYMLINK_NOFOLLOW) != 0)
-        return fail_gone(call);
-    return DOCKER_REGISTRY_OK;
+    if (errno == ENOENT && (upload->generation == 0 || faccessat(upload->folder, name_of(upload->generation).text,
+                                                                 F_OK, AT_SYMLINK_NOFOLLOW) == 0))
+        return DOCKER_REGISTRY_OK;
+    return errno == ENOENT ? fail_gone(call) : docker_registry_fail_errno(call, errno, "upload");
 }
 
 static uint32_t lock(call_t *call, const struct upload *upload) {
@@ -86,9 +86,9 @@ static uint32_t lock(call_t *call, const struct upload *upload) {
             return docker_registry_fail_errno(call, errno, "flock");
     struct stat facts;
     /* The upload may have ended while this waited. */
-    if (fstat(upload->folder, &facts) != 0 || facts.st_nlink == 0)
-        return fail_gone(call);
-    return DOCKER_REGISTRY_OK;
+    if (fstat(upload->folder, &facts) != 0)
+        return docker_registry_fail_errno(call, errno, "stat");
+    return facts.st_nlink == 0 ? fail_gone(call) : DOCKER_REGISTRY_OK;
 }
 
 /* Removes the files and the folder of an upload that has ended. 0 when the folder is gone. */
@@ -280,7 +280,7 @@ uint32_t upload_abort(call_t *call, void *instance, struct docker_registry_bytes
     return result;
 }
 
-/* The facts of one pending upload, from the files in its folder. 0 when it is there. */
+/* The facts of one pending upload, from the files in its folder: 1 when it is there, 0 when not, -1 with errno. */
 static int look_at(struct store *store, struct upload *upload, uint64_t *touched) {
     struct child *children;
     size_t count;
@@ -288,12 +288,20 @@ static int look_at(struct store *store, struct upload *upload, uint64_t *touched
     upload->generation = upload->offset = *touched = 0;
     upload->folder = openat(store->uploads, upload->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (upload->folder < 0)
-        return -1;
-    int result = read_children(store->uploads, upload->id, &children, &count);
-    for (size_t index = 0; result == 0 && index <= count; index++) {
+        return is_absence(errno) ? 0 : -1;
+    if (read_children(store->uploads, upload->id, &children, &count) != 0) {
+        int reason = errno;
+        close(upload->folder);
+        errno = reason;
+        return is_absence(reason) ? 0 : -1;
+    }
+    int reason = 0;
+    for (size_t index = 0; reason == 0 && index <= count; index++) {
         const char *name = index < count ? children[index].name : ".";
-        if (fstatat(upload->folder, name, &facts, AT_SYMLINK_NOFOLLOW) != 0)
+        if (fstatat(upload->folder, name, &facts, AT_SYMLINK_NOFOLLOW) != 0) {
+            reason = errno == ENOENT ? 0 : errno;
             continue;
+        }
         char etag[64];
         uint64_t modified = info_of(&facts, etag).modified_nanos;
         *touched = modified > *touched ? modified : *touched;
@@ -304,10 +312,10 @@ static int look_at(struct store *store, struct upload *upload, uint64_t *touched
         upload->generation = generation > upload->generation ? generation : upload->generation;
         upload->offset += (unsigned long long)facts.st_size;
     }
-    if (result == 0)
-        free_children(children, count);
+    free_children(children, count);
     close(upload->folder);
-    return result;
+    errno = reason;
+    return reason == 0 ? 1 : -1;
 }
 
 static int by_id(const void *left, const void *right) {
@@ -332,7 +340,12 @@ uint32_t upload_list(call_t *call, void *instance, const struct docker_registry_
         if (strcmp(children[index].name, after) <= 0 || strlen(children[index].name) != NAME_BYTES - 1)
             continue;
         memcpy(upload.id, children[index].name, NAME_BYTES);
-        if (look_at(store, &upload, &touched) != 0 || touched >= request->older_than_nanos)
+        int found = look_at(store, &upload, &touched);
+        if (found < 0) {
+            result = docker_registry_fail_errno(call, errno, "list uploads");
+            break;
+        }
+        if (found == 0 || touched >= request->older_than_nanos)
             continue;
         if (given == request->limit) {
             result = docker_registry_put_next(call, docker_registry_text_of(last));

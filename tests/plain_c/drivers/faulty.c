@@ -167,6 +167,8 @@ static uint32_t get_object(call_t *call, void *instance, text_t path, uint64_t m
     }
     if (is(path, "errno"))
         return docker_registry_fail_errno(call, ENOSPC, "write");
+    if (is(path, "errno-alone"))
+        return docker_registry_fail_errno(call, ENOSPC, NULL);
     if (is(path, "no-bytes-with-a-length")) {
         docker_registry_put_bytes(call, NULL, 5);
         return DOCKER_REGISTRY_OK;

@@ -228,8 +228,8 @@ unsafe extern "C" fn fail_errno(call: *mut PlainCall, number: c_int, doing: Plai
     unsafe {
         within(call, |state| {
             let mut error = Error::from(io::Error::from_raw_os_error(number));
-            if let (Some(doing), Some(system)) = (given_sentence(doing), error.source_text.take()) {
-                error.source_text = Some(format!("{doing}: {system}"));
+            if let Some(doing) = given_sentence(doing) {
+                error.source_text = error.source_text.map(|system| format!("{doing}: {system}"));
             }
             state.refuse(error)
         })
