@@ -35,7 +35,8 @@ async fn failures_arrive_as_they_were_described() {
 
     let error = get_error(&driver, "errno").await;
     assert_eq!((error.kind, error.message.as_str()), (ErrorKind::StorageFull, "the storage is full"));
-    let system = error.source_text.as_deref().and_then(|text| text.strip_prefix("write: ")).map(str::to_owned);
+    let system =
+        error.source_text.as_deref().and_then(|text| text.strip_prefix("write: ")).map(str::to_owned);
     assert!(system.as_ref().is_some_and(|text| !text.is_empty()), "{error}");
     // Without a word of the driver the system's own is still there.
     let error = get_error(&driver, "errno-alone").await;
