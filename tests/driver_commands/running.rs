@@ -75,7 +75,8 @@ fn the_same_library_in_another_folder_is_not_meant() {
     }
     let (server, client) = serve(&place, "server.log");
     let output = other.install(&other.download("1.1.0")).done();
-    assert!(!output.contains(&server.id().to_string()), "{output}");
+    // With the word in front of it: a digest may hold the same digits.
+    assert!(!output.contains(&format!("process {}", server.id())), "{output}");
     answers(&client);
     assert_eq!(version(&place.installed()), "1.0.0");
 }
