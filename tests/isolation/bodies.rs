@@ -8,6 +8,7 @@ use std::{
 };
 
 use docker_registry_tests::{
+    artifacts,
     content::{Content, Hasher},
     http::{Client, Connection, Length},
     process::{PATIENCE, wait_for},
@@ -174,7 +175,7 @@ fn local_files_still_leave_by_sendfile_and_survive_the_process_that_opened_them(
         "test:\n  storage: local\n  isolation: process\n  storage_path: _env:STORAGE_PATH\n",
     )
     .expect("the configuration can be written");
-    let server = serve(configuration);
+    let server = serve(configuration, artifacts::folder());
     let mut content = Vec::new();
     io::Read::read_to_end(&mut Content::new(2, 64 * MIB), &mut content).expect("content is made");
     let digest = v2::push_blob(&server.client(), REPOSITORY, &content);

@@ -1,12 +1,12 @@
 //! How a driver's process ends with its server, and what it is told in secret.
 
-use std::{fs, process::Command};
+use std::{fs, process::Command, thread, time::Duration};
 
 use docker_registry_tests::{
     artifacts,
     process::{PATIENCE, Process, wait_for},
 };
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::registry::{Files, Registry, driver_processes, expect_end, is_alive};
 
@@ -66,10 +66,49 @@ fn the_process_ends_when_the_server_is_killed_even_if_the_driver_blocks() {
     }
 }
 
+#[test]
+fn a_server_that_is_killed_before_it_has_read_an_answer_leaves_nothing() {
+    let registry = Registry::start();
+    let spawned = registry.spawn_process();
+    let blob = registry.push(b"something");
+    let process = registry.driver_process();
+    registry.throw(&format!("read block {}\n", blob.hex));
+    let mut connection = registry.client().connect().expect("the server accepts");
+    let length = docker_registry_tests::http::Length::Known(0);
+    connection.begin("GET", &blob.target, &[], length).expect("the request is sent");
+    wait_for("the call blocks", PATIENCE, || {
+        (registry.metric("registry_driver_events_total", "event=\"blocked\"") >= 1.0).then_some(())
+    });
+    let server = Pid::from_raw(registry.server.process().id().cast_signed()).expect("a process id is not 0");
+    kill_process(server, Signal::STOP).expect("it runs");
+    registry.throw("");
+    // Nobody can see when the answer has come to the socket. Too soon is a server that is killed amid a call.
+    thread::sleep(Duration::from_millis(300));
+    let _files = registry.kill();
+    expect_end(process);
+    expect_end(spawned);
+}
+
+#[test]
+fn what_the_driver_has_started_ends_with_its_process_however_that_ends() {
+    let registry = Registry::start();
+    let spawned = registry.spawn_process();
+    kill_process(registry.driver_process(), Signal::KILL).expect("it runs");
+    expect_end(spawned);
+
+    let spawned = registry.spawn_process();
+    let (status, _place, _files) = registry.stop();
+    assert!(status.success(), "{status}");
+    expect_end(spawned);
+}
+
 /// The command of a server that is started by hand.
 fn serve(files: &Files, more: &str) -> Command {
-    let mut command = Command::new(artifacts::folder().join("docker-registry"));
+    // Fewer open files than it may have, as systems start processes.
+    let mut command = Command::new("/bin/sh");
     command
+        .args(["-c", "ulimit -S -n 512 && exec \"$0\" \"$@\""])
+        .arg(artifacts::folder().join("docker-registry"))
         .env_clear()
         .env("SETTINGS_FLAVOR", "test")
         .env("STORAGE_PATH", "unused")
@@ -97,7 +136,6 @@ fn the_process_ends_when_the_server_is_killed_while_it_starts() {
 
 #[test]
 fn a_terminals_signals_to_the_driver_do_not_end_it() {
-    use rustix::process::{Signal, kill_process};
     let registry = Registry::start();
     let blob = registry.push(b"something");
     let process = registry.driver_process();
@@ -106,6 +144,19 @@ fn a_terminals_signals_to_the_driver_do_not_end_it() {
     }
     registry.expect(&blob);
     assert_eq!((registry.driver_process(), is_alive(process)), (process, true));
+}
+
+#[test]
+fn the_first_process_may_open_as_many_files_as_the_server() {
+    let files = Files::new();
+    let server =
+        Process::start("docker-registry", &mut serve(&files, "  below: memory\n"), &files.file("log"));
+    let process = wait_for("the driver's process runs", PATIENCE, || driver_processes(&server.log()).pop());
+    let limits = fs::read_to_string(format!("/proc/{}/limits", process.as_raw_nonzero())).expect("it runs");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("it has a limit");
+    let mut numbers = line.split_whitespace().skip(3);
+    assert_eq!(numbers.next(), numbers.next(), "{line}");
+    assert!(server.terminate().success());
 }
 
 /// Every file of `/proc` that shows what a process was started with.

@@ -79,6 +79,13 @@ impl Files {
         line.rsplit(' ').next()?.parse().ok().and_then(Pid::from_raw)
     }
 
+    /// The process that the fault `spawn` has started last.
+    pub(crate) fn spawned_process(&self) -> Option<Pid> {
+        let record = fs::read_to_string(self.record_file()).unwrap_or_default();
+        let line = record.lines().rfind(|line| line.starts_with("spawned "))?;
+        line.rsplit(' ').next()?.parse().ok().and_then(Pid::from_raw)
+    }
+
     /// Writes a configuration whose flavor `test` is the misbehaving driver with this isolation, on local
     /// files unless `more` says otherwise.
     pub(crate) fn configuration(&self, isolation: &str, more: &str) -> PathBuf {
@@ -101,11 +108,18 @@ impl Registry {
         Self::with("process", "")
     }
 
+    /// With the driver in a process of its own, and drivers from this folder.
+    pub(crate) fn with_drivers(drivers: &Path) -> Self {
+        let files = Files::new();
+        let configuration = files.configuration("process", "");
+        Self { server: serve(configuration, drivers), files }
+    }
+
     /// With further lines of the flavor, indented by two.
     pub(crate) fn with(isolation: &str, more: &str) -> Self {
         let files = Files::new();
         let configuration = files.configuration(isolation, more);
-        Self { server: serve(configuration), files }
+        Self { server: serve(configuration, artifacts::folder()), files }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -135,6 +149,16 @@ impl Registry {
     #[track_caller]
     pub(crate) fn expect(&self, blob: &Blob) {
         assert_eq!(digest(&self.get(blob).expect(200).body), blob.digest);
+    }
+
+    /// Has the driver start a process of its own.
+    pub(crate) fn spawn_process(&self) -> Pid {
+        let blob = self.push(b"read by somebody who starts a process");
+        self.throw(&format!("once read spawn {}\n", blob.hex));
+        self.expect(&blob);
+        let process = self.files.spawned_process().expect("it has been started");
+        assert!(is_alive(process));
+        process
     }
 
     /// The driver's process that was started last.
@@ -177,8 +201,8 @@ pub(crate) struct Blob {
 }
 
 /// A server with this configuration's flavor `test`, on an empty storage folder.
-pub(crate) fn serve(configuration: PathBuf) -> Server {
-    let drivers = artifacts::folder().to_owned();
+pub(crate) fn serve(configuration: PathBuf, drivers: &Path) -> Server {
+    let drivers = drivers.to_owned();
     let chosen = Some(Chosen { configuration, flavor: "test".to_owned(), drivers });
     Server::launch(Launch { chosen, ..Launch::under_test() }, Place::new())
 }

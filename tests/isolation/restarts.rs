@@ -1,8 +1,15 @@
 //! A driver's process that does not stay: how often it is started, and what the server says and does meanwhile.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
-use docker_registry_tests::process::{PATIENCE, wait_for};
+use docker_registry_tests::{
+    artifacts,
+    content::digest,
+    process::{PATIENCE, wait_for},
+};
 
 use crate::registry::{Registry, expect_end, expect_unavailable, kill};
 
@@ -58,6 +65,34 @@ fn a_crash_loop_does_not_spin_and_the_server_stays_responsive() {
     registry.throw("");
     wait_for("it has recovered", PATIENCE, || (registry.get(&blob).status == 200).then_some(()));
     registry.expect(&blob);
+}
+
+#[test]
+fn a_restart_that_finds_another_file_says_so() {
+    let drivers = tempfile::tempdir().expect("a folder");
+    let library = |driver: &str| format!("libdocker_registry_driver_{driver}.so");
+    for driver in ["misbehaving", "local"] {
+        let name = library(driver);
+        fs::copy(artifacts::folder().join(&name), drivers.path().join(&name)).expect("the driver is built");
+    }
+    let registry = Registry::with_drivers(drivers.path());
+    let blob = registry.push(b"still there");
+    let restart = || {
+        let process = registry.driver_process();
+        kill(process.as_raw_nonzero().get().cast_unsigned());
+        registry.expect(&blob);
+    };
+    restart();
+    assert_eq!(registry.logged("from another file"), 0);
+    let (file, next) = (drivers.path().join(library("misbehaving")), drivers.path().join("next"));
+    let mut changed = fs::read(&file).expect("it is there");
+    // Behind the end of what is loaded.
+    changed.push(0);
+    fs::write(&next, &changed).expect("there is room");
+    fs::rename(next, file).expect("it can be replaced");
+    restart();
+    assert_eq!(registry.logged("the driver was loaded from another file than when the server started"), 1);
+    assert_eq!(registry.logged(&digest(&changed)[7..]), 1, "it is named");
 }
 
 #[test]

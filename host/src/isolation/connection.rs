@@ -267,3 +267,40 @@ impl Drop for CancelsWhenDropped<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use docker_registry_driver_api::CallContext;
+
+    use super::{super::channel::pair, *};
+
+    #[tokio::test]
+    async fn appends_take_no_places_of_other_calls() {
+        let (ours, theirs) = pair().unwrap();
+        let (connection, run) = Connection::new(ours, "x").unwrap();
+        tokio::spawn(run);
+        let call = |request| {
+            let connection = Arc::clone(&connection);
+            let context = WireContext::from(&CallContext::default());
+            drop(tokio::spawn(async move { connection.call(context, request, Bytes::new(), None).await }));
+        };
+        for _ in 0..=MAX_CALLS {
+            call(Request::Append { expected_offset: 0 });
+        }
+        for _ in 0..=MAX_CALLS {
+            call(Request::Abort);
+        }
+        call(Request::Health);
+        let channel = Channel::new(theirs).unwrap();
+        let (mut appends, mut others, mut asked) = (0, 0, false);
+        while appends <= MAX_CALLS || others < MAX_CALLS || !asked {
+            let frame: Incoming<ToChild> = channel.receive().await.unwrap().unwrap();
+            match frame.header {
+                ToChild::Call { request: Request::Append { .. }, .. } => appends += 1,
+                ToChild::Call { request: Request::Health, .. } => asked = true,
+                _ => others += 1,
+            }
+        }
+        assert_eq!(others, MAX_CALLS, "one waits for a place");
+    }
+}

@@ -6,7 +6,18 @@
 //! call: a test throws and releases a fault while the server runs. A line that begins with `once` is taken
 //! out of the file by the call that meets it, so that even a fault which ends the process shows once.
 
-use std::{fs, path::PathBuf, str::FromStr, thread, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use docker_registry_driver_api::{Error, ErrorKind, HostServices, Result, Settings};
 
@@ -46,6 +57,10 @@ pub(crate) enum Fault {
     Slow,
     /// Writes to the log and counts, then does its work.
     Log,
+    /// Starts a thread that counts without a pause as long as [`Fault::Block`] would block, then does its work.
+    Flood,
+    /// Starts a process that runs for long, with its id in the record, then does its work.
+    Spawn,
 }
 
 impl FromStr for Fault {
@@ -68,6 +83,8 @@ impl FromStr for Fault {
             "throttle" => Self::Throttle,
             "slow" => Self::Slow,
             "log" => Self::Log,
+            "flood" => Self::Flood,
+            "spawn" => Self::Spawn,
             _ => return Err(Error::new(ErrorKind::InvalidConfiguration, format!("no fault `{name}`"))),
         })
     }
@@ -257,6 +274,11 @@ impl Chosen {
                 self.host.count("events", 3);
                 Ok(())
             }
+            Fault::Flood => {
+                let flooding = self.clone();
+                thread::Builder::new().name("flood".to_owned()).spawn(move || flooding.flood())?;
+                Ok(())
+            }
             Fault::Block => {
                 self.block();
                 Ok(())
@@ -265,9 +287,28 @@ impl Chosen {
         }
     }
 
+    fn flood(&self) {
+        let over = Arc::new(AtomicBool::new(false));
+        let looking = {
+            let (chosen, over) = (self.clone(), Arc::clone(&over));
+            thread::spawn(move || {
+                chosen.wait_for_release();
+                over.store(true, Ordering::Relaxed);
+            })
+        };
+        while !over.load(Ordering::Relaxed) {
+            self.host.count("flood", 1);
+        }
+        looking.join().expect("a look at a file does not panic");
+    }
+
     fn block(&self) {
         // Counted, so that a test knows when so many calls are blocked.
         self.host.count("blocked", 1);
+        self.wait_for_release();
+    }
+
+    fn wait_for_release(&self) {
         match &self.release {
             Release::After(pause) => thread::sleep(*pause),
             Release::Switch(switch, rule) => {
@@ -277,6 +318,13 @@ impl Chosen {
             }
         }
     }
+}
+
+/// Starts a process that nobody waits for; its id.
+pub(crate) fn spawn() -> Result<u32> {
+    let command = &mut Command::new("sleep");
+    let quiet = command.arg("3600").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(quiet.spawn()?.id())
 }
 
 /// Panics when it is dropped; as the owner of bytes, that happens on the server's side.

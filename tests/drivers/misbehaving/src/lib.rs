@@ -47,6 +47,9 @@ impl MisbehavingDriver {
         let Some(chosen) = self.faults.of(operation, paths) else { return Ok(None) };
         let fault = chosen.fault;
         chosen.meet().await?;
+        if fault == Fault::Spawn {
+            self.record.note(&format!("spawned {}", fault::spawn()?));
+        }
         Ok(Some(fault))
     }
 }
