@@ -57,18 +57,15 @@ uint32_t object_get(call_t *call, void *instance, text_t path, uint64_t max_size
     return result;
 }
 
-/* Publishes a temporary file that is open as `file`, and answers with its facts. It is gone afterwards. */
+/* Publishes a temporary file that is open as `file`, and finds out its facts. It is gone afterwards. */
 static uint32_t publish_file(call_t *call, struct store *store, int file, const char *name, text_t path,
-                             uint32_t condition) {
-    struct stat facts;
+                             uint32_t condition, struct stat *facts) {
     uint32_t result = finish_file(call, file);
-    if (result == DOCKER_REGISTRY_OK && fstat(file, &facts) != 0)
+    if (result == DOCKER_REGISTRY_OK && fstat(file, facts) != 0)
         result = docker_registry_fail_errno(call, errno, "stat");
     if (result == DOCKER_REGISTRY_OK)
         result = publish(call, store, store->temporary, name, path.data, condition);
-    if (result == DOCKER_REGISTRY_OK)
-        result = put_info(call, &facts);
-    else
+    if (result != DOCKER_REGISTRY_OK)
         unlinkat(store->temporary, name, 0);
     return result;
 }
@@ -76,17 +73,18 @@ static uint32_t publish_file(call_t *call, struct store *store, int file, const 
 uint32_t object_put(call_t *call, void *instance, text_t path, struct docker_registry_bytes content,
                     const struct docker_registry_condition *condition) {
     struct store *store = instance;
+    struct stat facts;
     char name[NAME_BYTES];
     int file = new_file(call, store->temporary, name);
     if (file < 0)
         return DOCKER_REGISTRY_FAILED;
     uint32_t result = write_all(call, file, content.data, content.length);
     if (result == DOCKER_REGISTRY_OK)
-        result = publish_file(call, store, file, name, path, condition->kind);
+        result = publish_file(call, store, file, name, path, condition->kind, &facts);
     else
         unlinkat(store->temporary, name, 0);
     close(file);
-    return result;
+    return result == DOCKER_REGISTRY_OK ? put_info(call, &facts) : result;
 }
 
 uint32_t object_head(call_t *call, void *instance, text_t path) {
@@ -151,7 +149,7 @@ uint32_t object_copy(call_t *call, void *instance, text_t from, text_t to) {
     if (target >= 0) {
         result = copy_all(call, source, target);
         if (result == DOCKER_REGISTRY_OK)
-            result = publish_file(call, store, target, name, to, DOCKER_REGISTRY_ALWAYS);
+            result = publish_file(call, store, target, name, to, DOCKER_REGISTRY_ALWAYS, &facts);
         else
             unlinkat(store->temporary, name, 0);
         close(target);
