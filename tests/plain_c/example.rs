@@ -182,6 +182,20 @@ async fn of_many_conditional_writers_one_wins_and_files_are_handed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_and_a_rename_onto_itself_change_not_even_the_tag() {
+    let root = tempfile::tempdir().unwrap();
+    let driver = open_example(root.path()).await;
+    driver.put(&call(), &path("a/b"), Bytes::from("x"), &Condition::Always).await.unwrap();
+    let before = driver.head(&call(), &path("a/b")).await.unwrap();
+    driver.copy(&call(), &path("a/b"), &path("a/b")).await.unwrap();
+    driver.rename(&call(), &path("a/b"), &path("a/b")).await.unwrap();
+    let after = driver.head(&call(), &path("a/b")).await.unwrap();
+    assert_eq!((after.size, after.modified, after.etag), (before.size, before.modified, before.etag));
+    let error = driver.copy(&call(), &path("a/c"), &path("a/c")).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_deepest_tree_costs_neither_stack_nor_descriptors() {
     let root = tempfile::tempdir().unwrap();
     let driver = open_example(root.path()).await;
