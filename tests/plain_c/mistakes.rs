@@ -84,6 +84,11 @@ async fn wrong_answers_of_get_are_named() {
         assert_eq!(error.kind, kind, "{name}: {error}");
         assert!(error.message.contains(sentence), "{name}: {error}");
     }
+    for name in ["put_folder", "put_entry", "put_next", "put_upload", "put_failure"] {
+        let error = get_error(&driver, name).await;
+        let sentence = format!("the driver called docker_registry_{name}, which is no answer to get");
+        assert_eq!((error.kind, error.message), (ErrorKind::Internal, sentence));
+    }
     // And the driver goes on.
     assert!(driver.get(&call(), &path("numbers"), 1000).await.is_ok());
 }
@@ -97,6 +102,8 @@ async fn wrong_answers_of_list_and_of_uploads_are_named() {
         ("no-path", "a path that cannot be"),
         ("not-utf8", "a path that is not UTF-8"),
         ("long-path", "a path of 2999 bytes"),
+        ("put_upload", "docker_registry_put_upload, which is no answer to list"),
+        ("put_bytes", "docker_registry_put_bytes, which is no answer to list"),
     ] {
         let request = ListRequest::children(Prefix::new(prefix).unwrap());
         let error = driver.list(&call(), &request).await.expect_err(prefix);

@@ -138,16 +138,43 @@ async fn more_slow_clients_than_threads_leave_the_other_calls_alone() {
             tokio::spawn(async move { driver.append(&call(), &state, 0, silent).await.map(drop) })
         })
         .collect();
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    for _ in 0..20 {
-        text(&driver, "settings").await;
-    }
+    let others = async {
+        wait_for_number(&driver, "appending=256").await;
+        for _ in 0..20 {
+            text(&driver, "settings").await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, others).await.expect("the other calls are served");
     for task in slow {
         task.abort();
     }
     // Their places are free again.
     let progress = driver.append(&call(), &state, 5, byte_stream([Bytes::from("hello")])).await.unwrap();
     assert_eq!(progress.offset, 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_is_told_while_every_place_is_taken() {
+    let driver = open_faulty(json!({})).await;
+    let blocked: Vec<_> = (0..300)
+        .map(|_| {
+            let driver = driver.clone();
+            tokio::spawn(async move { driver.get(&call(), &path("block"), 10).await.map(drop) })
+        })
+        .collect();
+    let asking = async {
+        loop {
+            match driver.health(&call()).await {
+                Ok(()) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(error) => break error,
+            }
+        }
+    };
+    let error = tokio::time::timeout(PATIENCE, asking).await.expect("the question waits for no other call");
+    assert_eq!(error.message, "256 calls are blocked");
+    for task in blocked {
+        task.abort();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -226,4 +253,30 @@ async fn a_driver_is_closed_once_and_after_its_last_call() {
     // One that is dropped without a word is closed as well.
     drop(open().await.unwrap());
     wait_for_number(&watcher, "closed=2").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_opened_with_a_wrong_answer_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = load(&faulty(folder.path(), &[])).unwrap();
+    let watcher = loaded.open(Settings::default(), Execution::Declared).await.unwrap();
+    let Value::Object(values) = json!({"text": "answer"}) else { panic!("an object") };
+    let Err(error) = loaded.open(Settings::new(values), Execution::Declared).await else {
+        panic!("it was opened")
+    };
+    assert!(error.to_string().contains("docker_registry_put_bytes, which is no answer to open"), "{error}");
+    wait_for_number(&watcher, "closed=1").await;
+}
+
+/// The driver counts it as wrong when it is closed on another thread.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_reading_closes_the_driver_on_a_thread_that_may_block() {
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = load(&faulty(folder.path(), &["READ_CLOSE=NULL"])).unwrap();
+    let open = || loaded.open(Settings::default(), Execution::Declared);
+    let (driver, watcher) = (open().await.unwrap(), open().await.unwrap());
+    let reading = driver.read(&call(), &path("stream"), ReadRange::Full).await.unwrap();
+    drop(driver);
+    drop(reading);
+    wait_for_number(&watcher, "closed=1").await;
 }

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "docker_registry_driver.h"
@@ -41,6 +42,9 @@
 #ifndef READ_NEXT
 #define READ_NEXT read_next
 #endif
+#ifndef READ_CLOSE
+#define READ_CLOSE read_close
+#endif
 #ifndef CAPABILITIES
 #define CAPABILITIES 0
 #endif
@@ -53,7 +57,7 @@ typedef struct docker_registry_call call_t;
 typedef struct docker_registry_text text_t;
 
 /* What happened, in numbers that `get` answers with. */
-static int blocked, released, open_handles, closed, running;
+static int appending, blocked, released, open_handles, closed, running;
 
 struct instance {
     char settings[1024];
@@ -103,11 +107,17 @@ static uint32_t open_instance(call_t *call, const struct docker_registry_setting
         return docker_registry_fail(call, DOCKER_REGISTRY_INVALID_CONFIGURATION, "text must not be refuse");
     }
     *instance = opened;
+    if (text && strcmp(text->text.data, "answer") == 0)
+        docker_registry_put_bytes(call, "x", 1);
     return DOCKER_REGISTRY_OK;
 }
 
+/* Counts 1 when it is called as it should be: after all other functions and on a thread that may block. */
 static void close_instance(void *instance) {
-    __atomic_add_fetch(&closed, __atomic_load_n(&running, __ATOMIC_SEQ_CST) == 0 ? 1 : 1000, __ATOMIC_SEQ_CST);
+    char thread[16] = {0};
+    prctl(PR_GET_NAME, thread);
+    int is_right = __atomic_load_n(&running, __ATOMIC_SEQ_CST) == 0 && strncmp(thread, "driver-", 7) == 0;
+    __atomic_add_fetch(&closed, is_right ? 1 : 1000, __ATOMIC_SEQ_CST);
     free(instance);
 }
 
@@ -132,9 +142,10 @@ static uint32_t get_object(call_t *call, void *instance, text_t path, uint64_t m
     if (is(path, "settings"))
         return put_text(call, opened->settings);
     if (is(path, "numbers")) {
-        snprintf(text, sizeof text, "blocked=%d released=%d handles=%d closed=%d",
-                 __atomic_load_n(&blocked, __ATOMIC_SEQ_CST), __atomic_load_n(&released, __ATOMIC_SEQ_CST),
-                 __atomic_load_n(&open_handles, __ATOMIC_SEQ_CST), __atomic_load_n(&closed, __ATOMIC_SEQ_CST));
+        snprintf(text, sizeof text, "appending=%d blocked=%d released=%d handles=%d closed=%d",
+                 __atomic_load_n(&appending, __ATOMIC_SEQ_CST), __atomic_load_n(&blocked, __ATOMIC_SEQ_CST),
+                 __atomic_load_n(&released, __ATOMIC_SEQ_CST), __atomic_load_n(&open_handles, __ATOMIC_SEQ_CST),
+                 __atomic_load_n(&closed, __ATOMIC_SEQ_CST));
         return put_text(call, text);
     }
     if (is(path, "unknown-code"))
@@ -207,6 +218,18 @@ static uint32_t get_object(call_t *call, void *instance, text_t path, uint64_t m
         docker_registry_body_read(call, text, sizeof text, &filled);
         return put_text(call, "");
     }
+    if (is(path, "put_folder"))
+        docker_registry_put_folder(call);
+    if (is(path, "put_entry"))
+        docker_registry_put_entry(call, docker_registry_text_of("a"), NULL);
+    if (is(path, "put_next"))
+        docker_registry_put_next(call, docker_registry_text_of("a"));
+    if (is(path, "put_upload"))
+        docker_registry_put_upload(call, "s", 1, 0, 0);
+    if (is(path, "put_failure"))
+        docker_registry_put_failure(call, path, DOCKER_REGISTRY_NOT_FOUND, NULL);
+    if (strncmp(path.data, "put_", 4) == 0)
+        return put_text(call, "");
     if (is(path, "block"))
         return block(call);
     if (is(path, "call")) {
@@ -299,6 +322,10 @@ static uint32_t list(call_t *call, void *instance, const struct docker_registry_
             snprintf(name, sizeof name, "%08u", index);
             docker_registry_put_entry(call, docker_registry_text_of(name), &info);
         }
+    } else if (is(request->prefix, "put_upload")) {
+        docker_registry_put_upload(call, "s", 1, 0, 0);
+    } else if (is(request->prefix, "put_bytes")) {
+        docker_registry_put_bytes(call, "x", 1);
     } else if (is(request->prefix, "no-path")) {
         docker_registry_put_entry(call, docker_registry_text_of("a/../b"), &info);
     } else if (is(request->prefix, "not-utf8")) {
@@ -331,15 +358,18 @@ static uint32_t append(call_t *call, void *instance, struct docker_registry_byte
     (void)state;
     size_t filled = 0;
     *offset = expected;
+    __atomic_add_fetch(&appending, 1, __ATOMIC_SEQ_CST);
     do {
         char buffer[7];
         uint32_t result = docker_registry_body_read(call, buffer, sizeof buffer, &filled);
         if (result != DOCKER_REGISTRY_OK) {
             __atomic_add_fetch(&released, 1, __ATOMIC_SEQ_CST);
+            __atomic_sub_fetch(&appending, 1, __ATOMIC_SEQ_CST);
             return result;
         }
         *offset += filled;
     } while (filled > 0);
+    __atomic_sub_fetch(&appending, 1, __ATOMIC_SEQ_CST);
     return docker_registry_put_bytes(call, "s", 1);
 }
 
@@ -390,9 +420,11 @@ static uint32_t remove_tree(call_t *call, void *instance, text_t path, uint64_t 
     return DOCKER_REGISTRY_OK;
 }
 
+/* Tells when as many functions block as there are places for. */
 static uint32_t health(call_t *call, void *instance) {
-    (void)call;
     (void)instance;
+    if (__atomic_load_n(&running, __ATOMIC_SEQ_CST) >= 256)
+        return docker_registry_fail(call, DOCKER_REGISTRY_UNAVAILABLE, "256 calls are blocked");
     return DOCKER_REGISTRY_OK;
 }
 
@@ -425,7 +457,7 @@ static const struct docker_registry_driver driver = {
     .stat = about_path,
     .read_open = read_open,
     .read_next = READ_NEXT,
-    .read_close = read_close,
+    .read_close = READ_CLOSE,
     .list = list,
     .open_upload = open_upload,
     .append = append,

@@ -4,12 +4,45 @@ use super::codes;
 use crate::{ETag, Entry, Error, ErrorKind, ObjectInfo, ObjectPath, PendingUpload, Result, UploadState};
 
 /// What one function may answer with.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Allowed {
+    /// The method of [`Driver`](crate::Driver) that the function is for, or `read_next`.
+    method: &'static str,
     /// Bytes at most.
     pub(super) bytes: u64,
     /// Entries or uploads at most.
     pub(super) items: usize,
+}
+
+impl Allowed {
+    /// What the function for a method may answer with, so far no bytes and no entries.
+    pub(super) fn of(method: &'static str) -> Self {
+        Self { method, bytes: 0, items: 0 }
+    }
+
+    /// Whether the function may answer through `docker_registry_` and `name`.
+    ///
+    /// # Errors
+    /// `Internal` when such an answer does not belong to it.
+    pub(super) fn check(self, name: &str) -> Result<()> {
+        let belonging: &[&str] = match self.method {
+            "get" => &["put_bytes", "put_info"],
+            "put" | "head" | "read" | "commit" => &["put_info"],
+            "stat" => &["put_info", "put_folder"],
+            "list" => &["put_entry", "put_next"],
+            "open_upload" | "append" | "redirect_url" => &["put_bytes"],
+            "list_uploads" => &["put_upload", "put_next"],
+            "delete_many" => &["put_failure"],
+            _ => &[],
+        };
+        if belonging.contains(&name) {
+            return Ok(());
+        }
+        Err(misused(&format!(
+            "the driver called docker_registry_{name}, which is no answer to {}",
+            self.method
+        )))
+    }
 }
 
 /// The answers so far.

@@ -54,10 +54,15 @@ impl Drop for CancelOnDrop {
 }
 
 impl Calling {
-    pub(super) fn new(context: &CallContext, host: &'static PlainHost) -> (Self, CancelOnDrop) {
+    /// A call of the function for `method`; see [`Allowed`].
+    pub(super) fn new(
+        context: &CallContext,
+        host: &'static PlainHost,
+        method: &'static str,
+    ) -> (Self, CancelOnDrop) {
         let cancelled = Arc::new(AtomicBool::new(false));
         let guard = CancelOnDrop(Arc::clone(&cancelled));
-        let allowed = Allowed::default();
+        let allowed = Allowed::of(method);
         (Self { context: context.clone(), cancelled, host, allowed, body: None }, guard)
     }
 
@@ -182,6 +187,20 @@ unsafe fn within(call: *mut PlainCall, code: impl FnOnce(&mut State) -> u32) -> 
         return codes::INTERNAL;
     };
     catch_unwind(AssertUnwindSafe(|| code(state))).unwrap_or(codes::INTERNAL)
+}
+
+/// Takes an answer through the function `name` of a call, if it belongs to what is called.
+///
+/// # Safety
+/// As for [`within`].
+unsafe fn answer(call: *mut PlainCall, name: &str, take: impl FnOnce(&mut State) -> Result<()>) -> u32 {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        within(call, |state| {
+            let taken = state.calling.allowed.check(name).and_then(|()| take(state));
+            state.answered(taken)
+        })
+    }
 }
 
 /// # Safety
@@ -316,24 +335,18 @@ unsafe extern "C" fn body_read(
 unsafe extern "C" fn put_bytes(call: *mut PlainCall, bytes: PlainBytes) -> u32 {
     // SAFETY: as above; the bytes are lent for the call.
     unsafe {
-        within(call, |state| {
-            let added =
-                given_bytes(bytes).and_then(|bytes| state.answers.add_bytes(bytes, state.calling.allowed));
-            state.answered(added)
-        })
+        answer(call, "put_bytes", |state| state.answers.add_bytes(given_bytes(bytes)?, state.calling.allowed))
     }
 }
 
 unsafe extern "C" fn put_info(call: *mut PlainCall, info: *const PlainInfo) -> u32 {
     // SAFETY: as above.
     unsafe {
-        within(call, |state| match described_info(info) {
-            Ok(Some(info)) => {
-                state.answers.info = Some(info);
-                codes::OK
-            }
-            Ok(None) => state.mistaken(answers::misused("docker_registry_put_info got a null pointer")),
-            Err(error) => state.mistaken(error),
+        answer(call, "put_info", |state| {
+            let info = described_info(info)?;
+            let null = || answers::misused("docker_registry_put_info got a null pointer");
+            state.answers.info = Some(info.ok_or_else(null)?);
+            Ok(())
         })
     }
 }
@@ -341,9 +354,9 @@ unsafe extern "C" fn put_info(call: *mut PlainCall, info: *const PlainInfo) -> u
 unsafe extern "C" fn put_folder(call: *mut PlainCall) -> u32 {
     // SAFETY: as above.
     unsafe {
-        within(call, |state| {
+        answer(call, "put_folder", |state| {
             state.answers.folder = true;
-            codes::OK
+            Ok(())
         })
     }
 }
@@ -351,12 +364,10 @@ unsafe extern "C" fn put_folder(call: *mut PlainCall) -> u32 {
 unsafe extern "C" fn put_entry(call: *mut PlainCall, path: PlainText, info: *const PlainInfo) -> u32 {
     // SAFETY: as above.
     unsafe {
-        within(call, |state| {
-            let added = described_info(info).and_then(|info| {
-                let path = given_text(path, "a path", codes::MAX_PATH_BYTES)?.unwrap_or_default();
-                state.answers.add_entry(path, info, state.calling.allowed)
-            });
-            state.answered(added)
+        answer(call, "put_entry", |state| {
+            let info = described_info(info)?;
+            let path = given_text(path, "a path", codes::MAX_PATH_BYTES)?.unwrap_or_default();
+            state.answers.add_entry(path, info, state.calling.allowed)
         })
     }
 }
@@ -364,10 +375,10 @@ unsafe extern "C" fn put_entry(call: *mut PlainCall, path: PlainText, info: *con
 unsafe extern "C" fn put_next(call: *mut PlainCall, after: PlainText) -> u32 {
     // SAFETY: as above.
     unsafe {
-        within(call, |state| {
-            let taken = given_text(after, "a cursor", codes::MAX_PATH_BYTES)
-                .map(|after| state.answers.next = after.map(str::to_owned));
-            state.answered(taken)
+        answer(call, "put_next", |state| {
+            let after = given_text(after, "a cursor", codes::MAX_PATH_BYTES)?;
+            state.answers.next = after.map(str::to_owned);
+            Ok(())
         })
     }
 }
@@ -380,13 +391,11 @@ unsafe extern "C" fn put_upload(
 ) -> u32 {
     // SAFETY: as above.
     unsafe {
-        within(call, |state| {
+        answer(call, "put_upload", |state| {
             let touched = UNIX_EPOCH + Duration::from_nanos(touched_nanos);
-            let added = given_bytes(upload).and_then(UploadState::new).and_then(|upload| {
-                let upload = PendingUpload { state: upload, touched, size: upload_size };
-                state.answers.add_upload(upload, state.calling.allowed)
-            });
-            state.answered(added)
+            let upload = UploadState::new(given_bytes(upload)?)?;
+            let upload = PendingUpload { state: upload, touched, size: upload_size };
+            state.answers.add_upload(upload, state.calling.allowed)
         })
     }
 }
@@ -399,16 +408,14 @@ unsafe extern "C" fn put_failure(
 ) -> u32 {
     // SAFETY: as above.
     unsafe {
-        within(call, |state| {
+        answer(call, "put_failure", |state| {
             // A failure that was described with `fail` a moment ago need not be described again.
             let said = if error.is_null() { state.said.take() } else { Some(described(code, error)) };
-            let added = given_text(path, "a path", codes::MAX_PATH_BYTES)
-                .and_then(|path| ObjectPath::new(path.unwrap_or_default()))
-                .map(|path| {
-                    let error = answers::failure(code, said).at(&path);
-                    state.answers.failures.push((path, error));
-                });
-            state.answered(added)
+            let path = given_text(path, "a path", codes::MAX_PATH_BYTES)?;
+            let path = ObjectPath::new(path.unwrap_or_default())?;
+            let error = answers::failure(code, said).at(&path);
+            state.answers.failures.push((path, error));
+            Ok(())
         })
     }
 }

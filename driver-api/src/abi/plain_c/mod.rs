@@ -12,7 +12,7 @@
 //! # Execution
 //! A function may block. It runs on a thread of the library's own pool, whose size is bounded: calls wait for a
 //! place in it, and calls that wait for a client (`append`) have places of their own, so that slow clients never
-//! keep the others out. A caller that gives up leaves the queue at once; a function that runs already goes on to
+//! keep the others out. `health` has its own as well, and `close` and `read_close` wait for none. A caller that gives up leaves the queue at once; a function that runs already goes on to
 //! its end on its thread, finds out through `docker_registry_is_cancelled`, and its answer is dropped.
 //!
 //! # Trust

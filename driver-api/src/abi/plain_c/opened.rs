@@ -55,14 +55,20 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        if let Some(close) = self.table.close {
-            // SAFETY: the instance is open, and with its last owner every call of it is over.
-            unsafe { close(self.pointer.0) }
-        }
-        if let Some(closed) = self.closed.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
-            // Nobody may be waiting any more.
-            let _ = closed.send(());
-        }
+        let (pointer, close) = (self.pointer, self.table.close);
+        let closed = self.closed.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        // The last owner may be dropped on a thread of the server that polls, and `close` may block.
+        self.threads.finish(move || {
+            let pointer = pointer;
+            if let Some(close) = close {
+                // SAFETY: the instance is open, and with its last owner every call of it is over.
+                unsafe { close(pointer.0) }
+            }
+            if let Some(closed) = closed {
+                // Nobody may be waiting any more.
+                let _ = closed.send(());
+            }
+        });
     }
 }
 
@@ -74,14 +80,6 @@ pub(super) struct Opened {
     capabilities: Capabilities,
 }
 
-impl Drop for Opened {
-    fn drop(&mut self) {
-        if let Some(instance) = self.instance.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
-            self.threads.finish(move || drop(instance));
-        }
-    }
-}
-
 /// Opens a driver with settings.
 pub(super) async fn open(
     table: PlainDriver,
@@ -89,18 +87,24 @@ pub(super) async fn open(
     settings: LentSettings,
     host: &'static PlainHost,
 ) -> Result<Opened> {
-    let (calling, _cancel) = Calling::new(&CallContext::default(), host);
+    let (calling, _cancel) = Calling::new(&CallContext::default(), host, "open");
     let opening = move || {
         let Some(open) = table.open else { return Err(Error::unsupported("open")) };
-        let mut pointer = ptr::null_mut();
-        calling.run(|call| {
+        let (mut pointer, mut code) = (ptr::null_mut(), codes::UNSUPPORTED);
+        let answers = calling.run(|call| {
             // SAFETY: the settings are lent for the call, and the pointer is the driver's to write.
-            settings.with(|settings| unsafe { open(call, ptr::from_ref(settings), &raw mut pointer) })
-        })?;
-        let pointer = Opaque(pointer);
-        let instance = Arc::new(Instance { pointer, table, threads, host, closed: Mutex::new(None) });
+            code = settings.with(|settings| unsafe { open(call, ptr::from_ref(settings), &raw mut pointer) });
+            code
+        });
+        // What it opened is closed also when its answers are wrong.
+        let instance = (code == codes::OK).then(|| {
+            let pointer = Opaque(pointer);
+            Arc::new(Instance { pointer, table, threads, host, closed: Mutex::new(None) })
+        });
+        answers?;
+        let instance = instance.ok_or_else(|| misused("the driver opened nothing"))?;
         // SAFETY: the instance is open.
-        let bits = table.capabilities.map_or(0, |capabilities| unsafe { capabilities(pointer.0) });
+        let bits = table.capabilities.map_or(0, |capabilities| unsafe { capabilities(instance.pointer()) });
         let capabilities = Capabilities::from_bits(bits);
         if capabilities.has(Capability::ListUploads) && table.list_uploads.is_none() {
             let message = "the driver says that it lists uploads, and its function `list_uploads` is null";
@@ -145,14 +149,15 @@ impl Opened {
     /// Makes one call on a thread.
     async fn run<T: Send + 'static>(
         &self,
-        operation: &str,
+        operation: &'static str,
         call: &CallContext,
         about: About<'_>,
         code: impl FnOnce(Ready) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let instance = self.instance()?;
-        let (calling, _cancel) = Calling::new(call, instance.host);
-        let running = self.threads.run(Kind::Storage, move || code(Ready { instance, calling }));
+        let (calling, _cancel) = Calling::new(call, instance.host, operation);
+        let kind = if operation == "health" { Kind::Health } else { Kind::Storage };
+        let running = self.threads.run(kind, move || code(Ready { instance, calling }));
         running.await.map_err(|error| named(error, operation, about))
     }
 }
@@ -327,7 +332,7 @@ impl Driver for Opened {
         mut body: ByteStream,
     ) -> Result<UploadProgress> {
         let instance = self.instance()?;
-        let (mut calling, _cancel) = Calling::new(call, instance.host);
+        let (mut calling, _cancel) = Calling::new(call, instance.host, "append");
         let (sender, receiver) = mpsc::channel(BODY_QUEUE);
         calling.allowed.bytes = MAX_UPLOAD_STATE_BYTES as u64;
         calling.body = Some(receiver);
@@ -495,7 +500,7 @@ impl Driver for Opened {
         let Some(instance) = instance else { return };
         let (sender, closed) = oneshot::channel();
         *instance.closed.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
-        self.threads.finish(move || drop(instance));
+        drop(instance);
         if tokio::time::timeout(grace, closed).await.is_err() {
             tracing::warn!(?grace, "the driver did not close in time");
         }

@@ -112,7 +112,7 @@ impl Handle {
 
     async fn read(self: &Arc<Self>, left: u64) -> Result<Bytes> {
         let reading = Arc::clone(self);
-        let (calling, _cancel) = Calling::new(&CallContext::default(), self.instance.host);
+        let (calling, _cancel) = Calling::new(&CallContext::default(), self.instance.host, "read_next");
         let read = move || reading.read_now(calling, left);
         self.instance.threads.run(Kind::Storage, read).await.map_err(|mut error| {
             "read".clone_into(&mut error.operation);

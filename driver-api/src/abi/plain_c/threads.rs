@@ -1,8 +1,9 @@
 //! The threads on which the functions of one library run.
 //!
 //! They belong to a runtime of the library's own that is never shut down, so that functions which never return
-//! take nothing from the server's own pool. There are two kinds of places on them: functions that last as long as
-//! the storage takes, and functions that last as long as a client takes. Neither kind can use up the other's.
+//! take nothing from the server's own pool. There are three kinds of places on them: for functions that last as long
+//! as the storage takes, for functions that last as long as a client takes, and for the question whether the storage
+//! is well. No kind can use up another's.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,6 +16,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// Functions of one kind that run at once. More calls wait.
 const PLACES: usize = 256;
+/// Questions after the health of the storage that run at once. One is the rule, and one that hangs may be followed.
+const HEALTH_PLACES: usize = 4;
 /// Stack of a thread: what C libraries are used to.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
 /// Endings of readings and instances, which wait for no place.
@@ -27,27 +30,29 @@ pub(super) enum Kind {
     Storage,
     /// A client that sends its bytes at its own speed.
     Client,
+    /// The storage, for an answer that must not wait behind other calls.
+    Health,
 }
 
 /// See the module.
 pub(super) struct Threads {
     name: String,
     runtime: OnceLock<std::result::Result<Runtime, String>>,
-    places: [Arc<Semaphore>; 2],
+    places: [Arc<Semaphore>; 3],
 }
 
 impl Threads {
     /// The threads of the library with this driver. None is started before it is needed.
     pub(super) fn new(name: &str) -> Self {
-        let places = || Arc::new(Semaphore::new(PLACES));
-        Self { name: format!("driver-{name}"), runtime: OnceLock::new(), places: [places(), places()] }
+        let places = [PLACES, PLACES, HEALTH_PLACES].map(|number| Arc::new(Semaphore::new(number)));
+        Self { name: format!("driver-{name}"), runtime: OnceLock::new(), places }
     }
 
     fn runtime(&self) -> Result<&Runtime> {
         let built = self.runtime.get_or_init(|| {
             Builder::new_multi_thread()
                 .worker_threads(1)
-                .max_blocking_threads(2 * PLACES + ENDINGS)
+                .max_blocking_threads(2 * PLACES + HEALTH_PLACES + ENDINGS)
                 .thread_name(&self.name)
                 .thread_stack_size(STACK_BYTES)
                 .build()
@@ -81,7 +86,7 @@ impl Threads {
     }
 
     async fn place(&self, kind: Kind) -> Result<OwnedSemaphorePermit> {
-        let places = Arc::clone(&self.places[usize::from(kind == Kind::Client)]);
+        let places = Arc::clone(&self.places[kind as usize]);
         places.acquire_owned().await.map_err(|_| Error::new(ErrorKind::Internal, "the driver takes no calls"))
     }
 
