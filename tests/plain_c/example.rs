@@ -109,8 +109,31 @@ fn push_crash_and_pull(isolation: &str) {
     assert_eq!(v2::tags(&client, "in/c"), ["latest"]);
     assert!(root.join("objects/docker/registry/v2").is_dir(), "the objects are files of this driver");
 
+    // What a kill leaves of a write that is under way.
+    let stores = paths_in(&root.join("temporary"));
+    assert!(!stores.is_empty());
+    for store in &stores {
+        fs::write(store.join("unfinished"), "half a file").expect("a file");
+    }
     let server = server.kill_and_restart();
     assert_eq!(v2::verify(&server.client(), "in/c", "latest").len(), 4);
+    assert_eq!(stores.iter().find(|store| store.exists()), None, "files of a killed process stay");
+    assert!(!paths_in(&root.join("temporary")).is_empty(), "the store that is open keeps its folder");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_store_keeps_its_temporary_files_and_a_closed_one_leaves_none() {
+    let root = tempfile::tempdir().unwrap();
+    let first = open_example(root.path()).await;
+    let temporary = root.path().join("temporary");
+    let [own] = &paths_in(&temporary)[..] else { panic!("one folder") };
+    fs::write(own.join("under-way"), "half a file").unwrap();
+    let second = open_example(root.path()).await;
+    assert!(own.join("under-way").exists() && paths_in(&temporary).len() == 2);
+    fs::remove_file(own.join("under-way")).unwrap();
+    first.close(Duration::from_secs(60)).await;
+    second.close(Duration::from_secs(60)).await;
+    assert!(paths_in(&temporary).is_empty(), "{:?}", paths_in(&temporary));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,13 +164,15 @@ async fn an_upload_goes_on_in_another_instance_and_the_stale_one_loses() {
     assert!(leftovers(root.path()).is_empty(), "{:?}", leftovers(root.path()));
 }
 
-/// What lies in the folders of uploads and temporary files.
+fn paths_in(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect()
+}
+
+/// What lies in the folder of uploads and in the folders of temporary files, of which each open store has one.
 fn leftovers(root: &Path) -> Vec<PathBuf> {
-    ["uploads", "temporary"]
-        .iter()
-        .flat_map(|folder| fs::read_dir(root.join(folder)).expect("a folder"))
-        .map(|entry| entry.expect("an entry").path())
-        .collect()
+    let mut leftovers = paths_in(&root.join("uploads"));
+    leftovers.extend(paths_in(&root.join("temporary")).iter().flat_map(|folder| paths_in(folder)));
+    leftovers
 }
 
 #[tokio::test(flavor = "multi_thread")]

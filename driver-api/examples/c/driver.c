@@ -23,7 +23,8 @@ static void store_close(void *instance) {
     struct store *store = instance;
     close(store->objects);
     close(store->uploads);
-    close(store->temporary);
+    close_temporary(store);
+    close(store->all_temporary);
     free(store);
 }
 
@@ -44,10 +45,13 @@ static uint32_t store_open(call_t *call, const struct docker_registry_settings *
     }
     store->objects = open_folder(folder, "objects");
     store->uploads = open_folder(folder, "uploads");
-    store->temporary = open_folder(folder, "temporary");
+    store->all_temporary = open_folder(folder, "temporary");
+    store->temporary = -1;
     uint32_t result = DOCKER_REGISTRY_OK;
-    if (store->objects < 0 || store->uploads < 0 || store->temporary < 0 || fsync(folder) != 0)
+    if (store->objects < 0 || store->uploads < 0 || store->all_temporary < 0 || fsync(folder) != 0)
         result = docker_registry_fail_errno(call, errno, "root");
+    else
+        result = open_temporary(call, store);
     close(folder);
     if (result != DOCKER_REGISTRY_OK) {
         store_close(store);

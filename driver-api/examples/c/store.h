@@ -3,7 +3,7 @@
  *
  *   ROOT/objects/PATH         the objects, each a file at its own path
  *   ROOT/uploads/ID/...       pending uploads; see uploads.c
- *   ROOT/temporary/...        files that are being written
+ *   ROOT/temporary/ID/...     files that are being written; see temporary.c
  *
  * All three lie on one file system, so that a finished file gets its place by one rename. Names are looked up from
  * three open folders, never from the root's path: moving the root does no harm to a running server.
@@ -28,21 +28,32 @@
 
 #include "docker_registry_driver.h"
 
+/* Longest name of a temporary file and of an upload, with its zero byte. */
+enum { NAME_BYTES = 33 };
+/* Bytes that are read and written at once. */
+enum { BUFFER_BYTES = 256 * 1024 };
+
 /* An open store: what `open` hands out as the instance. The folders never change, so that no lock is needed. */
 struct store {
     int objects;
     int uploads;
+    /* The folder of this store's own temporary files. */
     int temporary;
+    /* The folder that it lies in, and its name there. */
+    int all_temporary;
+    char temporary_name[NAME_BYTES];
 };
 
 /* The server lends every text with a zero byte behind it, and a path holds none in itself. */
 typedef struct docker_registry_call call_t;
 typedef struct docker_registry_text text_t;
 
-/* Longest name of a temporary file and of an upload, with its zero byte. */
-enum { NAME_BYTES = 33 };
-/* Bytes that are read and written at once. */
-enum { BUFFER_BYTES = 256 * 1024 };
+/* temporary.c */
+
+/* Removes what dead stores have left, and makes the folder of this one. */
+uint32_t open_temporary(call_t *call, struct store *store);
+/* Removes the folder of this store. */
+void close_temporary(struct store *store);
 
 /* places.c: names of files, and how a finished file becomes an object. */
 
