@@ -10,22 +10,27 @@
  *   docker-registry driver check ./docker-registry-driver-NAME.so --set KEY=VALUE
  *
  * Threads: functions of the driver are called on threads of the server, any number of them at once for one
- * instance. They may block, and have a stack of 8 MiB. A function gives up when docker_registry_is_cancelled says so; a write that gives up
- * may or may not have happened, but never by half.
+ * instance. They may block, and have a stack of 8 MiB. A function gives up when docker_registry_is_cancelled says
+ * so; a write that gives up may or may not have happened, but never by half. In C++ no exception may leave a
+ * function: it would end the server.
  *
  * Memory: nobody frees what the other side allocated. What a function is given is lent until it returns; what it
  * answers with is copied by the docker_registry_put_ function before that returns. The one exception is the open
  * file of a reading, which passes to the server.
  *
  * Paths: 1 to 1024 bytes of UTF-8, segments joined by `/`, none at either end. No segment is empty, `.`, `..`,
- * longer than 255 bytes or holds a control character. The server has checked this.
+ * longer than 255 bytes or holds a control character. The server has checked this. Paths that differ in a single
+ * byte are different objects, and a listing returns each path byte for byte: nothing is folded, normalised or
+ * decoded. A write to a path that the storage cannot keep fails with DOCKER_REGISTRY_INVALID_PATH and changes
+ * nothing. Segments of up to 200 ASCII letters, digits, `.`, `_`, `-`, `%` and `+` can always be kept, save those that
+ * begin with `.docker-registry`: they may be the driver's own. A folder is no object.
  *
  * Writes: a reader sees an object as it was before a write or after it, never between. When a write returns
  * DOCKER_REGISTRY_OK, it survives a crash of the process and, as far as the storage can promise it, of the machine.
  * A write whose fate is not known fails with DOCKER_REGISTRY_ERROR_OUTCOME_UNKNOWN.
  *
- * Versions: a driver that is built against any 1.x runs under any server of 1.x. Structs that begin with `size` may
- * get fields at their end, all others never change.
+ * Versions: a driver that is built against any 1.x runs under any server of 1.x. Structs that begin with
+ * `size_t size` may get fields at their end, all others never change.
  */
 
 
@@ -211,7 +216,8 @@ struct docker_registry_call;
 // Longest tag, in bytes.
 #define DOCKER_REGISTRY_MAX_ETAG_BYTES 1024
 
-// Longest sentence of an error, of the log and of a description, in bytes. What is longer is cut.
+// Longest sentence of an error, of the log and of a description, in bytes. What is longer is cut; in a description
+// it is refused.
 #define DOCKER_REGISTRY_MAX_MESSAGE_BYTES 4096
 
 // Text in UTF-8 that is lent: by the server for the length of one call, or by the driver for the length of one
@@ -292,7 +298,8 @@ struct docker_registry_key {
 };
 
 // One configured value. Its type is the one that the driver's key says; absent keys have got their defaults, and
-// one without a default is not in the settings.
+// one without a default is not in the settings. A driver that another driver opens is given what that one wrote:
+// look before you rely on a key.
 struct docker_registry_setting {
     // Name of the key.
     struct docker_registry_text name;
@@ -568,8 +575,9 @@ struct docker_registry_driver {
     void (*read_close)(void *instance, void *handle);
     // One page of a listing in byte order of the full paths: docker_registry_put_entry for each entry, and
     // docker_registry_put_next with the last path when there are more. A page may have fewer entries than were
-    // asked for and still not be the last. A folder that does not exist is an empty page. A folder `a` sorts as
-    // `a`.
+    // asked for and still not be the last. What is added or deleted between two pages does not disturb the rest: an
+    // entry that is there all the time is listed exactly once. A folder that does not exist is an empty page. A
+    // folder `a` sorts as `a`.
     uint32_t (*list)(struct docker_registry_call *call,
                      void *instance,
                      const struct docker_registry_list_request *request);
@@ -578,8 +586,11 @@ struct docker_registry_driver {
     // A state is all that another process needs to go on with the upload, and only the driver reads it. Nothing
     // is visible at any path before `commit` returns. A state belongs to one point of one upload: when two
     // callers go on from the same state, at most one gets DOCKER_REGISTRY_OK; the other gets
-    // DOCKER_REGISTRY_CONFLICT and has changed nothing that the winner relies on. The later caller may take over
-    // from the earlier one.
+    // DOCKER_REGISTRY_CONFLICT and has changed nothing that the winner relies on. The later caller takes over from
+    // an earlier one that still waits for its body, and never waits for it.
+    //
+    // Everywhere, a state that this driver did not hand out is refused with DOCKER_REGISTRY_CONFLICT or
+    // DOCKER_REGISTRY_NOT_FOUND and never taken for another upload's.
     uint32_t (*open_upload)(struct docker_registry_call *call,
                             void *instance,
                             const struct docker_registry_upload_hint *hint);
@@ -588,7 +599,8 @@ struct docker_registry_driver {
     // returns, they are durable.
     //
     // DOCKER_REGISTRY_CONFLICT for a stale state or another offset; DOCKER_REGISTRY_NOT_FOUND when the upload is
-    // gone. When the body fails, the upload stays as it was, and the state stays valid.
+    // gone. When the body fails, or nobody waits any more before it has ended, the upload stays as it was, and the
+    // state stays valid.
     uint32_t (*append)(struct docker_registry_call *call,
                        void *instance,
                        struct docker_registry_bytes state,
@@ -596,15 +608,15 @@ struct docker_registry_driver {
                        uint64_t *offset);
     // Makes the upload an object at `final_path`, atomically, and ends it: docker_registry_put_info.
     //
-    // DOCKER_REGISTRY_CONFLICT for a stale state; DOCKER_REGISTRY_CONDITION_FAILED when the condition does not
-    // hold (the upload then stays open); DOCKER_REGISTRY_NOT_FOUND when the upload is gone.
+    // DOCKER_REGISTRY_CONFLICT for a stale state; DOCKER_REGISTRY_NOT_FOUND when the upload is gone. Condition and
+    // path fail as in `put`, and the upload then stays open.
     uint32_t (*commit)(struct docker_registry_call *call,
                        void *instance,
                        struct docker_registry_bytes state,
                        struct docker_registry_text final_path,
                        const struct docker_registry_condition *condition);
-    // Discards the upload. Works with any state of it, stale ones included; one that is gone is
-    // DOCKER_REGISTRY_OK.
+    // Discards the upload. Works with any state of it, stale ones included; one that is gone, or was never there,
+    // is DOCKER_REGISTRY_OK.
     uint32_t (*abort_upload)(struct docker_registry_call *call,
                              void *instance,
                              struct docker_registry_bytes state);
@@ -613,18 +625,22 @@ struct docker_registry_driver {
     uint32_t (*list_uploads)(struct docker_registry_call *call,
                              void *instance,
                              const struct docker_registry_uploads_request *request);
-    // Copies one object, replacing what is at `to`. DOCKER_REGISTRY_NOT_FOUND for the source; what is at `to` is
+    // Copies one object, replacing what is at `to`. A copy onto itself changes nothing.
+    //
+    // DOCKER_REGISTRY_NOT_FOUND for the source; DOCKER_REGISTRY_CONFLICT for the path as in `put`; what is at `to` is
     // then unchanged.
     uint32_t (*copy)(struct docker_registry_call *call,
                      void *instance,
                      struct docker_registry_text from,
                      struct docker_registry_text to);
-    // Moves one object, replacing what is at `to`. Errors as for `copy`.
+    // Moves one object, replacing what is at `to`. Onto itself and in its errors as `copy`. The source goes only when
+    // the target is complete.
     uint32_t (*rename)(struct docker_registry_call *call,
                        void *instance,
                        struct docker_registry_text from,
                        struct docker_registry_text to);
-    // Deletes one object. DOCKER_REGISTRY_NOT_FOUND, where the storage tells.
+    // Deletes one object, and nothing in a folder of the same name. DOCKER_REGISTRY_NOT_FOUND, where the storage
+    // tells.
     uint32_t (*remove)(struct docker_registry_call *call, void *instance, struct docker_registry_text path);
     // Deletes exactly these objects; absent ones are no error. docker_registry_put_failure for each that could
     // not be deleted. Optional: `remove` is called for each.

@@ -29,6 +29,9 @@ impl HostServices {
     /// Opens another driver by name, found, checked and loaded like the configured one. Glance's
     /// `storage_alternate` is made with it.
     ///
+    /// The other driver gets `settings` as they are: nobody has checked them against its description or given
+    /// absent keys their defaults.
+    ///
     /// # Errors
     /// Those of loading and of the other driver's `open`;
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the server lacks the service.

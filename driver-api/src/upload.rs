@@ -14,8 +14,8 @@
 //! A state belongs to one point of one upload. When two callers go on from the same state (a client
 //! that retries while its first connection still hangs, or two replicas), at most one of them gets an
 //! `Ok`; the other gets [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) and has changed nothing
-//! that the winner relies on. The later caller may take over from the earlier one, and it never waits
-//! for one that hangs.
+//! that the winner relies on. The later caller takes over from an earlier one that still waits for its
+//! body, and never waits for it.
 //!
 //! A state that the driver did not hand out is refused with `Conflict` or
 //! [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) and never taken for another upload's; `abort` has

@@ -1,7 +1,7 @@
 //! Drivers of other versions of the driver API, built from source and loaded by today's host.
 //!
-//! An older one comes from the recording in `api-1.0`. A newer one and two that broke the rules are made from
-//! today's sources by replacements, each of which must find its place.
+//! Older ones come from the recordings in `api-1.0` and `plain-c-1.0`. A newer one and four that broke the rules
+//! are made from today's sources by replacements, each of which must find its place.
 
 mod calls;
 mod changed;

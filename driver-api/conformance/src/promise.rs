@@ -105,7 +105,7 @@ promises! {
     UPLOAD_STATE: "UploadState" says "The state is all that another process needs to go on";
     UPLOAD_DURABLE: "UploadState" says "**When `append` returns, the bytes it took are durable**";
     FENCE: "UploadState" says "at most one of them gets an `Ok`; the other gets [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) and has changed nothing that the winner relies on.";
-    TAKE_OVER: "UploadState" says "The later caller may take over from the earlier one, and it never waits for one that hangs.";
+    TAKE_OVER: "UploadState" says "The later caller takes over from an earlier one that still waits for its body, and never waits for it.";
     FOREIGN_STATE: "UploadState" says "A state that the driver did not hand out is refused with `Conflict` or [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) and never taken for another upload's";
     HINT: "UploadHint" says "What is known when an upload begins. All of it may be wrong or missing.";
     APPEND_CONFLICT: "append" says "[`Conflict`](crate::ErrorKind::Conflict) for a stale state or another offset;";

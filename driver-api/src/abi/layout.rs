@@ -242,6 +242,16 @@ fn plain_numbers(text: &mut String) {
         line(text, format_args!("  plain flag {name} = {number}"));
     }
     for (name, number) in [
+        ("longest path", codes::MAX_PATH_BYTES),
+        ("longest upload state", codes::MAX_UPLOAD_STATE_BYTES),
+        ("longest tag", codes::MAX_ETAG_BYTES),
+        ("longest message", codes::MAX_MESSAGE_BYTES),
+    ] {
+        line(text, format_args!("  plain {name} = {number}"));
+    }
+    for (name, number) in [
+        ("ok", codes::OK),
+        ("failed as described", codes::FAILED),
         ("condition always", codes::ALWAYS),
         ("condition if absent", codes::IF_ABSENT),
         ("condition if match", codes::IF_MATCH),

@@ -128,7 +128,8 @@ pub const MAX_PATH_BYTES: usize = 1024;
 pub const MAX_UPLOAD_STATE_BYTES: usize = 16384;
 /// Longest tag, in bytes.
 pub const MAX_ETAG_BYTES: usize = 1024;
-/// Longest sentence of an error, of the log and of a description, in bytes. What is longer is cut.
+/// Longest sentence of an error, of the log and of a description, in bytes. What is longer is cut; in a description
+/// it is refused.
 pub const MAX_MESSAGE_BYTES: usize = 4096;
 
 /// The numbers are those of the other side.

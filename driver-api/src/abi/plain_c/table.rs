@@ -227,8 +227,9 @@ pub struct PlainDriver {
     pub read_close: Option<unsafe extern "C" fn(instance: *mut c_void, handle: *mut c_void)>,
     /// One page of a listing in byte order of the full paths: docker_registry_put_entry for each entry, and
     /// docker_registry_put_next with the last path when there are more. A page may have fewer entries than were
-    /// asked for and still not be the last. A folder that does not exist is an empty page. A folder `a` sorts as
-    /// `a`.
+    /// asked for and still not be the last. What is added or deleted between two pages does not disturb the rest: an
+    /// entry that is there all the time is listed exactly once. A folder that does not exist is an empty page. A
+    /// folder `a` sorts as `a`.
     pub list: Option<
         unsafe extern "C" fn(
             call: *mut PlainCall,
@@ -241,8 +242,11 @@ pub struct PlainDriver {
     /// A state is all that another process needs to go on with the upload, and only the driver reads it. Nothing
     /// is visible at any path before `commit` returns. A state belongs to one point of one upload: when two
     /// callers go on from the same state, at most one gets DOCKER_REGISTRY_OK; the other gets
-    /// DOCKER_REGISTRY_CONFLICT and has changed nothing that the winner relies on. The later caller may take over
-    /// from the earlier one.
+    /// DOCKER_REGISTRY_CONFLICT and has changed nothing that the winner relies on. The later caller takes over from
+    /// an earlier one that still waits for its body, and never waits for it.
+    ///
+    /// Everywhere, a state that this driver did not hand out is refused with DOCKER_REGISTRY_CONFLICT or
+    /// DOCKER_REGISTRY_NOT_FOUND and never taken for another upload's.
     pub open_upload: Option<
         unsafe extern "C" fn(
             call: *mut PlainCall,
@@ -255,7 +259,8 @@ pub struct PlainDriver {
     /// returns, they are durable.
     ///
     /// DOCKER_REGISTRY_CONFLICT for a stale state or another offset; DOCKER_REGISTRY_NOT_FOUND when the upload is
-    /// gone. When the body fails, the upload stays as it was, and the state stays valid.
+    /// gone. When the body fails, or nobody waits any more before it has ended, the upload stays as it was, and the
+    /// state stays valid.
     pub append: Option<
         unsafe extern "C" fn(
             call: *mut PlainCall,
@@ -267,8 +272,8 @@ pub struct PlainDriver {
     >,
     /// Makes the upload an object at `final_path`, atomically, and ends it: docker_registry_put_info.
     ///
-    /// DOCKER_REGISTRY_CONFLICT for a stale state; DOCKER_REGISTRY_CONDITION_FAILED when the condition does not
-    /// hold (the upload then stays open); DOCKER_REGISTRY_NOT_FOUND when the upload is gone.
+    /// DOCKER_REGISTRY_CONFLICT for a stale state; DOCKER_REGISTRY_NOT_FOUND when the upload is gone. Condition and
+    /// path fail as in `put`, and the upload then stays open.
     pub commit: Option<
         unsafe extern "C" fn(
             call: *mut PlainCall,
@@ -278,8 +283,8 @@ pub struct PlainDriver {
             condition: *const PlainCondition,
         ) -> u32,
     >,
-    /// Discards the upload. Works with any state of it, stale ones included; one that is gone is
-    /// DOCKER_REGISTRY_OK.
+    /// Discards the upload. Works with any state of it, stale ones included; one that is gone, or was never there,
+    /// is DOCKER_REGISTRY_OK.
     pub abort_upload:
         Option<unsafe extern "C" fn(call: *mut PlainCall, instance: *mut c_void, state: PlainBytes) -> u32>,
     /// Pending uploads: docker_registry_put_upload for each, and docker_registry_put_next when there are more.
@@ -291,7 +296,9 @@ pub struct PlainDriver {
             request: *const PlainUploadsRequest,
         ) -> u32,
     >,
-    /// Copies one object, replacing what is at `to`. DOCKER_REGISTRY_NOT_FOUND for the source; what is at `to` is
+    /// Copies one object, replacing what is at `to`. A copy onto itself changes nothing.
+    ///
+    /// DOCKER_REGISTRY_NOT_FOUND for the source; DOCKER_REGISTRY_CONFLICT for the path as in `put`; what is at `to` is
     /// then unchanged.
     pub copy: Option<
         unsafe extern "C" fn(
@@ -301,7 +308,8 @@ pub struct PlainDriver {
             to: PlainText,
         ) -> u32,
     >,
-    /// Moves one object, replacing what is at `to`. Errors as for `copy`.
+    /// Moves one object, replacing what is at `to`. Onto itself and in its errors as `copy`. The source goes only when
+    /// the target is complete.
     pub rename: Option<
         unsafe extern "C" fn(
             call: *mut PlainCall,
@@ -310,7 +318,8 @@ pub struct PlainDriver {
             to: PlainText,
         ) -> u32,
     >,
-    /// Deletes one object. DOCKER_REGISTRY_NOT_FOUND, where the storage tells.
+    /// Deletes one object, and nothing in a folder of the same name. DOCKER_REGISTRY_NOT_FOUND, where the storage
+    /// tells.
     pub remove:
         Option<unsafe extern "C" fn(call: *mut PlainCall, instance: *mut c_void, path: PlainText) -> u32>,
     /// Deletes exactly these objects; absent ones are no error. docker_registry_put_failure for each that could

@@ -97,7 +97,8 @@ pub struct PlainKey {
 }
 
 /// One configured value. Its type is the one that the driver's key says; absent keys have got their defaults, and
-/// one without a default is not in the settings.
+/// one without a default is not in the settings. A driver that another driver opens is given what that one wrote:
+/// look before you rely on a key.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct PlainSetting {
