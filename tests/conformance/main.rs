@@ -14,6 +14,7 @@ mod faulty_names;
 mod faulty_objects;
 mod faulty_readings;
 mod faulty_uploads;
+mod late;
 mod own_uploads;
 mod subjects;
 
@@ -23,7 +24,13 @@ use docker_registry_driver_conformance::{Case, Opener, Outcome, cases};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::subjects::{Least, Local, Memory, SmallPages};
+use crate::{
+    late::Late,
+    subjects::{Least, Local, Memory, SmallPages},
+};
+
+/// Cases that run at once.
+const AT_ONCE: usize = 8;
 
 fn main() -> ExitCode {
     let wanted = cases().filter(|case| cfg!(feature = "long") || !case.is_long());
@@ -37,6 +44,7 @@ fn main() -> ExitCode {
         trials.push(on("memory", case, || Arc::new(Memory)));
         trials.push(on("memory_in_small_pages", case, || Arc::new(SmallPages)));
         trials.push(on("memory_with_least", case, || Arc::new(Least)));
+        trials.push(on("memory_with_late_listings", case, || Arc::new(Late)));
     }
     trials.extend(faulty::trials(faulty_objects::faults()));
     trials.extend(faulty::trials(faulty_moves::faults()));
@@ -47,7 +55,10 @@ fn main() -> ExitCode {
     trials.extend(faulty::trials(faulty_calls::faults()));
     trials.extend(faulty::trials(faulty_failures::faults()));
     trials.extend(faulty_uploads::without_a_fault());
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let mut arguments = Arguments::from_args();
+    // Most of them wait: for stores that are late, and for readers that stall.
+    arguments.test_threads.get_or_insert(AT_ONCE);
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 fn on(driver: &str, case: &'static Case, opener: fn() -> Arc<dyn Opener>) -> Trial {

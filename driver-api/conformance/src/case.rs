@@ -14,6 +14,8 @@ use crate::{
 
 /// How long a driver may take to close.
 const CLOSING: Duration = Duration::from_secs(10);
+/// How many times longer a case may take on a store that is not strongly consistent.
+const LATE_STORES: u32 = 5;
 /// How long the folder of a case may take to be cleared.
 const CLEARING: Duration = Duration::from_secs(5 * 60);
 
@@ -66,10 +68,14 @@ impl Case {
         self.is_long
     }
 
-    /// How long the case may take before it counts as failed. Clearing up and closing come on top; who
-    /// runs the case in a process of its own should wait a minute longer.
-    pub fn time_limit(&self) -> Duration {
-        self.time_limit
+    /// How long the case may take on a driver with these capabilities before it counts as failed. Clearing up and
+    /// closing come on top; who runs the case in a process of its own should wait a minute longer.
+    pub fn time_limit(&self, capabilities: Capabilities) -> Duration {
+        match capabilities.has(Capability::StrongConsistency) {
+            true => self.time_limit,
+            // Most of it is waiting for what was written to show.
+            false => self.time_limit * LATE_STORES,
+        }
     }
 
     /// Opens the driver, runs the case under a random folder, clears the folder, looks for remains and
@@ -103,11 +109,12 @@ impl Case {
             Ok(remains) => remains,
             Err(ended) => return ended.into(),
         };
-        let ended = match tokio::time::timeout(self.time_limit, caught((self.body)(store.clone()))).await {
+        let limit = self.time_limit(store.driver.capabilities());
+        let ended = match tokio::time::timeout(limit, caught((self.body)(store.clone()))).await {
             Ok(ended) => ended,
             Err(_) => Err(Ended::Failed(format!(
                 "the case was not done after {} seconds: a call hangs, or the storage is too slow",
-                self.time_limit.as_secs()
+                limit.as_secs()
             ))),
         };
         let cleared = match tokio::time::timeout(CLEARING, caught(remains.clear(store))).await {

@@ -18,13 +18,13 @@ use docker_registry_driver_api::{
 use crate::{
     checks::ok,
     failure::{broken, shown},
-    listing, promise,
+    promise,
     store::{Store, call},
 };
 
 /// Clocks of the storage may differ this much from the one here.
 const CLOCKS: Duration = Duration::from_secs(24 * 60 * 60);
-/// How often is looked again for a write that was dropped, or an upload that may be another's.
+/// How often is looked again for an upload that may be another's.
 const LOOKS: u32 = 50;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -45,23 +45,7 @@ impl Remains {
         for state in unfinished {
             ok(store.driver.abort(&call(), &state).await, "abort of what the case left open", promise::ABORT);
         }
-        // A write that was dropped may still be on its way.
-        let attempts = if store.writes_were_dropped() { LOOKS } else { 1 };
-        for attempt in 1..=attempts {
-            let root = store.folder("");
-            ok(
-                store.driver.delete_tree(&call(), &root).await,
-                "delete_tree of the case's folder",
-                promise::TREE,
-            );
-            if attempt < attempts {
-                tokio::time::sleep(LOOK_AGAIN).await;
-                if listing::paths(&store.driver, ListRequest::below(root)).await.is_empty() && attempt > 3 {
-                    break;
-                }
-            }
-        }
-        store.expect_below::<&str>("", &[], promise::TREE).await;
+        store.empty("").await;
         expect_nothing_beside(store).await;
         expect_no_folder(store).await;
         self.expect_no_upload(store).await;

@@ -29,8 +29,14 @@ use crate::{
 
 /// How long a store without strong consistency may take to show what was written.
 const SETTLING: Duration = Duration::from_secs(60);
-/// Time between two looks at such a store.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Time between the first two looks at such a store; it doubles from look to look.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Longest time between two looks.
+const LOOK_SELDOM: Duration = Duration::from_secs(1);
+/// How long a folder that was emptied must stay empty, when listings may be late.
+const STAYS_EMPTY: Duration = Duration::from_secs(1);
+/// The same when only a write that was dropped may still be on its way.
+const NOTHING_COMES: Duration = Duration::from_millis(300);
 
 /// How many objects are written at a time where a case needs many.
 const WRITERS: usize = 16;
@@ -68,9 +74,10 @@ pub(crate) fn call() -> CallContext {
     CallContext::default()
 }
 
-/// A body of one chunk.
+/// A body of one chunk, or of none for no content: no stream has an empty chunk.
 pub(crate) fn body(content: impl Into<Bytes>) -> ByteStream {
-    byte_stream([content.into()])
+    let content = content.into();
+    byte_stream((!content.is_empty()).then_some(content))
 }
 
 impl Store {
@@ -170,13 +177,43 @@ impl Store {
         wanted: impl Fn(&T) -> bool,
     ) -> T {
         let end = Instant::now() + SETTLING;
+        let mut pause = LOOK_AGAIN;
         loop {
             let found = look().await;
             if wanted(&found) || self.has(Capability::StrongConsistency) || Instant::now() > end {
                 return found;
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LOOK_SELDOM);
         }
+    }
+
+    /// Deletes a folder until nothing of it shows any more, however late the listings are from which a driver may
+    /// know what is in it, and expects that it stays empty.
+    pub(crate) async fn empty(&self, folder: &str) {
+        let quiet = match (self.has(Capability::StrongConsistency), self.writes_were_dropped()) {
+            (true, false) => Duration::ZERO,
+            (true, true) => NOTHING_COMES,
+            (false, _) => STAYS_EMPTY,
+        };
+        let end = Instant::now() + SETTLING;
+        let mut empty_since = None;
+        loop {
+            let deleted = self.driver.delete_tree(&call(), &self.folder(folder)).await;
+            ok(deleted, format_args!("delete_tree of {}", self.folder(folder)), promise::TREE);
+            if quiet.is_zero() || Instant::now() > end {
+                break;
+            }
+            let is_empty = self.list(&ListRequest::below(self.folder(folder))).await.is_empty();
+            let since = *empty_since.get_or_insert_with(Instant::now);
+            if !is_empty {
+                empty_since = None;
+            } else if since.elapsed() >= quiet {
+                break;
+            }
+            tokio::time::sleep(quiet / 10).await;
+        }
+        self.expect_below::<&str>(folder, &[], promise::TREE).await;
     }
 
     /// Writes an object, which must succeed.

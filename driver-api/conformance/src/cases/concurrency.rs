@@ -191,6 +191,7 @@ async fn an_open_reading_is_not_disturbed(store: Store) {
     for how in ["replaced", "replaced by less", "committed over", "deleted", "moved over", "moved away"] {
         upload(&store, "a", old.bytes(0, SIZE as usize)).await;
         store.put("other", version(b'b')).await;
+        store.head("other").await;
         store.expect("a", old.bytes(0, SIZE as usize), promise::COMMIT).await;
         let path = store.path("a");
         let opened = store.driver.read(&call(), &path, ReadRange::Full).await;

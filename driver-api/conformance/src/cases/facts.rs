@@ -44,8 +44,8 @@ impl Facts {
     }
 }
 
-/// What all calls say of an object that is there.
-async fn facts(store: &Store, name: &str) -> Vec<Facts> {
+/// What all calls say of an object that is there, or which listing does not hold it.
+async fn facts(store: &Store, name: &str) -> Result<Vec<Facts>, String> {
     let path = store.path(name);
     let get = ok(store.driver.get(&call(), &path, u64::MAX).await, "get", promise::GET);
     let length = get.content.len() as u64;
@@ -63,13 +63,10 @@ async fn facts(store: &Store, name: &str) -> Vec<Facts> {
         let entries = listing::entries(&store.driver, request, usize::MAX).await;
         match entries.into_iter().find(|entry| entry.path == path.as_str()) {
             Some(Entry { object: Some(info), .. }) => all.push(Facts::of(call_name, info)),
-            other => {
-                let what = format_args!("{call_name} holds the object {path}");
-                holds(false, what, format_args!("{other:?}"), promise::ENTRY_FACTS);
-            }
+            other => return Err(format!("{call_name} holds the object {path}, and not {other:?}")),
         }
     }
-    all
+    Ok(all)
 }
 
 async fn facts_agree_in_every_call(store: Store) {
@@ -77,13 +74,17 @@ async fn facts_agree_in_every_call(store: Store) {
         store.put(name, content).await;
         store.expect(name, content, promise::PUT).await;
         let size = content.len() as u64;
-        let settled = |all: &Vec<Facts>| {
-            all.iter().all(|facts| {
-                facts.size == size
-                    && facts.etag.as_ref().is_none_or(|etag| Some(etag) == all[0].etag.as_ref())
+        let settled = |all: &Result<Vec<Facts>, String>| {
+            all.as_ref().is_ok_and(|all| {
+                all.iter().all(|facts| {
+                    facts.size == size
+                        && facts.etag.as_ref().is_none_or(|etag| Some(etag) == all[0].etag.as_ref())
+                })
             })
         };
-        let all = store.eventually(|| facts(&store, name), settled).await;
+        let found = store.eventually(|| facts(&store, name), settled).await;
+        holds(found.is_ok(), "every call finds the object", format_args!("{found:?}"), promise::ENTRY_FACTS);
+        let all = found.unwrap_or_default();
         let head = &all[0];
         for facts in &all {
             same(facts.size, size, format_args!("the size of {name} by {}", facts.call), promise::SIZE);

@@ -58,7 +58,7 @@ async fn expect_names(store: &Store, must: Vec<String>, may: Vec<String>) {
 }
 
 /// Writes an object that may be refused, and says whether it was written.
-async fn is_kept(store: &Store, name: &str) -> bool {
+pub(super) async fn is_kept(store: &Store, name: &str) -> bool {
     let put = store.driver.put(&call(), &store.path(name), name.to_owned().into(), &Condition::Always).await;
     if let Err(error) = &put {
         let what = format_args!("put of {name:?} succeeds or fails with InvalidPath");

@@ -13,7 +13,7 @@ use super::{
 
 /// Prints everything that a driver says about itself.
 pub(super) fn inspect(arguments: &InspectArguments, output: &mut impl Write) -> Result<(), Failure> {
-    let subject = Subject::find(&arguments.driver, &search(arguments.config.clone()))?;
+    let subject = Subject::find(&arguments.driver, &search(arguments.config.clone())?)?;
     let mut described = subject.describe(None)?;
     // What a driver can do is known once it is open, for which it needs a configuration that is meant for it.
     let configuration = subject.configuration(arguments.config.clone(), &arguments.set)?;

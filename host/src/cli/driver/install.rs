@@ -57,7 +57,7 @@ fn sha256(text: &str) -> Result<String, String> {
 
 /// Installs a driver.
 pub(super) fn install(arguments: &InstallArguments, output: &mut impl Write) -> Result<(), Failure> {
-    let search = search(None);
+    let search = search(None)?;
     let folder = DriverFolder::lock(&driver_folder::choose(arguments.folder.as_deref(), &search)?)?;
     let staged = driver_archive::stage(&arguments.file, arguments.sha256.as_deref(), &folder)?;
     // Without the pins of the configuration: they may well be those of the version that is to be replaced.

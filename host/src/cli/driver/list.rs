@@ -8,7 +8,7 @@ use super::{super::Failure, search};
 
 /// Prints one line for each installed driver, from the notes in the files.
 pub(super) fn list(as_json: bool, output: &mut impl Write) -> Result<(), Failure> {
-    let search = search(None);
+    let search = search(None)?;
     let installed = search.installed();
     if as_json {
         let drivers: Vec<_> = installed

@@ -101,13 +101,25 @@ pub(super) fn run(command: DriverCommand, output: &mut impl Write) -> Result<(),
     }
 }
 
-/// The driver folders and pinned digests, those of the configuration included when there is a usable one.
-/// `file` is the configuration that the operator named, if any.
-fn search(file: Option<PathBuf>) -> Search {
-    let (folders, pins) = load_configuration(file)
-        .map(|loaded| (loaded.settings.drivers, loaded.settings.driver_sha256))
-        .unwrap_or_default();
-    Search::from_process(&folders).with_pins(&pins)
+/// The driver folders and pinned digests, those of the configuration included. `file` is the one that the operator
+/// named, if any. Another one that cannot be used is named on standard error and left out: these commands are what
+/// repairs a server.
+///
+/// # Errors
+/// What is wrong with the file that was named.
+fn search(file: Option<PathBuf>) -> Result<Search, Failure> {
+    let is_named = file.is_some();
+    let settings = match load_configuration(file) {
+        Ok(loaded) => Some(loaded.settings),
+        Err(problems) if is_named => return Err(problems.into()),
+        Err(problems) => {
+            eprintln!("Note: the configuration is left out, its driver folders and pins too:\n{problems}");
+            None
+        }
+    };
+    let (folders, pins) =
+        settings.map(|settings| (settings.drivers, settings.driver_sha256)).unwrap_or_default();
+    Ok(Search::from_process(&folders).with_pins(&pins))
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {

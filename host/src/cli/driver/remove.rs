@@ -21,7 +21,7 @@ The stored data is not touched. Servers that run go on with the file that they l
 
 /// Deletes a driver.
 pub(super) fn remove(arguments: &InstalledArguments, output: &mut impl Write) -> Result<(), Failure> {
-    let search = search(None);
+    let search = search(None)?;
     let name = canonical_name(&arguments.name);
     Search::check_name(&name)?;
     let folders = driver_folder::holding(&name, arguments.folder.as_deref(), &search)?;

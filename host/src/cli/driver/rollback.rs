@@ -21,7 +21,7 @@ Examples:
 
 /// Exchanges the present and the previous version.
 pub(super) fn rollback(arguments: &InstalledArguments, output: &mut impl Write) -> Result<(), Failure> {
-    let search = search(None);
+    let search = search(None)?;
     let name = canonical_name(&arguments.name);
     Search::check_name(&name)?;
     let folders = driver_folder::holding(&name, arguments.folder.as_deref(), &search)?;

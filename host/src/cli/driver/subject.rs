@@ -209,8 +209,17 @@ impl Opening {
 
     /// The secrets in settings for the driver.
     pub(super) fn secrets(&self, settings: &Map<String, Value>) -> Vec<String> {
-        let secrets = self.secret_keys.iter().filter_map(|key| settings.get(key)?.as_str());
-        secrets.map(str::to_owned).collect()
+        let found = self.secret_keys.iter().filter_map(|key| {
+            // `robot.password` is a key in a group.
+            let mut parts = key.split('.');
+            let first = settings.get(parts.next()?)?;
+            match parts.try_fold(first, |group, part| group.get(part))? {
+                Value::String(text) => Some(text.clone()),
+                Value::Number(number) => Some(number.to_string()),
+                _ => None,
+            }
+        });
+        found.collect()
     }
 
     /// The child's side: what is to be opened, where its code is to run.
@@ -278,4 +287,26 @@ fn capabilities(driver: &LoadedDriver, settings: Map<String, Value>) -> Result<V
         opened.close(Duration::from_secs(5)).await;
         Ok(names)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_found_in_groups_as_well() {
+        let secret_keys = ["key", "robot.password", "robot.pin", "absent.key"].map(str::to_owned).to_vec();
+        let opening = Opening {
+            library: PathBuf::new(),
+            folders: Vec::new(),
+            settings: None,
+            execution: Isolation::default(),
+            hidden_variables: Vec::new(),
+            secret_keys,
+        };
+        let settings = json!({"key": "one", "robot": {"name": "shown", "password": "two", "pin": 333}});
+        assert_eq!(opening.secrets(settings.as_object().unwrap()), ["one", "two", "333"]);
+    }
 }

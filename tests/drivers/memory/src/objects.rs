@@ -94,7 +94,10 @@ impl Objects {
     pub(crate) fn copy(&mut self, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
         let stored = self.find(from)?;
         self.check_place(to)?;
-        self.insert(to, stored.content);
+        // Onto itself it stays the same version.
+        if from != to {
+            self.insert(to, stored.content);
+        }
         Ok(())
     }
 

@@ -10,6 +10,7 @@ mod report;
 use std::{io::Write, path::PathBuf, time::Duration};
 
 use clap::Args;
+use docker_registry_driver_api::{Capabilities, Capability};
 use docker_registry_driver_conformance::{Case, cases};
 use serde_json::{Map, Value};
 
@@ -95,13 +96,16 @@ pub(super) fn check(arguments: &CheckArguments, output: &mut impl Write) -> Resu
         })
         .collect();
     if chosen.is_empty() {
+        if cases().any(|case| arguments.only.iter().any(|start| case.name().starts_with(start.as_str()))) {
+            return Err(Failure::Failed("only long cases are meant; add --long".to_owned()));
+        }
         let reason = format!("no case begins with {}; --list names them", arguments.only.join(" or "));
         return Err(Failure::Failed(reason));
     }
     let Some(driver) = arguments.driver.as_deref().filter(|_| !arguments.list) else {
         return report::list(&chosen, arguments.json, output);
     };
-    let subject = Subject::find(driver, &search(arguments.config.clone()))?;
+    let subject = Subject::find(driver, &search(arguments.config.clone())?)?;
     let (opening, dead) = openings(&subject, arguments)?;
     // Settings with which it does not even open would only fail every case.
     let described = subject.describe(opening.settings.clone())?;
@@ -109,10 +113,15 @@ pub(super) fn check(arguments: &CheckArguments, output: &mut impl Write) -> Resu
         Ok(names) => names.unwrap_or_default(),
         Err(reason) => return Err(Failure::Failed(format!("no case was run: {reason}"))),
     };
+    let offered = Capability::ALL
+        .into_iter()
+        .filter(|capability| capabilities.iter().any(|name| name == capability.name()));
+    let offered: Capabilities = offered.collect();
     let mut report = Report::new(&subject, capabilities, chosen.len(), arguments.json);
     for case in chosen {
         report.begin(case.name(), output)?;
-        let line = run(case, &opening, dead.as_ref(), arguments.time_limit);
+        let limit = arguments.time_limit.unwrap_or_else(|| case.time_limit(offered) + STARTING);
+        let line = run(case, &opening, dead.as_ref(), limit);
         report.end(line, output)?;
     }
     report.finish(output)
@@ -140,9 +149,8 @@ fn openings(
 }
 
 /// Runs one case in a child.
-fn run(case: &Case, opening: &Opening, dead: Option<&Map<String, Value>>, limit: Option<Duration>) -> Line {
+fn run(case: &Case, opening: &Opening, dead: Option<&Map<String, Value>>, limit: Duration) -> Line {
     let order = case::Order { case: case.name().to_owned(), opening: opening.clone(), dead: dead.cloned() };
-    let limit = limit.unwrap_or_else(|| case.time_limit() + STARTING);
     match child::run::<_, case::Verdict>(&["driver", "check-in-child"], &order, limit) {
         Ok(ended) => Line::new(case, ended),
         Err(error) => Line::not_started(case, &error),
