@@ -254,3 +254,16 @@ fn help_has_examples() {
         assert!(help.contains("Examples:") && help.contains("--folder"), "{help}");
     }
 }
+
+#[test]
+fn a_configuration_that_cannot_be_used_is_named_and_left_out_unless_it_was_asked_for() {
+    let place = Place::new();
+    fs::write(place.root().join("config.yml"), "dev: [\n").unwrap();
+    let installed = place.install(&place.download("1.0.0"));
+    assert_eq!(installed.code, 0, "{}", installed.errors);
+    let note = "Note: the configuration is left out, its driver folders and pins too:\n./config.yml";
+    assert!(installed.errors.starts_with(note), "{}", installed.errors);
+    let inspected = place.driver(&["inspect", "memory", "--config", "config.yml"]);
+    assert_eq!(inspected.code, 64, "{}", inspected.errors);
+    assert!(inspected.errors.contains("config.yml"), "{}", inspected.errors);
+}

@@ -16,7 +16,8 @@ pub(crate) const MEMORY: &str = "libdocker_registry_driver_memory.so";
 /// File name of what it replaced.
 pub(crate) const PREVIOUS: &str = "libdocker_registry_driver_memory.so.previous";
 
-/// A temporary folder with `drivers/` (the driver folder, empty) and `downloads/`.
+/// A temporary folder with `drivers/` (the driver folder, empty), `downloads/`, and a configuration, so that none of
+/// this machine's is found.
 pub(crate) struct Place {
     root: TempDir,
 }
@@ -35,6 +36,7 @@ impl Place {
             fs::create_dir(&folder).unwrap();
             mode(&folder, 0o755);
         }
+        fs::write(place.root().join("config.yml"), "dev: {storage: local}\n").unwrap();
         place
     }
 

@@ -1,6 +1,10 @@
 //! The finished library in a real server, under real clients.
 
-use std::{fs, path::Path, sync::OnceLock};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use docker_registry_tests::{
     projects,
@@ -15,15 +19,15 @@ const TOP_LAYER: u64 = 2 << 20;
 
 /// A driver folder with the library of a new project in it. Built once for all tests here.
 fn drivers() -> &'static Path {
-    static DRIVERS: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let folder = DRIVERS.get_or_init(|| {
+    static DRIVERS: OnceLock<PathBuf> = OnceLock::new();
+    DRIVERS.get_or_init(|| {
         let folder = empty_folder();
         let project = new_driver(folder.path(), "stranger", &[]);
-        projects::build_driver(&project, "stranger", &folder.path().join("drivers"));
-        fs::remove_dir_all(project).expect("the project is not needed to run the driver");
-        folder
-    });
-    Box::leak(folder.path().join("drivers").into_boxed_path())
+        // Nothing that a static holds is ever dropped, so that it lies where builds lie.
+        let drivers = projects::target().join("stranger");
+        projects::build_driver(&project, "stranger", &drivers);
+        drivers
+    })
 }
 
 /// A server whose flavor `outside` says `storage: stranger`.
