@@ -28,6 +28,7 @@ mod answers;
 mod call;
 pub mod codes;
 mod host;
+mod instance;
 mod lent;
 mod library;
 mod opened;

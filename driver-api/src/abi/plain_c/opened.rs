@@ -3,22 +3,23 @@
 use std::{
     ffi::c_void,
     ptr,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::{
     answers::{Answers, misused},
     call::{BodyItem, Calling},
     codes,
+    instance::Instance,
     lent::{LentText, plain_bytes, plain_option},
     library::LentSettings,
-    reading::{self, Opaque, Source},
+    reading::{self, Source},
     table::{PlainCall, PlainDriver, PlainHost},
     threads::{Kind, Threads},
     values::{
@@ -37,40 +38,6 @@ use crate::{
 const MAX_URL_BYTES: u64 = 16 * 1024;
 /// Chunks of a body that wait between the client and the thread.
 const BODY_QUEUE: usize = 2;
-
-/// An open instance, with the table that it belongs to. The last owner closes it, on a thread of the library.
-pub(super) struct Instance {
-    pointer: Opaque,
-    pub(super) table: PlainDriver,
-    pub(super) threads: &'static Threads,
-    pub(super) host: &'static PlainHost,
-    closed: Mutex<Option<oneshot::Sender<()>>>,
-}
-
-impl Instance {
-    pub(super) fn pointer(&self) -> *mut c_void {
-        self.pointer.0
-    }
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        let (pointer, close) = (self.pointer, self.table.close);
-        let closed = self.closed.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        // The last owner may be dropped on a thread of the server that polls, and `close` may block.
-        self.threads.finish(move || {
-            let pointer = pointer;
-            if let Some(close) = close {
-                // SAFETY: the instance is open, and with its last owner every call of it is over.
-                unsafe { close(pointer.0) }
-            }
-            if let Some(closed) = closed {
-                // Nobody may be waiting any more.
-                let _ = closed.send(());
-            }
-        });
-    }
-}
 
 /// See the module.
 pub(super) struct Opened {
@@ -97,10 +64,7 @@ pub(super) async fn open(
             code
         });
         // What it opened is closed also when its answers are wrong.
-        let instance = (code == codes::OK).then(|| {
-            let pointer = Opaque(pointer);
-            Arc::new(Instance { pointer, table, threads, host, closed: Mutex::new(None) })
-        });
+        let instance = (code == codes::OK).then(|| Arc::new(Instance::new(pointer, table, threads, host)));
         answers?;
         let instance = instance.ok_or_else(|| misused("the driver opened nothing"))?;
         // SAFETY: the instance is open.
@@ -498,8 +462,7 @@ impl Driver for Opened {
     async fn close(&self, grace: Duration) {
         let instance = self.instance.write().unwrap_or_else(PoisonError::into_inner).take();
         let Some(instance) = instance else { return };
-        let (sender, closed) = oneshot::channel();
-        *instance.closed.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        let closed = instance.tell_when_closed();
         drop(instance);
         if tokio::time::timeout(grace, closed).await.is_err() {
             tracing::warn!(?grace, "the driver did not close in time");

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 
-use super::{answers::misused, call::Calling, opened::Instance, threads::Kind, values::PlainReading};
+use super::{answers::misused, call::Calling, instance::Instance, threads::Kind, values::PlainReading};
 use crate::{ByteStream, CallContext, Error, ErrorKind, FileRegion, ReadingBody, Result};
 
 /// Most bytes that are asked for at once.
