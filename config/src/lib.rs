@@ -26,7 +26,8 @@
 //!
 //! The modules, in the order a file passes them: `locate` (which file), `yaml` and `marks` (text to nodes
 //! with lines), `merge` (`<<`), `flavor` (which part of the file), `env_value` (`_env:`), `scalar` (YAML 1.1
-//! types), `typed` (the type a key asks for), `server_keys` (the table of all keys), `settings`, `driver`
+//! types), `typed` (the type a key asks for), `server_keys` (the table of all keys), `reader` and `settings`,
+//! `driver`
 //! and `show`.
 
 mod driver;
@@ -40,6 +41,7 @@ mod locate;
 mod marks;
 mod merge;
 mod problem;
+mod reader;
 mod resolve;
 mod scalar;
 mod server_keys;

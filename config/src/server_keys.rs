@@ -22,7 +22,7 @@ pub fn server_keys() -> impl Iterator<Item = &'static Key> + Clone {
 
 /// The whole rows.
 pub(crate) fn rows() -> &'static [ServerKey] {
-    &TABLE
+    TABLE
 }
 
 const fn row(
@@ -65,7 +65,7 @@ impl ServerKey {
 }
 
 #[rustfmt::skip]
-static TABLE: [ServerKey; 63] = [
+static TABLE: &[ServerKey] = &[
     row("storage", Text, "", "", "The name of the driver that stores; `file` means `local`.").required(),
     row("storage_path", Text, "", "", "The folder or key prefix under which the driver stores."),
     row("storage_alternate", Text, "", "", "The driver that glance uses for everything but images."),

@@ -20,7 +20,7 @@ use super::{
         ObjectAnswer, PairRequest, PathRequest, ProgressAnswer, PutRequest, RawCall, ReadAnswer, ReadRequest,
         StateRequest, condition_parts, range_parts, request as pointer,
     },
-    stream::RawStream,
+    stream::{RawStream, while_called},
     table::{DriverTableRef, Instance, Method, RawCallPointer, RawDriver},
 };
 use crate::{
@@ -233,6 +233,7 @@ impl Driver for Imported {
         expected_offset: u64,
         body: ByteStream,
     ) -> Result<UploadProgress> {
+        let (body, _while_called) = while_called(body);
         let request = AppendRequest {
             size: AppendRequest::SIZE,
             state: Borrowed::of(state.as_bytes()),

@@ -3,12 +3,16 @@
 use std::{
     pin::Pin,
     ptr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
 use async_ffi::{ContextExt, FfiContext};
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 
 use super::{
     guard::Side,
@@ -20,6 +24,44 @@ pub(super) const PENDING: u32 = 0;
 pub(super) const CHUNK: u32 = 1;
 pub(super) const END: u32 = 2;
 pub(super) const FAILED: u32 = 3;
+
+/// Ties a body to the call that it is given to. When the guard is dropped before the body has ended, the body
+/// ends with an error.
+///
+/// In spawned mode a call that is dropped runs on until its task yields, and may poll the body meanwhile. Whoever
+/// dropped the call drops the source of the body as well, which must not look like its end: an append of half a
+/// body would be taken for a whole one.
+pub(super) fn while_called(body: ByteStream) -> (ByteStream, CallGuard) {
+    let is_dropped = Arc::new(AtomicBool::new(false));
+    let guard = CallGuard(Arc::clone(&is_dropped));
+    let mut body = Some(body);
+    let tied = stream::poll_fn(move |context| {
+        let Some(stream) = body.as_mut() else { return Poll::Ready(None) };
+        let polled = stream.poll_next_unpin(context);
+        // Asked after the poll: the flag is set before the source can be dropped.
+        let item = match polled {
+            Poll::Ready(_) if is_dropped.load(Ordering::Acquire) => {
+                Some(Err(Error::new(ErrorKind::BodyFailed, "nobody waits for the upload any more")))
+            }
+            Poll::Ready(item) => item,
+            Poll::Pending => return Poll::Pending,
+        };
+        if !matches!(item, Some(Ok(_))) {
+            body = None;
+        }
+        Poll::Ready(item)
+    });
+    (tied.boxed(), guard)
+}
+
+/// See [`while_called`].
+pub(super) struct CallGuard(Arc<AtomicBool>);
+
+impl Drop for CallGuard {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
 
 /// Where a poll leaves its result.
 #[repr(C)]
@@ -139,4 +181,35 @@ impl Stream for Imported {
 
 fn unexplained() -> Error {
     Error::new(ErrorKind::Internal, "the other side's stream failed without saying why")
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::channel::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_whose_call_was_dropped_never_ends_well() {
+        for queued in 0..3 {
+            let (sender, source) = mpsc::unbounded();
+            for _ in 0..queued {
+                sender.unbounded_send(Ok(Bytes::from("!"))).unwrap();
+            }
+            let (mut body, guard) = while_called(source.boxed());
+            drop(guard);
+            drop(sender);
+            assert_eq!(body.next().await.unwrap().unwrap_err().kind, ErrorKind::BodyFailed, "{queued}");
+            assert!(body.next().await.is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_whose_call_goes_on_ends_as_it_does() {
+        let (mut body, _guard) = while_called(crate::byte_stream([Bytes::from("a"), Bytes::from("b")]));
+        assert_eq!(body.next().await.unwrap().unwrap(), "a");
+        assert_eq!(body.next().await.unwrap().unwrap(), "b");
+        assert!(body.next().await.is_none());
+        assert!(body.next().await.is_none());
+    }
 }
