@@ -1,7 +1,14 @@
 //! The two nginx configurations that people have: `nginx-plain.conf` and `nginx-tls-basic.conf`, byte for byte as they
 //! were found, under today's nginx.
 
-use std::{fs, net::SocketAddr, path::Path, process::Command};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::Command,
+    thread,
+};
 
 use docker_registry_tests::{
     artifacts,
@@ -142,10 +149,49 @@ fn nginx_asks_for_the_password_and_the_registry_does_not_mind_it() {
     }
     front.client().get("/v2/").expect(200);
     clients::relative_locations(&front);
-    // `proxy_set_header Host` in `location /` cancels the line that takes the header away, so it reaches the registry.
     let direct = front.server().client().with_header("Authorization", "Basic dXNlcjE6YSBwYXNzOndvcmQ=");
     direct.get("/v2/").expect(200);
     direct.get("/v1/_ping").expect(200);
+}
+
+#[test]
+fn nginx_tls_basic_hands_the_password_on_and_no_port_and_no_scheme() {
+    let certificates = Certificates::new();
+    let registry = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let upstream = registry.local_addr().expect("a bound socket has an address").to_string();
+    let proxy = Proxy::start(Program::Nginx, |folder, address| {
+        configure_tls_basic(folder, address, &upstream, &certificates);
+    });
+    let seen = thread::spawn(move || {
+        let (mut connection, _) = registry.accept().expect("nginx connects");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            connection.read_exact(&mut byte).expect("nginx sends a head");
+            head.extend(byte);
+        }
+        connection.write_all(b"HTTP/1.0 204 No Content\r\n\r\n").expect("nginx reads");
+        String::from_utf8(head).expect("a head is text")
+    });
+    let mut curl = Command::new("curl");
+    curl.args([
+        "--silent",
+        "--show-error",
+        "--fail",
+        "--noproxy",
+        "*",
+        "--user",
+        &format!("{USER}:{PASSWORD}"),
+    ]);
+    curl.arg("--cacert").arg(certificates.certificate()).arg(format!("https://{}/v2/", proxy.address()));
+    run(&mut curl);
+
+    let head = seen.join().expect("the head was read");
+    // `proxy_set_header Host` in `location /` cancels the three lines above it in the file.
+    assert!(head.contains("\r\nHost: 127.0.0.1\r\n"), "{head}");
+    assert!(head.contains("\r\nAuthorization: Basic dXNlcjE6YSBwYXNzOndvcmQ=\r\n"), "{head}");
+    let lower = head.to_ascii_lowercase();
+    assert!(!lower.contains("x-forwarded") && !lower.contains("x-real-ip"), "{head}");
 }
 
 #[test]

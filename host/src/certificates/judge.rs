@@ -31,7 +31,7 @@ pub(super) fn judge(
     let parsed = (1..)
         .zip(&chain)
         .map(|(position, der)| match X509Certificate::from_der(der) {
-            Ok((rest, certificate)) if rest.is_empty() => Ok(certificate),
+            Ok(([], certificate)) => Ok(certificate),
             _ => Err(Problem::NotX509 { file: path(), position }),
         })
         .collect::<Result<Vec<_>, _>>()?;

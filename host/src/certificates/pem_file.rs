@@ -112,20 +112,16 @@ impl PemFile {
         if self.bytes.trim_ascii().is_empty() {
             return Err(Problem::Empty { file: file() });
         }
-        // Both kinds of binary file are an ASN.1 SEQUENCE, whose length takes more than one byte.
-        if self.bytes.starts_with(&[0x30]) && self.bytes.get(1).is_some_and(|length| length & 0x80 != 0) {
-            let is_what_it_should_be = match openssl {
-                "x509" => X509Certificate::from_der(&self.bytes).is_ok(),
-                _ => PrivateKeyDer::try_from(&self.bytes[..]).is_ok(),
-            };
-            return Err(match is_what_it_should_be {
-                true => Problem::Binary { file: file(), openssl },
-                false => Problem::NotPem { file: file() },
-            });
+        let is_binary = match openssl {
+            "x509" => X509Certificate::from_der(&self.bytes).is_ok(),
+            _ => PrivateKeyDer::try_from(&self.bytes[..]).is_ok(),
+        };
+        if is_binary {
+            return Err(Problem::Binary { file: file(), openssl });
         }
-        let text = || String::from_utf8_lossy(&self.bytes);
+        let text = String::from_utf8_lossy(&self.bytes);
         let sections = pem::parse_many(&self.bytes).map_err(|_| Problem::Damaged { file: file() })?;
-        if text().matches("-----BEGIN ").count() != sections.len() {
+        if text.matches("-----BEGIN ").count() != sections.len() {
             return Err(Problem::Damaged { file: file() });
         }
         Ok(sections)
