@@ -8,6 +8,8 @@ mod config;
 mod configured_driver;
 mod contents;
 mod driver;
+mod gunicorn;
+mod old_command_lines;
 mod prepare;
 mod serve;
 
@@ -16,11 +18,13 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use docker_registry_config::Problems;
 
+use self::old_command_lines::Typed;
 use crate::plugin::PluginError;
 
 const AFTER_HELP: &str = "\
@@ -32,7 +36,15 @@ Environment:
   REGISTRY_PROTOCOLS           v1, v2 or both [default: v1, v2]
   DOCKER_REGISTRY_DRIVER_PATH  further folders with storage drivers, separated by colons
   LOGLEVEL                     debug, info, warn, error or critical
+  REGISTRY_LOG_FORMAT          text, json or logstash [default: text]
+  GUNICORN_ACCESS_LOG_FILE     a file for the requests alone, - for standard output
+  GUNICORN_ERROR_LOG_FILE      a file for the log, - for standard error [default: -]
+  GUNICORN_GRACEFUL_TIMEOUT    how long requests may go on at the end [default: 1m]
+  TZ                           zone of the times in logs for people
   The configuration names more; `docker-registry config show` lists every value and its source.
+
+Without a command the server starts, as `docker-registry` always did; `docker-registry FILE.yml` starts it with
+that configuration.
 
 Exit codes:
   0   done, or stopped in good order
@@ -48,13 +60,15 @@ Examples:
       Files in /srv/registry.
   docker-registry serve /etc/docker-registry/config.yml --bind 127.0.0.1:5000
       A configuration of your own, behind a proxy on the same machine.
+  docker-registry serve --access-log /var/log/docker-registry/access.log --error-log /var/log/docker-registry/server.log
+      Logs in files. SIGUSR1 opens them anew after logrotate has renamed them.
 
 SIGTERM and SIGINT stop the server in good order: it takes no new connection, finishes the requests under
 way (limits.graceful_timeout at most) and exits 0. A second signal stops it at once.";
 
 /// A container registry whose storage drivers are shared libraries.
 #[derive(Debug, Parser)]
-#[command(name = "docker-registry", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+#[command(name = "docker-registry", version, after_help = AFTER_HELP)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -81,12 +95,21 @@ enum Command {
 struct ServeArguments {
     /// Configuration file; without it the usual places are searched.
     file: Option<PathBuf>,
-    /// Address to listen at instead of the configured one; port 0 takes a free port.
+    /// Address to listen at instead of the configured one; port 0 takes a free port. May be repeated.
     #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
-    bind: Option<String>,
-    /// How log lines look.
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    log_format: LogFormat,
+    bind: Vec<String>,
+    /// How log lines look [default: text, or what the configuration says].
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// File for the requests alone; - is standard output. Without it they stand in the log.
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    access_log: Option<String>,
+    /// File for the log; - is standard error, the default.
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    error_log: Option<String>,
+    /// How long requests may go on after the signal to stop: seconds, or a time such as 2m.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    graceful_timeout: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -95,6 +118,8 @@ enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+    /// One JSON object per line, with the names that Logstash expects.
+    Logstash,
 }
 
 #[derive(Debug, Subcommand)]
@@ -152,8 +177,12 @@ impl From<io::Error> for Failure {
 
 /// Runs the command of this process and returns its exit code.
 pub fn run() -> ExitCode {
+    let typed = match old_command_lines::read(std::env::args_os().collect(), &Arguments::command()) {
+        Typed::Arguments(typed) => typed,
+        Typed::Translated(sentence) => return report(&sentence, 2),
+    };
     let mut output = io::stdout().lock();
-    let done = match Arguments::parse().command {
+    let done = match Arguments::parse_from(typed).command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Config(ConfigCommand::Check { file }) => config::check(file, &mut output),
         Command::Config(ConfigCommand::Show { file }) => config::show(file, &mut output),
@@ -185,10 +214,16 @@ fn host_and_port(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Seconds, as gunicorn's options were given, or a time with units.
+fn duration(text: &str) -> Result<Duration, String> {
+    match text.parse::<u32>() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds.into())),
+        Err(_) => humantime::parse_duration(text).map_err(|_| "a time is 3600, 90s or 1h 30m".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -201,6 +236,15 @@ mod tests {
         assert!(host_and_port("127.0.0.1:0").is_ok() && host_and_port("[::1]:5000").is_ok());
         for wrong in ["5000", ":5000", "localhost:", "localhost:70000"] {
             assert!(host_and_port(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_a_number_of_seconds_or_has_units() {
+        assert_eq!(duration("3600"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5400)));
+        for wrong in ["", "-1", "soon", "1.5"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -119,7 +119,8 @@ impl Server {
         let windows = self.limits.sendfile.then(Windows::reserve).and_then(|windows| {
             windows.inspect_err(|error| tracing::warn!(%error, "files are sent without sendfile")).ok()
         });
-        tracing::info!("listening at http://{}", self.address);
+        // The words of gunicorn, which people and scripts look for.
+        tracing::info!("Listening at: http://{} ({})", self.address, std::process::id());
         accept(self.listener, service, self.limits, windows, stop).await
     }
 }
