@@ -27,7 +27,7 @@
 //! The modules, in the order a file passes them: `locate` (which file), `yaml` and `marks` (text to nodes
 //! with lines), `merge` (`<<`), `flavor` (which part of the file), `env_value` (`_env:`), `scalar` (YAML 1.1
 //! types), `typed` (the type a key asks for), `server_keys` (the table of all keys), `reader` and `settings`
-//! (with `logging` and `compatibility`), `driver` and `show`.
+//! (with `tls`, `listening`, `logging` and `compatibility`), `driver` and `show`.
 
 mod compatibility;
 mod driver;
@@ -36,6 +36,7 @@ mod environment;
 mod flavor;
 mod foreign;
 mod keys;
+mod listening;
 mod load;
 mod locate;
 mod logging;
@@ -48,6 +49,7 @@ mod scalar;
 mod server_keys;
 mod settings;
 mod show;
+mod tls;
 mod typed;
 mod yaml;
 
@@ -55,6 +57,7 @@ pub use compatibility::{Caches, Compatibility};
 pub use driver::DriverSettings;
 pub use environment::{Environment, NotUnicode};
 pub use keys::{DriverKey, Key, KeyKind};
+pub use listening::{Listening, ProxyProtocol, TrustedProxies};
 pub use load::{Loaded, Loader};
 pub use locate::Source;
 pub use logging::{AccessFormat, LogFile, LogFormat, LogSettings};
@@ -63,6 +66,7 @@ pub use resolve::Origin;
 pub use server_keys::server_keys;
 pub use settings::{Address, Isolation, Limits, LogLevel, Protocols, Settings};
 pub use show::ShownValue;
+pub use tls::{ClientCertificates, Tls, TlsVersion};
 
 /// The sample configuration with the 17 flavors of docker-registry 0.9.1. It runs when no file is found.
 pub const SAMPLE: &str = include_str!("../config_sample.yml");

@@ -25,7 +25,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use docker_registry_config::Problems;
 
 use self::old_command_lines::Typed;
-use crate::plugin::PluginError;
+use crate::{http::listener::ListenAddress, plugin::PluginError};
 
 const AFTER_HELP: &str = "\
 Environment:
@@ -62,6 +62,8 @@ Examples:
       A configuration of your own, behind a proxy on the same machine.
   docker-registry serve --access-log /var/log/docker-registry/access.log --error-log /var/log/docker-registry/server.log
       Logs in files. SIGUSR1 opens them anew after logrotate has renamed them.
+  docker-registry serve --bind unix:/run/docker-registry/registry.sock
+      The same through a unix socket.
 
 SIGTERM and SIGINT stop the server in good order: it takes no new connection, finishes the requests under
 way (limits.graceful_timeout at most) and exits 0. A second signal stops it at once.";
@@ -95,9 +97,10 @@ enum Command {
 struct ServeArguments {
     /// Configuration file; without it the usual places are searched.
     file: Option<PathBuf>,
-    /// Address to listen at instead of the configured one; port 0 takes a free port. May be repeated.
-    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
-    bind: Vec<String>,
+    /// Where to listen instead of the configured address: HOST:PORT (port 0 takes a free port), unix:PATH, or
+    /// systemd for the sockets that systemd passes; may be given several times.
+    #[arg(long, value_name = "ADDRESS", value_parser = ListenAddress::parse)]
+    bind: Vec<ListenAddress>,
     /// How log lines look [default: text, or what the configuration says].
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -205,15 +208,6 @@ fn report(reason: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn host_and_port(text: &str) -> Result<String, String> {
-    let (host, port) = text.rsplit_once(':').ok_or("an address is HOST:PORT, for example 0.0.0.0:5000")?;
-    port.parse::<u16>().map_err(|_| format!("`{port}` is not a port"))?;
-    if host.is_empty() {
-        return Err("the host is missing; 0.0.0.0 means every address of this machine".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
 /// Seconds, as gunicorn's options were given, or a time with units.
 fn duration(text: &str) -> Result<Duration, String> {
     match text.parse::<u32>() {
@@ -230,15 +224,6 @@ mod tests {
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
     }
-
-    #[test]
-    fn addresses_have_a_host_and_a_port() {
-        assert!(host_and_port("127.0.0.1:0").is_ok() && host_and_port("[::1]:5000").is_ok());
-        for wrong in ["5000", ":5000", "localhost:", "localhost:70000"] {
-            assert!(host_and_port(wrong).is_err(), "{wrong}");
-        }
-    }
-
     #[test]
     fn a_time_is_a_number_of_seconds_or_has_units() {
         assert_eq!(duration("3600"), Ok(Duration::from_secs(3600)));

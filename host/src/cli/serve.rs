@@ -6,7 +6,6 @@ use docker_registry_config::{
     Caches, LogFile, LogFormat as Format, LogLevel, LogSettings, Settings, Severity,
 };
 use docker_registry_driver_api::CallContext;
-use futures::{FutureExt, future::join_all};
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
@@ -22,6 +21,7 @@ use crate::{
     http::{
         admin::Admin,
         health::{CHECK_INTERVAL, Health},
+        listener::{Entrance, ListenAddress, Tls},
         routes::{Handler, Routes},
         server::{Limits, Server, raise_file_limit},
         v1, v2,
@@ -179,17 +179,16 @@ fn announce(settings: &Settings, driver: &ConfiguredDriver) {
 
 async fn serve(
     settings: &Settings,
-    bind: Vec<String>,
+    bind: Vec<ListenAddress>,
     storage: Storage,
     health: Arc<Health>,
     logs: &Arc<Logs>,
 ) -> Result<(), Failure> {
-    let addresses = if bind.is_empty() { vec![settings.bind.to_string()] } else { bind };
-    let mut servers = Vec::new();
-    for address in addresses {
-        servers.push(Server::bind(&address, server_limits(settings)).await.map_err(Failure::failed)?);
-    }
-    let stopping = stop_signal(Arc::clone(&health), Arc::clone(logs))?.boxed().shared();
+    let addresses = if bind.is_empty() { vec![configured_address(settings)] } else { bind };
+    let server = Server::listen(&addresses, server_limits(settings), entrance(settings)?)
+        .await
+        .map_err(Failure::failed)?;
+    let stopping = stop_signal(Arc::clone(&health), Arc::clone(logs))?;
     let checking = {
         let (health, storage) = (Arc::clone(&health), Arc::clone(&storage));
         tokio::spawn(async move { health.check_storage(storage, CHECK_INTERVAL).await })
@@ -198,15 +197,12 @@ async fn serve(
     contents::announce(&storage, settings.protocols).await;
     health.set_started();
 
-    let handler = Arc::new(routes(settings, &storage));
-    let running = servers.into_iter().map(|server| server.run(handler.clone(), stopping.clone()));
-    let drained = join_all(running).await;
+    let drained = server.run(Arc::new(routes(settings, &storage)), stopping).await;
     checking.abort();
     purging.abort();
     storage.close(CLOSE_GRACE).await;
-    let cut_off: usize = drained.iter().map(|drained| drained.cut_off).sum();
-    if cut_off > 0 {
-        tracing::warn!(requests = cut_off, "requests were cut off at the graceful timeout");
+    if drained.cut_off > 0 {
+        tracing::warn!(requests = drained.cut_off, "requests were cut off at the graceful timeout");
     }
     tracing::info!("stopped");
     Ok(())
@@ -230,6 +226,24 @@ async fn purge_for_ever(storage: Storage, age: Duration) {
         }
         tokio::time::sleep(PURGE_INTERVAL).await;
     }
+}
+
+fn configured_address(settings: &Settings) -> ListenAddress {
+    match &settings.listening.unix_socket {
+        Some(path) => ListenAddress::Unix(path.clone()),
+        None => ListenAddress::Tcp(settings.bind.to_string()),
+    }
+}
+
+/// What connections pass before HTTP. The start may block here: nothing is served yet.
+fn entrance(settings: &Settings) -> Result<Entrance, Failure> {
+    let tls = settings.tls.as_ref().map(Tls::load).transpose();
+    let tls = tls.map_err(|problem| Failure::Configuration(problem.to_string()))?;
+    Ok(Entrance {
+        tls: tls.map(Arc::new),
+        trusted_proxies: settings.listening.trusted_proxies.clone(),
+        proxy_protocol: settings.listening.proxy_protocol,
+    })
 }
 
 fn server_limits(settings: &Settings) -> Limits {
