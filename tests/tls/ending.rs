@@ -28,7 +28,8 @@ fn requests_under_way_are_finished_and_every_connection_ends_with_a_word() {
     let answer = busy.await_text("\r\n\r\n").to_lowercase();
     assert!(answer.contains("http/1.1 400") && answer.contains("connection: close"), "{answer}");
     assert!(busy.ends_well());
-    assert!(server.stop().success());
+    assert_eq!(server.lines("cut off"), 0);
+    assert!(server.process.await_end().success());
 }
 
 #[test]
@@ -62,7 +63,8 @@ fn an_http_2_upload_under_way_is_finished() {
     drop(input);
     let output = curl.wait_with_output().expect("curl ends");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "202 2");
-    assert!(server.stop().success());
+    assert_eq!(server.lines("cut off"), 0);
+    assert!(server.process.await_end().success());
 }
 
 fn stored_bytes(folder: &std::path::Path) -> u64 {
