@@ -1,6 +1,7 @@
 //! Configuration files of other programs, recognised so that the answer is one useful sentence.
 
 use crate::problem::Problem;
+use crate::settings::LogLevel;
 use crate::yaml::{self, Entry, Node};
 
 /// Keys under distribution's `storage` that are options, not drivers.
@@ -19,9 +20,11 @@ fn distribution(entries: &[Entry], file: &str) -> Option<Problem> {
     (is_known && has_settings).then(|| {
         let message =
             "this is a configuration of distribution (registry 2.x), which this release does not read";
-        Problem::error(file, "version", message)
-            .at(version.line)
-            .hint(format!("write instead, as the whole file: {}", equivalent(entries)))
+        Problem::error(file, "version", message).at(version.line).hint(format!(
+            "write instead, as the whole file: {}{}",
+            equivalent(entries),
+            left_behind(entries)
+        ))
     })
 }
 
@@ -51,7 +54,40 @@ fn equivalent(entries: &[Entry]) -> String {
         }
         keys.push_str(&format!(", port: {port}"));
     }
+    let level = child(entries, "log").and_then(|log| yaml::entry(log, "level")).and_then(text);
+    if let Some(level) = level.and_then(LogLevel::parse) {
+        keys.push_str(&format!(", loglevel: {level}"));
+    }
     format!("dev: {{{keys}}}{more}")
+}
+
+/// What the other file asks for and the equivalent does not have, by name: nobody must believe that the new server
+/// asks for tokens because the old one did.
+fn left_behind(entries: &[Entry]) -> String {
+    let mut names = Vec::new();
+    for entry in entries {
+        let inner = match &entry.node {
+            Node::Map(inner) => inner.as_slice(),
+            _ => &[],
+        };
+        match entry.name.as_str() {
+            "version" => {}
+            "storage" => {
+                let options = inner.iter().filter(|option| STORAGE_OPTIONS.contains(&option.name.as_str()));
+                names.extend(options.map(|option| format!("storage.{}", option.name)));
+            }
+            "http" => names.extend(others(inner, "http", &["addr"])),
+            "log" => names.extend(others(inner, "log", &["level"])),
+            "auth" => names.extend(others(inner, "auth", &[])),
+            other => names.push(other.to_owned()),
+        }
+    }
+    if names.is_empty() { String::new() } else { format!("; not carried over: {}", names.join(", ")) }
+}
+
+fn others(entries: &[Entry], group: &str, known: &[&str]) -> Vec<String> {
+    let unknown = entries.iter().filter(|entry| !known.contains(&entry.name.as_str()));
+    unknown.map(|entry| format!("{group}.{}", entry.name)).collect()
 }
 
 /// The web interface hyper/docker-registry-web, whose file often lies beside a registry's.

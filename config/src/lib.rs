@@ -26,9 +26,10 @@
 //!
 //! The modules, in the order a file passes them: `locate` (which file), `yaml` and `marks` (text to nodes
 //! with lines), `merge` (`<<`), `flavor` (which part of the file), `env_value` (`_env:`), `scalar` (YAML 1.1
-//! types), `typed` (the type a key asks for), `server_keys` (the table of all keys), `reader`, `settings`, `tls` and
-//! `listening`, `driver` and `show`.
+//! types), `typed` (the type a key asks for), `server_keys` (the table of all keys), `reader` and `settings`
+//! (with `listening`, `tls`, `logging` and `compatibility`), `driver` and `show`.
 
+mod compatibility;
 mod driver;
 mod env_value;
 mod environment;
@@ -38,6 +39,7 @@ mod keys;
 mod listening;
 mod load;
 mod locate;
+mod logging;
 mod marks;
 mod merge;
 mod problem;
@@ -51,12 +53,14 @@ mod tls;
 mod typed;
 mod yaml;
 
+pub use compatibility::{Caches, Compatibility};
 pub use driver::DriverSettings;
 pub use environment::{Environment, NotUnicode};
 pub use keys::{DriverKey, Key, KeyKind};
 pub use listening::{Listening, ProxyProtocol, TrustedProxies};
 pub use load::{Loaded, Loader};
 pub use locate::Source;
+pub use logging::{AccessFormat, LogFile, LogFormat, LogSettings};
 pub use problem::{Problem, Problems, Severity};
 pub use resolve::Origin;
 pub use server_keys::server_keys;

@@ -17,21 +17,33 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
-/// Variables of the original's process manager, which this server has no use for.
-const WITHOUT_EFFECT: [&str; 12] = [
-    "GUNICORN_WORKERS",
-    "GUNICORN_SILENT_TIMEOUT",
-    "GUNICORN_USER",
-    "GUNICORN_GROUP",
-    "GUNICORN_ACCESS_LOG_FILE",
-    "GUNICORN_ERROR_LOG_FILE",
-    "GUNICORN_OPTS",
-    "GUNICORN_MAX_REQUESTS",
-    "NEW_RELIC_CONFIG_FILE",
-    "NEW_RELIC_LICENSE_KEY",
-    "NEW_RELIC_INI",
-    "NEW_RELIC_STAGE",
+/// Variables of the original's process manager and of its agents that have no effect here, and what to do instead.
+const WITHOUT_EFFECT: [(&str, &str); 11] = [
+    ("GUNICORN_WORKERS", "one process uses all processors, so there are no workers to count"),
+    (
+        "GUNICORN_SILENT_TIMEOUT",
+        "no worker is ended for its silence; limits.body_timeout ends clients that stall",
+    ),
+    (
+        "GUNICORN_USER",
+        "let the init system start the server as that user (User= of systemd, setuid of upstart)",
+    ),
+    (
+        "GUNICORN_GROUP",
+        "let the init system start the server in that group (Group= of systemd, setgid of upstart)",
+    ),
+    ("GUNICORN_OPTS", "`docker-registry serve --help` lists the options that there are"),
+    ("GUNICORN_MAX_REQUESTS", "the server is never restarted for the number of its requests"),
+    ("NEW_RELIC_CONFIG_FILE", NO_AGENT),
+    ("NEW_RELIC_LICENSE_KEY", NO_AGENT),
+    ("NEW_RELIC_ENVIRONMENT", NO_AGENT),
+    ("NEW_RELIC_INI", NO_AGENT),
+    ("NEW_RELIC_STAGE", NO_AGENT),
 ];
+
+/// What stands in for the agent of New Relic.
+const NO_AGENT: &str =
+    "there is no New Relic agent in this server; /metrics of the admin listener has the figures";
 
 /// Finds, reads and checks a configuration.
 #[derive(Clone, Debug)]
@@ -122,11 +134,9 @@ impl Loader {
             keys.insert(&row.key.name, resolved);
         }
         let settings = settings::build(&keys, &flavor, source, &mut problems);
-        for name in WITHOUT_EFFECT {
-            if matches!(environment.get(name), Ok(Some(value)) if !value.is_empty()) {
-                notices.push(format!(
-                    "{name} has no effect: there are no gunicorn workers and no New Relic agent"
-                ));
+        for (name, instead) in WITHOUT_EFFECT {
+            if !matches!(environment.get(name), Ok(None) | Ok(Some(""))) {
+                notices.push(format!("{name} has no effect: {instead}"));
             }
         }
         Ok(Loaded { settings, notices, problems, flavor, environment })

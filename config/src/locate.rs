@@ -14,6 +14,9 @@ const VARIABLE: &str = "DOCKER_REGISTRY_CONFIG";
 pub(crate) const CANDIDATES: [&str; 3] =
     ["./config.yml", "/etc/docker-registry/config.yml", "/etc/docker/registry/config.yml"];
 
+/// Names of a folder that a message shows at most.
+const MOST_NAMES: usize = 8;
+
 /// No configuration is larger; a device or a wrong file must not fill the memory.
 const LARGEST: u64 = 4 << 20;
 
@@ -59,8 +62,7 @@ pub(crate) fn locate(
         .get(VARIABLE)
         .map_err(|error| Problem { file: None, ..Problem::error("", VARIABLE, error.to_string()) })?;
     if let Some(path) = named.filter(|path| !path.is_empty()) {
-        let path = Path::new(path);
-        return read(path).map_err(|error| unreadable(path, &error, VARIABLE));
+        return read_named(Path::new(path), candidates);
     }
     for path in candidates {
         match read(path) {
@@ -71,6 +73,27 @@ pub(crate) fn locate(
     }
     notices.push(nothing_found(candidates));
     Ok(Located { source: Source::BuiltInSample, text: crate::SAMPLE.to_owned() })
+}
+
+/// The file that the variable names. The original took a relative name for one in its own folder of configurations,
+/// wherever it was started; here the folders of the usual places stand for that one, the working folder first.
+fn read_named(path: &Path, candidates: &[PathBuf]) -> Result<Located, Problem> {
+    let folders: Vec<&Path> = candidates.iter().map(|candidate| parent(candidate)).collect();
+    if path.is_absolute() || folders.is_empty() {
+        return read(path).map_err(|error| unreadable(path, &error, VARIABLE));
+    }
+    for folder in &folders {
+        let path = folder.join(path);
+        match read(&path) {
+            Ok(located) => return Ok(located),
+            Err(error) if is_absent(&error) => {}
+            Err(error) => return Err(unreadable(&path, &error, VARIABLE)),
+        }
+    }
+    let looked: Vec<_> = folders.iter().map(|folder| folder.join(path).display().to_string()).collect();
+    let there: Vec<_> = folders.iter().map(|folder| contents(folder)).collect();
+    let hint = format!("named by {VARIABLE}; looked for {}; {}", looked.join(", "), there.join("; "));
+    Err(Problem::error(&path.display().to_string(), "", "the configuration file is missing").hint(hint))
 }
 
 fn read(path: &Path) -> io::Result<Located> {
@@ -104,11 +127,7 @@ fn unreadable(path: &Path, error: &io::Error, variable: &str) -> Problem {
     }
     if is_folder || is_absent(error) {
         let folder = if is_folder { path } else { parent(path) };
-        hints.push(match yaml_files(folder) {
-            files if !files.is_empty() => format!("{} has {}", folder.display(), files.join(", ")),
-            _ if folder.is_dir() => format!("{} has no YAML file", folder.display()),
-            _ => format!("there is no folder {}", folder.display()),
-        });
+        hints.push(contents(folder));
     }
     let problem = Problem::error(&name, "", message);
     if hints.is_empty() { problem } else { problem.hint(hints.join("; ")) }
@@ -118,30 +137,40 @@ fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The names of the YAML files in a folder, sorted; empty when it cannot be listed.
-fn yaml_files(folder: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".yml") || name.ends_with(".yaml"))
+/// What lies in a folder, for people who look for a file there: the YAML files first, and not more than a few.
+fn contents(folder: &Path) -> String {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return if folder.is_dir() {
+            format!("{} cannot be listed", folder.display())
+        } else {
+            format!("there is no folder {}", folder.display())
+        };
+    };
+    let mut names: Vec<(bool, String)> = entries
+        .filter_map(Result::ok)
+        .map(|entry| {
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let name = entry.file_name().to_string_lossy().escape_debug().to_string();
+            let is_yaml = name.ends_with(".yml") || name.ends_with(".yaml");
+            (!is_yaml, if is_folder { format!("{name}/") } else { name })
+        })
         .collect();
     names.sort();
-    names
+    let more = names.len().saturating_sub(MOST_NAMES);
+    let shown: Vec<String> = names.into_iter().take(MOST_NAMES).map(|(_, name)| name).collect();
+    match (shown.is_empty(), more) {
+        (true, _) => format!("{} is empty", folder.display()),
+        (false, 0) => format!("{} has {}", folder.display(), shown.join(", ")),
+        (false, more) => format!("{} has {} and {more} more", folder.display(), shown.join(", ")),
+    }
 }
 
 fn nothing_found(candidates: &[PathBuf]) -> String {
     let looked: Vec<_> = candidates.iter().map(|path| path.display().to_string()).collect();
-    let mut lying = Vec::new();
-    for path in candidates {
-        let folder = parent(path);
-        lying.extend(yaml_files(folder).into_iter().map(|name| folder.join(name).display().to_string()));
-    }
-    let there = match lying.as_slice() {
-        [] => "no other YAML file lies in those folders".to_owned(),
-        files => format!("in those folders lie {}", files.join(", ")),
-    };
+    let there: Vec<_> = candidates.iter().map(|path| contents(parent(path))).collect();
     format!(
-        "no configuration file: looked for {}; {there}; running the built-in sample (name a file with {VARIABLE})",
-        looked.join(", ")
+        "no configuration file: looked for {}; {}; running the built-in sample (name a file with {VARIABLE})",
+        looked.join(", "),
+        there.join("; ")
     )
 }

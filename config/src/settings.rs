@@ -1,8 +1,10 @@
 //! The server's own settings, with types and within their bounds.
 
+use crate::compatibility::{Caches, Compatibility};
 use crate::flavor::{DEFAULT_FLAVOR, Flavor};
 use crate::listening::Listening;
 use crate::locate::Source;
+use crate::logging::LogSettings;
 use crate::problem::Problem;
 use crate::reader::{HOUR, INSTANT, Reader};
 use crate::resolve::Resolved;
@@ -25,6 +27,12 @@ pub struct Settings {
     pub issue: Option<String>,
     /// How much is logged.
     pub loglevel: LogLevel,
+    /// Where the log goes and how it looks.
+    pub log: LogSettings,
+    /// Which version of docker-registry V1 answers like.
+    pub compatibility: Compatibility,
+    /// Which of the two caches are configured.
+    pub caches: Caches,
     /// Whether `/_ping` answers verbosely.
     pub debug: bool,
     /// Whether requests meant for an index are answered here. `false` alone is an error in this release.
@@ -187,6 +195,9 @@ pub(crate) fn build(
         source,
         issue: reader.text("issue"),
         loglevel: reader.loglevel(),
+        log: LogSettings::read(&mut reader),
+        compatibility: Compatibility::read(&mut reader),
+        caches: Caches::read(&reader),
         debug: reader.boolean("debug", false),
         standalone: reader.standalone(disable_token_auth),
         disable_token_auth,

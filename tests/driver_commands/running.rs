@@ -20,11 +20,11 @@ fn serve(place: &Place, log: &str) -> (Process, Client) {
     let mut process = Process::start("docker-registry", &mut command, &place.root().join(log));
     let address: SocketAddr = wait_for("the server says where it listens", PATIENCE, || {
         let text = process.log();
-        let at = text.find(" listening at http://");
+        let at = text.find(" Listening at: http://");
         if at.is_none() && !process.is_running() {
             process.fail("it ended instead of listening");
         }
-        let rest = &text[at? + " listening at http://".len()..];
+        let rest = &text[at? + " Listening at: http://".len()..];
         // Only once the whole line is there.
         rest.find(['\n', ' ']).and_then(|end| rest[..end].trim_end_matches('/').parse().ok())
     });

@@ -1,5 +1,6 @@
 //! A private Docker Engine: its own data, its own socket, no network of its own, gone when dropped.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -56,6 +57,11 @@ impl Docker {
         fs::remove_file(archive).expect("the archive can be removed");
     }
 
+    /// Checks a password with a registry and keeps it for later pushes and pulls.
+    pub fn log_in(&self, registry: &str, user: &str, password: &str) {
+        self.run(&["login", "--username", user, "--password", password, registry]);
+    }
+
     /// Pushes the image of that name.
     pub fn push(&self, reference: &str) {
         self.run(&["push", "--quiet", reference]);
@@ -98,6 +104,11 @@ impl Docker {
         self.run(&["manifest", "push", "--insecure", "--purge", reference]);
     }
 
+    /// A program that finds this daemon when it runs `docker`.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        talking_to(self.folder.path(), program)
+    }
+
     fn run(&self, arguments: &[&str]) -> String {
         let mut command = client(self.folder.path());
         command.args(arguments);
@@ -114,7 +125,11 @@ impl Drop for Docker {
 }
 
 fn client(folder: &Path) -> Command {
-    let mut command = Command::new("docker");
+    talking_to(folder, "docker")
+}
+
+fn talking_to(folder: &Path, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
     command.env("HOME", folder.join("home")).env("DOCKER_CONFIG", folder.join("home"));
     command.env("DOCKER_HOST", format!("unix://{}", folder.join("socket").display()));
     command.env_remove("DOCKER_CONTEXT").env_remove("DOCKER_TLS_VERIFY");

@@ -302,14 +302,11 @@ fn await_answer(mut process: Process, address: SocketAddr) -> Option<Started> {
     process.fail("it ended at its start")
 }
 
-/// The address in the line `listening at http://HOST:PORT`, of the registry or of the admin listener.
+/// The address in the line `Listening at: http://HOST:PORT (PID)`, or in that of the admin listener.
 fn announced(log: &str, admin: bool) -> Option<SocketAddr> {
-    const PHRASE: &str = "listening at http://";
-    log.match_indices(PHRASE).find_map(|(at, _)| {
-        if log[..at].ends_with("admin ") != admin {
-            return None;
-        }
-        let rest = &log[at + PHRASE.len()..];
+    let phrase = if admin { "admin listening at http://" } else { "Listening at: http://" };
+    log.match_indices(phrase).find_map(|(at, _)| {
+        let rest = &log[at + phrase.len()..];
         let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':')).unwrap_or(rest.len());
         rest[..end].parse().ok()
     })
@@ -322,7 +319,7 @@ mod tests {
     #[test]
     fn the_two_announced_addresses_are_told_apart() {
         let log = "{\"message\":\"admin listening at http://127.0.0.1:4001\"}\n\
-                   INFO listening at http://127.0.0.1:4000 with driver local\n";
+                   INFO Listening at: http://127.0.0.1:4000 (17)\n";
         assert_eq!(announced(log, false), Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 4000))));
         assert_eq!(announced(log, true), Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 4001))));
         assert_eq!(announced("INFO starting\n", false), None);

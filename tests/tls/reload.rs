@@ -56,12 +56,12 @@ fn a_pair_that_does_not_fit_changes_nothing_and_is_warned_of_once_until_it_fits(
     let before = fingerprint(&used.certificate);
     let renewed = certificates::server(place.path(), "renewed");
     renewed.replace_key(&used);
-    let warning = server.await_line(&["WARN", "the certificate stays as it was"]);
+    let warning = server.await_line(&["WARN", "the certificate in use stays"]);
     assert!(warning.contains("tls.key") && warning.contains("used.key"), "{warning}");
     assert_eq!(shown(server.address()), before);
     // Long enough for several further looks.
     sleep(Duration::from_secs(5));
-    assert_eq!(server.lines("the certificate stays as it was"), 1);
+    assert_eq!(server.lines("the certificate in use stays"), 1);
     assert_eq!(shown(server.address()), before);
     renewed.replace(&used);
     await_shown(&server, &renewed);
@@ -74,9 +74,9 @@ fn a_file_that_is_gone_or_cut_off_changes_nothing() {
     let before = shown(server.address());
     let whole = std::fs::read(&used.certificate).expect("a file");
     std::fs::remove_file(&used.certificate).expect("removed");
-    server.await_line(&["WARN", "tls.certificate", "there is no such file"]);
+    server.await_line(&["WARN", "tls.certificate", "No such file"]);
     std::fs::write(&used.certificate, &whole[..whole.len() / 2]).expect("a file");
-    server.await_line(&["WARN", "tls.certificate", "PEM"]);
+    server.await_line(&["WARN", "tls.certificate", "damaged"]);
     assert_eq!(shown(server.address()), before);
     std::fs::write(&used.certificate, whole).expect("a file");
     server.await_line(&["the certificate was read anew"]);

@@ -69,10 +69,10 @@ impl Place {
         let mut process = Process::start("docker-registry", command, &self.file("server.log"));
         let address = wait_for("docker-registry says where it listens", PATIENCE, || {
             let log = process.log();
-            if !log.contains("listening at ") && !process.is_running() {
+            if !log.contains("Listening at: ") && !process.is_running() {
                 process.fail("it ended instead of listening");
             }
-            let line = log.lines().find(|line| line.contains("listening at "))?.to_owned();
+            let line = log.lines().find(|line| line.contains("Listening at: "))?.to_owned();
             // The line is whole when another follows it, or when it ends.
             log.contains(&format!("{line}\n")).then(|| address_in(&log))
         });
@@ -102,7 +102,7 @@ fn nested(lines: &str) -> String {
 }
 
 fn address_in(log: &str) -> Option<SocketAddr> {
-    let at = log.find("listening at http")?;
+    let at = log.find("Listening at: http")?;
     let rest = log[at..].split("://").nth(1)?;
     let end = rest.find(|c: char| c.is_whitespace() || c == '"').unwrap_or(rest.len());
     rest[..end].parse().ok()

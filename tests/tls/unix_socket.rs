@@ -21,7 +21,7 @@ fn a_socket_is_served_for_owner_and_group_and_its_file_goes_with_the_server() {
     let place = Place::new();
     let socket = place.file("registry.sock");
     let server = place.serve(&format!("host: unix:{}\n", socket.display()), &[]);
-    server.await_line(&["listening at unix:/"]);
+    server.await_line(&["Listening at: unix:/"]);
     curl(&socket).expect(200);
     server.await_line(&["access", "peer=\"unix\""]);
     assert_eq!(fs::metadata(&socket).expect("a socket").permissions().mode() & 0o777, 0o660);

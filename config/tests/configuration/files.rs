@@ -47,7 +47,8 @@ fn without_a_file_the_sample_runs_and_the_notice_says_what_lies_there() {
     assert_eq!((loaded.settings.flavor.as_str(), loaded.settings.storage.as_str()), ("dev", "local"));
     let [notice] = loaded.notices.as_slice() else { panic!("one notice, not {:?}", loaded.notices) };
     assert!(notice.contains(&format!("looked for {}", missing.display())), "{notice}");
-    assert!(notice.contains("config-dev.yml") && !notice.contains("auth.cert"), "{notice}");
+    let there = format!("{} has config-dev.yml, auth.cert", folder.path().display());
+    assert!(notice.contains(&there), "{notice}");
 }
 
 #[test]
@@ -68,6 +69,44 @@ fn a_missing_file_that_was_named_is_an_error() {
     );
     let problems = Loader::new(Environment::default()).file(Some(missing)).load().expect_err("an error");
     assert!(problems.has_errors());
+}
+
+#[test]
+fn a_relative_name_is_looked_for_in_the_folders_of_the_usual_places() {
+    let (first, second) = (TempDir::new().expect("a folder"), TempDir::new().expect("a folder"));
+    let candidates = vec![first.path().join("config.yml"), second.path().join("config.yml")];
+    let load = |name: &str| {
+        let environment = [("DOCKER_REGISTRY_CONFIG", name)].into_iter().collect();
+        Loader::new(environment).candidates(candidates.clone()).load()
+    };
+    let sentence = load("mine.yml").expect_err("missing").to_string();
+    assert_eq!(
+        sentence,
+        format!(
+            "mine.yml: the configuration file is missing (named by DOCKER_REGISTRY_CONFIG; looked for {0}/mine.yml, \
+             {1}/mine.yml; {0} is empty; {1} is empty)",
+            first.path().display(),
+            second.path().display()
+        )
+    );
+    let path = write(&second.path().join("mine.yml"), "second");
+    assert_eq!(load("mine.yml").expect("the second folder's").settings.source, Source::File(path));
+    let path = write(&first.path().join("mine.yml"), "first");
+    assert_eq!(load("mine.yml").expect("the first folder's").settings.source, Source::File(path));
+}
+
+#[test]
+fn what_lies_in_a_folder_is_told_in_a_few_names() {
+    let folder = TempDir::new().expect("a folder");
+    fs::create_dir(folder.path().join("certificates")).expect("a folder");
+    for number in 0..9 {
+        fs::write(folder.path().join(format!("note-{number}")), "").expect("a file");
+    }
+    write(&folder.path().join("registry.yaml"), "local");
+    let candidates = vec![folder.path().join("config.yml"), folder.path().join("absent/config.yml")];
+    let loaded = Loader::new(Environment::default()).candidates(candidates).load().expect("the sample");
+    let there = "has registry.yaml, certificates/, note-0, note-1, note-2, note-3, note-4, note-5 and 3 more; there is no folder ";
+    assert!(loaded.notices[0].contains(there), "{:?}", loaded.notices);
 }
 
 #[test]

@@ -150,7 +150,7 @@ fn what_has_no_effect_is_said() {
         [
             "mirroring.source has no effect: this release does not mirror another registry",
             "cache_lru.host has no effect: this release does not use a cache",
-            "GUNICORN_WORKERS has no effect: there are no gunicorn workers and no New Relic agent",
+            "GUNICORN_WORKERS has no effect: one process uses all processors, so there are no workers to count",
         ]
     );
 }

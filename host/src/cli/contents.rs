@@ -20,7 +20,10 @@ pub(super) async fn announce(storage: &Storage, protocols: Protocols) {
             "the storage holds V1 images and nothing of V2: both protocols are served; new pushes by today's \
              clients become V2, `protocols: [v1]` keeps everything V1"
         ),
-        (true, false) => tracing::info!("the storage holds V1 images and only V1 is served"),
+        (true, false) => tracing::info!(
+            "the storage holds V1 images and only V1 is served, as `protocols` says: clients that ask at /v2/ are told \
+             that there is no V2 and stay with V1"
+        ),
         _ => tracing::warn!(
             "the storage holds V1 images and only V2 is served, so nobody can pull them; \
              write `protocols: [v1, v2]`"

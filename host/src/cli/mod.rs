@@ -3,10 +3,13 @@
 //! Standard output carries what was asked for, standard error everything else. Exit codes are part of
 //! the interface: 0 done, 1 failed, 2 wrong command line (clap's own), 64 wrong configuration.
 
+mod cert;
 mod config;
 mod configured_driver;
 mod contents;
 mod driver;
+mod gunicorn;
+mod old_command_lines;
 mod prepare;
 mod serve;
 
@@ -15,11 +18,13 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use docker_registry_config::Problems;
 
+use self::old_command_lines::Typed;
 use crate::{http::listener::ListenAddress, plugin::PluginError};
 
 const AFTER_HELP: &str = "\
@@ -31,7 +36,15 @@ Environment:
   REGISTRY_PROTOCOLS           v1, v2 or both [default: v1, v2]
   DOCKER_REGISTRY_DRIVER_PATH  further folders with storage drivers, separated by colons
   LOGLEVEL                     debug, info, warn, error or critical
+  REGISTRY_LOG_FORMAT          text, json or logstash [default: text]
+  GUNICORN_ACCESS_LOG_FILE     a file for the requests alone, - for standard output
+  GUNICORN_ERROR_LOG_FILE      a file for the log, - for standard error [default: -]
+  GUNICORN_GRACEFUL_TIMEOUT    how long requests may go on at the end [default: 1m]
+  TZ                           zone of the times in logs for people
   The configuration names more; `docker-registry config show` lists every value and its source.
+
+Without a command the server starts, as `docker-registry` always did; `docker-registry FILE.yml` starts it with
+that configuration.
 
 Exit codes:
   0   done, or stopped in good order
@@ -49,13 +62,15 @@ Examples:
       A configuration of your own, behind a proxy on the same machine.
   docker-registry serve --bind unix:/run/docker-registry/registry.sock
       The same through a unix socket.
+  docker-registry serve --access-log /var/log/docker-registry/access.log --error-log /var/log/docker-registry/server.log
+      Logs in files. SIGUSR1 opens them anew after logrotate has renamed them.
 
 SIGTERM and SIGINT stop the server in good order: it takes no new connection, finishes the requests under
 way (limits.graceful_timeout at most) and exits 0. A second signal stops it at once.";
 
 /// A container registry whose storage drivers are shared libraries.
 #[derive(Debug, Parser)]
-#[command(name = "docker-registry", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+#[command(name = "docker-registry", version, after_help = AFTER_HELP)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -72,6 +87,9 @@ enum Command {
     /// Look at the storage drivers that are installed.
     #[command(subcommand)]
     Driver(driver::DriverCommand),
+    /// Make and check certificates for TLS.
+    #[command(subcommand)]
+    Cert(cert::CertCommand),
 }
 
 /// Arguments of `serve`.
@@ -83,9 +101,18 @@ struct ServeArguments {
     /// systemd for the sockets that systemd passes; may be given several times.
     #[arg(long, value_name = "ADDRESS", value_parser = ListenAddress::parse)]
     bind: Vec<ListenAddress>,
-    /// How log lines look.
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    log_format: LogFormat,
+    /// How log lines look [default: text, or what the configuration says].
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// File for the requests alone; - is standard output. Without it they stand in the log.
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    access_log: Option<String>,
+    /// File for the log; - is standard error, the default.
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    error_log: Option<String>,
+    /// How long requests may go on after the signal to stop: seconds, or a time such as 2m.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    graceful_timeout: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -94,6 +121,8 @@ enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+    /// One JSON object per line, with the names that Logstash expects.
+    Logstash,
 }
 
 #[derive(Debug, Subcommand)]
@@ -151,12 +180,17 @@ impl From<io::Error> for Failure {
 
 /// Runs the command of this process and returns its exit code.
 pub fn run() -> ExitCode {
+    let typed = match old_command_lines::read(std::env::args_os().collect(), &Arguments::command()) {
+        Typed::Arguments(typed) => typed,
+        Typed::Translated(sentence) => return report(&sentence, 2),
+    };
     let mut output = io::stdout().lock();
-    let done = match Arguments::parse().command {
+    let done = match Arguments::parse_from(typed).command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Config(ConfigCommand::Check { file }) => config::check(file, &mut output),
         Command::Config(ConfigCommand::Show { file }) => config::show(file, &mut output),
         Command::Driver(command) => driver::run(command, &mut output),
+        Command::Cert(command) => cert::run(command, &mut output),
     };
     let done = done.and_then(|()| Ok(output.flush()?));
     match done {
@@ -174,14 +208,29 @@ fn report(reason: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Seconds, as gunicorn's options were given, or a time with units.
+fn duration(text: &str) -> Result<Duration, String> {
+    match text.parse::<u32>() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds.into())),
+        Err(_) => humantime::parse_duration(text).map_err(|_| "a time is 3600, 90s or 1h 30m".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_time_is_a_number_of_seconds_or_has_units() {
+        assert_eq!(duration("3600"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5400)));
+        for wrong in ["", "-1", "soon", "1.5"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
     }
 }

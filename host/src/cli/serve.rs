@@ -2,10 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use docker_registry_config::{LogLevel, Settings, Severity};
+use docker_registry_config::{
+    Caches, LogFile, LogFormat as Format, LogLevel, LogSettings, Settings, Severity,
+};
 use docker_registry_driver_api::CallContext;
 use tokio::{
-    runtime::Builder,
+    runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
 };
 
@@ -26,7 +28,10 @@ use crate::{
     },
     registry::{abandoned, v2::Registry},
     storage::{self, Storage},
-    telemetry::{logs, metrics},
+    telemetry::{
+        logs::{self, Logging, Logs},
+        metrics,
+    },
 };
 
 /// How long the driver may take to let go of its storage when the server stops.
@@ -39,8 +44,15 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 /// Serves until a signal comes.
 pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
-    let loaded = load_configuration(arguments.file)?;
-    start_logging(loaded.settings.loglevel, arguments.log_format);
+    let mut loaded = load_configuration(arguments.file.clone())?;
+    let logs = start_logging(&loaded.settings, &arguments)?;
+    if let Some(graceful) = arguments.graceful_timeout {
+        loaded.settings.limits.graceful_timeout = graceful;
+    }
+    let runtime =
+        Builder::new_multi_thread().enable_all().thread_name("registry").build().map_err(Failure::failed)?;
+    // Early: a signal that nobody waits for ends the process.
+    reopen_logs_at_signal(&runtime, &logs)?;
     // Before the driver is opened, whose process inherits the limit.
     raise_file_limit();
     // Without the admin listener nobody reads metrics, and recorded values that nobody folds together would
@@ -67,31 +79,55 @@ pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
         }
         _ => None,
     };
-    let runtime =
-        Builder::new_multi_thread().enable_all().thread_name("registry").build().map_err(Failure::failed)?;
     let ended = runtime.block_on(async {
         let opened = driver.open(&loaded, &keys).await?;
         let limits = &loaded.settings.limits;
         let storage = storage::decorate(opened, driver.name(), limits.driver_calls, limits.driver_timeout);
-        serve(&loaded.settings, arguments.bind, storage, health).await
+        serve(&loaded.settings, arguments.bind, storage, health, &logs).await
     });
     // A read that hangs in the system must not keep a server from ending that has said "stopped".
     runtime.shutdown_timeout(SHUTDOWN_GRACE);
     ended
 }
 
-fn start_logging(level: LogLevel, format: LogFormat) {
-    let level = match level {
+/// Starts the logs that the configuration asks for, the command line first.
+fn start_logging(settings: &Settings, arguments: &ServeArguments) -> Result<Arc<Logs>, Failure> {
+    let level = match settings.loglevel {
         LogLevel::Trace | LogLevel::Debug => logs::Level::Debug,
         LogLevel::Info => logs::Level::Info,
         LogLevel::Warn => logs::Level::Warning,
         LogLevel::Error => logs::Level::Error,
     };
-    let format = match format {
-        LogFormat::Text => logs::Format::Text,
-        LogFormat::Json => logs::Format::Json,
-    };
-    logs::install(level, format);
+    let mut settings: LogSettings = settings.log.clone();
+    match arguments.log_format {
+        Some(LogFormat::Text) => settings.format = Format::Text,
+        Some(LogFormat::Json) => settings.format = Format::Json,
+        Some(LogFormat::Logstash) => settings.format = Format::Logstash,
+        None => {}
+    }
+    if let Some(file) = &arguments.error_log {
+        settings.error_file = LogFile::of_errors(file);
+    }
+    if let Some(file) = &arguments.access_log {
+        settings.access_file = Some(LogFile::of_access(file));
+    }
+    Ok(Arc::new(Logs::start(&Logging { level, settings }).map_err(Failure::failed)?))
+}
+
+/// Opens the files of the logs anew at SIGUSR1: logrotate's rename is followed by it.
+fn reopen_logs_at_signal(runtime: &Runtime, logs: &Arc<Logs>) -> Result<(), Failure> {
+    let _context = runtime.enter();
+    let mut reopen = signal(SignalKind::user_defined1())?;
+    // Weak: the task must not keep the logs from being written to their end.
+    let logs = Arc::downgrade(logs);
+    runtime.spawn(async move {
+        while reopen.recv().await.is_some() {
+            let Some(logs) = logs.upgrade() else { return };
+            logs.reopen();
+            tracing::info!("SIGUSR1: the files of the logs are opened anew");
+        }
+    });
+    Ok(())
 }
 
 /// Logs what was noticed and what is doubtful; returns what is wrong.
@@ -114,6 +150,16 @@ fn report(prepared: &Prepared) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Says that there is no cache in the words that docker-registry had for it.
+fn announce_caches(caches: Caches) {
+    if !caches.storage {
+        tracing::warn!("WARNING: Cache storage disabled!");
+    }
+    if !caches.lru {
+        tracing::warn!("WARNING: LRU cache disabled!");
+    }
+}
+
 fn announce(settings: &Settings, driver: &ConfiguredDriver) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -128,6 +174,7 @@ fn announce(settings: &Settings, driver: &ConfiguredDriver) {
         sha256 = driver.digest(),
         "storage driver loaded"
     );
+    announce_caches(settings.caches);
 }
 
 async fn serve(
@@ -135,12 +182,13 @@ async fn serve(
     bind: Vec<ListenAddress>,
     storage: Storage,
     health: Arc<Health>,
+    logs: &Arc<Logs>,
 ) -> Result<(), Failure> {
     let addresses = if bind.is_empty() { vec![configured_address(settings)] } else { bind };
     let server = Server::listen(&addresses, server_limits(settings), entrance(settings)?)
         .await
         .map_err(Failure::failed)?;
-    let stopping = stop_signal(Arc::clone(&health))?;
+    let stopping = stop_signal(Arc::clone(&health), Arc::clone(logs))?;
     let checking = {
         let (health, storage) = (Arc::clone(&health), Arc::clone(&storage));
         tokio::spawn(async move { health.check_storage(storage, CHECK_INTERVAL).await })
@@ -192,7 +240,8 @@ fn entrance(settings: &Settings) -> Result<Entrance, Failure> {
     let tls = settings.tls.as_ref().map(Tls::load).transpose();
     let tls = tls.map_err(|problem| Failure::Configuration(problem.to_string()))?;
     Ok(Entrance {
-        tls: tls.map(Arc::new),
+        // What is doubtful was said with the other problems.
+        tls: tls.map(|(tls, _)| Arc::new(tls)),
         trusted_proxies: settings.listening.trusted_proxies.clone(),
         proxy_protocol: settings.listening.proxy_protocol,
     })
@@ -219,10 +268,8 @@ fn routes(settings: &Settings, storage: &Storage) -> Routes {
     });
     let v1 = settings.protocols.v1.then(|| {
         let v1_settings = v1::V1Settings {
-            issue: settings
-                .issue
-                .clone()
-                .unwrap_or_else(|| format!("docker-registry server ({})", settings.flavor)),
+            issue: settings.issue.clone(),
+            compatibility: settings.compatibility,
             standalone: settings.standalone.unwrap_or(true),
             disable_token_auth: settings.disable_token_auth,
             registry_endpoints: (!settings.registry_endpoints.is_empty())
@@ -235,8 +282,8 @@ fn routes(settings: &Settings, storage: &Storage) -> Routes {
     Routes { v2, v1 }
 }
 
-/// Ready at the first SIGTERM or SIGINT. The second one ends the process at once.
-fn stop_signal(health: Arc<Health>) -> Result<impl Future<Output = ()>, Failure> {
+/// Ready at the first SIGTERM or SIGINT. The second one ends the process at once, its last lines written.
+fn stop_signal(health: Arc<Health>, logs: Arc<Logs>) -> Result<impl Future<Output = ()>, Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
@@ -252,6 +299,7 @@ fn stop_signal(health: Arc<Health>) -> Result<impl Future<Output = ()>, Failure>
                 _ = interrupt.recv() => {}
             }
             tracing::warn!("a second signal: stopping at once");
+            logs.flush();
             std::process::exit(1);
         });
     })

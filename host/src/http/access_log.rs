@@ -19,7 +19,7 @@ use super::{
     route_class::{RouteClass, method_name},
     service::RequestFacts,
 };
-use crate::telemetry::names;
+use crate::telemetry::{logs::ACCESS, names};
 
 /// Status in the log and in the metrics when the client went away before there was a response.
 const CLIENT_GONE: u16 = 499;
@@ -109,17 +109,20 @@ impl Drop for Record {
         meters.requests.increment(1);
         meters.duration.record(duration);
         meters.sent.increment(self.sent);
+        let facts = self.facts.as_deref();
         tracing::info!(
-            target: "access",
+            target: ACCESS,
             id = self.identity.id_text(),
             peer = self.peer(),
             client_certificate = self.client_certificate(),
             method = self.method.as_str(),
             path = self.path.as_str(),
+            protocol = facts.map(|facts| tracing::field::debug(facts.version)),
             status = code,
             bytes = self.sent,
             complete = self.complete,
             milliseconds = duration.as_secs_f64() * 1000.0,
+            referer = facts.and_then(|facts| facts.referer.as_ref()).map(text).as_deref(),
             user_agent = self.user_agent.as_ref().map(text).as_deref(),
             "request"
         );

@@ -105,7 +105,9 @@ pub(crate) async fn serve<S, B>(
     let service = service_fn(move |mut request: Request<Incoming>| {
         // Here and not when the request is first polled: the socket must know before it is read again.
         let active = facts.activity.begin();
-        let facts = RequestFacts { connection: Arc::clone(&facts), _active: active };
+        let referer = request.headers().get(header::REFERER).cloned();
+        let version = request.version();
+        let facts = RequestFacts { connection: Arc::clone(&facts), version, referer, _active: active };
         request.extensions_mut().insert(Arc::new(facts));
         name_host(&mut request);
         service.call(request)

@@ -123,7 +123,9 @@ impl Server {
             windows.inspect_err(|error| tracing::warn!(%error, "files are sent without sendfile")).ok()
         });
         for listener in &self.listeners {
-            tracing::info!("listening at {}", listener.url(self.entrance.tls.is_some()));
+            // The words of gunicorn, which people and scripts look for.
+            let url = listener.url(self.entrance.tls.is_some());
+            tracing::info!("Listening at: {url} ({})", std::process::id());
         }
         let following = self.entrance.tls.clone().map(|tls| {
             tokio::spawn(async move {

@@ -7,7 +7,7 @@ use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duratio
 
 use bytes::Buf;
 use futures::{FutureExt, Stream};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use warp::{Filter, reply::Response as Outgoing};
 
 use super::{
@@ -29,6 +29,9 @@ use crate::telemetry::names;
 #[derive(Debug)]
 pub(crate) struct RequestFacts {
     pub(crate) connection: Arc<ConnectionFacts>,
+    pub(crate) version: Version,
+    /// What the access log repeats of the request.
+    pub(crate) referer: Option<HeaderValue>,
     pub(crate) _active: ActiveRequest,
 }
 

@@ -195,7 +195,7 @@ impl Opening {
     /// Why it cannot be loaded.
     pub(super) fn load(&self) -> Result<LoadedDriver, PluginError> {
         // A driver may log while it opens; the parent shows it when something goes wrong.
-        logs::install(logs::Level::Info, logs::Format::Text);
+        logs::install();
         load_file(&Arc::new(Search::new(&self.folders, None, None)), &self.library)
     }
 
@@ -232,7 +232,7 @@ impl Opening {
             Isolation::InPlace => Execution::InPlace,
             Isolation::Spawned => Execution::Spawned,
             Isolation::Process => {
-                logs::install(logs::Level::Info, logs::Format::Text);
+                logs::install();
                 let search = Search::new(&self.folders, None, None);
                 let which = WhichDriver::File(self.library.clone());
                 let launch = Launch::of_this_program(which, &search, &BTreeMap::new());

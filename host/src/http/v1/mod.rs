@@ -18,6 +18,7 @@ mod tags;
 mod users;
 
 use bytes::Bytes;
+use docker_registry_config::Compatibility;
 use docker_registry_driver_api::{ErrorKind, collect};
 use http::{HeaderValue, Method, StatusCode, header};
 
@@ -39,8 +40,10 @@ const MAX_JSON_BODY: usize = 4 << 20;
 /// What an operator decides about the V1 API; the keys of 0.9.1's configuration.
 #[derive(Debug, Clone)]
 pub struct V1Settings {
-    /// `issue`: the text that `GET /` answers with.
-    pub issue: String,
+    /// `issue`: the text that `GET /` answers with; without it that text names the flavor.
+    pub issue: Option<String>,
+    /// `compatibility`: the version whose answers `/` and `/_ping` give.
+    pub compatibility: Compatibility,
     /// `standalone`: the registry is its own index and asks nobody for permission.
     pub standalone: bool,
     /// `disable_token_auth`: without `standalone`, serve everything without a token.
@@ -58,7 +61,8 @@ impl Default for V1Settings {
     /// The values of 0.9.1's sample configuration, without `debug`.
     fn default() -> Self {
         Self {
-            issue: "\"docker-registry server\"".to_owned(),
+            issue: Some("\"docker-registry server\"".to_owned()),
+            compatibility: Compatibility::V0_9,
             standalone: true,
             disable_token_auth: false,
             registry_endpoints: None,
@@ -85,10 +89,11 @@ impl Api {
     /// Dropping the future gives the request up: an upload that it began is discarded.
     pub async fn handle(&self, request: Request) -> Response {
         let method = request.method.clone();
-        let response = match self.answer(request).await {
+        let mut response = match self.answer(request).await {
             Ok(response) => response,
             Err(failure) => failure.response(&method),
         };
+        self.name_version(&mut response);
         if method == Method::HEAD { without_body(response) } else { response }
     }
 
