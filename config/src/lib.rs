@@ -27,7 +27,7 @@
 //! The modules, in the order a file passes them: `locate` (which file), `yaml` and `marks` (text to nodes
 //! with lines), `merge` (`<<`), `flavor` (which part of the file), `env_value` (`_env:`), `scalar` (YAML 1.1
 //! types), `typed` (the type a key asks for), `server_keys` (the table of all keys), `reader` and `settings`
-//! (with `tls`, `listening`, `logging` and `compatibility`), `driver` and `show`.
+//! (with `listening`, `tls`, `logging` and `compatibility`), `driver` and `show`.
 
 mod compatibility;
 mod driver;

@@ -123,6 +123,13 @@ impl Process {
         })
     }
 
+    /// Waits until the program, which was asked to in another way, has ended.
+    pub fn await_end(mut self) -> ExitStatus {
+        wait_for(&format!("{} ends", self.name), PATIENCE, || {
+            self.child.try_wait().expect("a child can be waited for")
+        })
+    }
+
     /// Asks the program to end and gives it a while, without a word when it does not.
     pub fn terminate_quietly(mut self) {
         if self.is_running() {

@@ -155,12 +155,18 @@ fn files_that_cannot_be_used_are_errors_of_the_configuration() {
     let nothing = place.file("nothing");
     fs::write(&nothing, "nothing\n").expect("a file");
     let missing = place.file("missing");
+    // Without a subjectAltName, no client would take it.
+    let (nameless, nameless_key) = (place.file("nameless.pem"), place.file("nameless.key"));
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-nodes", "-newkey", "ed25519", "-subj", "/CN=x", "-keyout"]);
+    run(openssl.arg(&nameless_key).arg("-out").arg(&nameless));
     let (certificate, key) = (pair.certificate.display(), pair.key.display());
     for (lines, wanted) in [
         (format!("tls.certificate: {}\ntls.key: {key}", missing.display()), "tls.certificate"),
         (format!("tls.certificate: {}\ntls.key: {key}", nothing.display()), "tls.certificate"),
         (format!("tls.certificate: {certificate}\ntls.key: {}", nothing.display()), "tls.key"),
         (format!("tls.certificate: {certificate}\ntls.key: {}", other.key.display()), "tls.key"),
+        (format!("tls.certificate: {}\ntls.key: {}", nameless.display(), nameless_key.display()), "cert new"),
         (format!("tls.certificate: {certificate}"), "tls.key"),
         (format!("{}tls.client_certificates: required", pair.configuration()), "tls.client_authorities"),
     ] {

@@ -12,7 +12,8 @@ use docker_registry_tests::process::{PATIENCE, run};
 
 /// The SHA-256 of the certificate that the server shows now.
 pub(crate) fn shown(address: SocketAddr) -> String {
-    let script = "openssl s_client -connect \"$1\" </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256";
+    let script =
+        "openssl s_client -connect \"$1\" </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256";
     run(Command::new("sh").args(["-c", script, "sh", &address.to_string()]))
 }
 

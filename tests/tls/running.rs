@@ -37,7 +37,8 @@ impl Place {
     /// Writes the configuration: files in this folder, no admin listener, and these lines.
     pub(crate) fn configure(&self, lines: &str) -> PathBuf {
         let file = self.file("config.yml");
-        let mut text = format!("dev:\n  storage: local\n  storage_path: {}\n", self.file("storage").display());
+        let mut text =
+            format!("dev:\n  storage: local\n  storage_path: {}\n", self.file("storage").display());
         text.push_str("  standalone: true\n  admin: 'off'\n  loglevel: debug\n");
         for line in nested(lines).lines() {
             text.push_str(&format!("  {line}\n"));

@@ -60,10 +60,10 @@ Examples:
       Files in /srv/registry.
   docker-registry serve /etc/docker-registry/config.yml --bind 127.0.0.1:5000
       A configuration of your own, behind a proxy on the same machine.
-  docker-registry serve --access-log /var/log/docker-registry/access.log --error-log /var/log/docker-registry/server.log
-      Logs in files. SIGUSR1 opens them anew after logrotate has renamed them.
   docker-registry serve --bind unix:/run/docker-registry/registry.sock
       The same through a unix socket.
+  docker-registry serve --access-log /var/log/docker-registry/access.log --error-log /var/log/docker-registry/server.log
+      Logs in files. SIGUSR1 opens them anew after logrotate has renamed them.
 
 SIGTERM and SIGINT stop the server in good order: it takes no new connection, finishes the requests under
 way (limits.graceful_timeout at most) and exits 0. A second signal stops it at once.";
@@ -224,6 +224,7 @@ mod tests {
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
     }
+
     #[test]
     fn a_time_is_a_number_of_seconds_or_has_units() {
         assert_eq!(duration("3600"), Ok(Duration::from_secs(3600)));

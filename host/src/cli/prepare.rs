@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use docker_registry_config::{Environment, Key, Loaded, Loader, Problem, Problems, Settings, Severity};
 
 use super::configured_driver::ConfiguredDriver;
-use crate::http::listener::{FileProblem, Tls, doubts};
+use crate::http::listener::{FileProblem, Tls};
 use crate::plugin::{PluginError, Search, configuration_keys};
 
 /// A configuration with its driver.
@@ -51,16 +51,18 @@ impl Prepared {
 /// What is wrong with the files of TLS.
 fn tls_problems(settings: &Settings) -> Vec<Problem> {
     let Some(tls) = &settings.tls else { return Vec::new() };
-    let problem = |severity, FileProblem { key, file, reason }: FileProblem| Problem {
+    let problem = |severity, FileProblem { key, sentence }: FileProblem| Problem {
         severity,
         file: Some(settings.source.to_string()),
         line: None,
         key: key.to_owned(),
-        message: format!("{}: {reason}", file.display()),
+        message: sentence,
         hint: None,
     };
-    let errors = Tls::load(tls).err().into_iter().map(|error| problem(Severity::Error, error));
-    errors.chain(doubts(tls).into_iter().map(|doubt| problem(Severity::Warning, doubt))).collect()
+    match Tls::load(tls) {
+        Ok((_, doubts)) => doubts.into_iter().map(|doubt| problem(Severity::Warning, doubt)).collect(),
+        Err(error) => vec![problem(Severity::Error, error)],
+    }
 }
 
 /// What to say about a configuration that used to mean "ask an index" by what it does not say.

@@ -240,7 +240,8 @@ fn entrance(settings: &Settings) -> Result<Entrance, Failure> {
     let tls = settings.tls.as_ref().map(Tls::load).transpose();
     let tls = tls.map_err(|problem| Failure::Configuration(problem.to_string()))?;
     Ok(Entrance {
-        tls: tls.map(Arc::new),
+        // What is doubtful was said with the other problems.
+        tls: tls.map(|(tls, _)| Arc::new(tls)),
         trusted_proxies: settings.listening.trusted_proxies.clone(),
         proxy_protocol: settings.listening.proxy_protocol,
     })

@@ -23,7 +23,7 @@ use self::unix_socket::SocketFile;
 pub use self::{
     address::ListenAddress,
     tls::{Tls, common_name},
-    tls_files::{FileProblem, doubts},
+    tls_files::FileProblem,
 };
 pub(crate) use self::{
     proxy_protocol::{Introduced, introduce},

@@ -7,7 +7,7 @@
 use std::{
     io,
     sync::{Arc, Mutex, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use docker_registry_config as config;
@@ -24,11 +24,14 @@ use x509_parser::parse_x509_certificate;
 
 use super::{
     Wire,
-    tls_files::{FileProblem, Fingerprint, fingerprint, read},
+    tls_files::{FileProblem, Fingerprint, Read, fingerprint, read},
 };
 
 /// How often the files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often they are read although they did not change: a certificate's end comes by itself.
+const READ_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a TLS connection begins with: a handshake record.
 const HANDSHAKE: u8 = 0x16;
@@ -46,18 +49,22 @@ struct Seen {
     files: Fingerprint,
     /// What was wrong with them at the last look.
     problem: Option<FileProblem>,
+    /// When they were read.
+    read: Instant,
 }
 
 impl Tls {
-    /// Reads the files. Blocks the thread.
+    /// Reads the files, and says what is doubtful about them. Blocks the thread.
     ///
     /// # Errors
     /// What is wrong with them, one sentence.
-    pub fn load(settings: &config::Tls) -> Result<Self, FileProblem> {
+    pub fn load(settings: &config::Tls) -> Result<(Self, Vec<FileProblem>), FileProblem> {
         // First: what is written from now on is another version.
         let files = fingerprint(settings);
-        let current = RwLock::new(Arc::new(read(settings)?));
-        Ok(Self { settings: settings.clone(), current, seen: Mutex::new(Seen { files, problem: None }) })
+        let Read { server, doubts } = read(settings)?;
+        let seen = Mutex::new(Seen { files, problem: None, read: Instant::now() });
+        let current = RwLock::new(Arc::new(server));
+        Ok((Self { settings: settings.clone(), current, seen }, doubts))
     }
 
     /// Follows the files for ever.
@@ -73,23 +80,29 @@ impl Tls {
         }
     }
 
-    /// Reads the files if they changed, if they could not be used before, or if somebody asked for it.
+    /// Reads the files if they changed, if they could not be used before, if somebody asked for it, or if it is long
+    /// ago.
     fn look(&self, asked: bool) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let files = fingerprint(&self.settings);
-        if !asked && files == seen.files && seen.problem.is_none() {
+        let is_old = seen.read.elapsed() > READ_INTERVAL;
+        if !asked && !is_old && files == seen.files && seen.problem.is_none() {
             return;
         }
         seen.files = files;
+        seen.read = Instant::now();
         match read(&self.settings) {
-            Ok(read) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(read);
+            Ok(Read { server, doubts }) => {
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(server);
                 seen.problem = None;
+                for doubt in doubts {
+                    tracing::warn!("{doubt}");
+                }
                 tracing::info!(certificate = %self.settings.certificate.display(), "the certificate was read anew");
             }
             Err(problem) => {
                 if asked || seen.problem.as_ref() != Some(&problem) {
-                    tracing::warn!(%problem, "the certificate stays as it was");
+                    tracing::warn!(%problem, "the certificate in use stays");
                 }
                 seen.problem = Some(problem);
             }
