@@ -48,8 +48,12 @@ impl Workplace {
         ended.output
     }
 
-    fn names(&self) -> String {
-        self.docker(&["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"])
+    fn names(&self) -> Vec<String> {
+        // Docker's order is by age in seconds, which is the same for all of these.
+        let names = self.docker(&["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]);
+        let mut names: Vec<String> = names.lines().map(str::to_owned).collect();
+        names.sort();
+        names
     }
 
     fn has(&self, repository: &str, tag: &str) -> bool {
