@@ -51,7 +51,9 @@ impl Workplace {
     fn names(&self) -> Vec<String> {
         // Docker's order is by age in seconds, which is the same for all of these.
         let names = self.docker(&["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]);
-        let mut names: Vec<String> = names.lines().map(str::to_owned).collect();
+        // Docker also remembers what it pushed by digest, as a line without a tag.
+        let tags = names.lines().filter(|line| !line.contains("<none>"));
+        let mut names: Vec<String> = tags.map(str::to_owned).collect();
         names.sort();
         names
     }
