@@ -57,6 +57,11 @@ impl Docker {
         fs::remove_file(archive).expect("the archive can be removed");
     }
 
+    /// Checks a password with a registry and keeps it for later pushes and pulls.
+    pub fn log_in(&self, registry: &str, user: &str, password: &str) {
+        self.run(&["login", "--username", user, "--password", password, registry]);
+    }
+
     /// Pushes the image of that name.
     pub fn push(&self, reference: &str) {
         self.run(&["push", "--quiet", reference]);

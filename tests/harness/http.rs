@@ -57,17 +57,24 @@ impl Response {
 pub struct Client {
     address: SocketAddr,
     patience: Duration,
+    /// A header line that every request carries, or nothing.
+    always: String,
 }
 
 impl Client {
     /// A client of the server at that address.
     pub fn new(address: SocketAddr) -> Client {
-        Client { address, patience: PATIENCE }
+        Client { address, patience: PATIENCE, always: String::new() }
     }
 
     /// Gives up on a silent server after this time instead of the usual minute.
     pub fn with_patience(self, patience: Duration) -> Client {
         Client { patience, ..self }
+    }
+
+    /// Sends this header with every request.
+    pub fn with_header(self, name: &str, value: &str) -> Client {
+        Client { always: format!("{}{name}: {value}\r\n", self.always), ..self }
     }
 
     /// A new connection, for several requests or an unfinished one.
@@ -76,7 +83,8 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(self.patience))?;
         stream.set_write_timeout(Some(self.patience))?;
-        Ok(Connection { stream, host: self.address.to_string(), buffer: vec![0; BUFFER], start: 0, end: 0 })
+        let (host, always) = (self.address.to_string(), self.always.clone());
+        Ok(Connection { stream, host, always, buffer: vec![0; BUFFER], start: 0, end: 0 })
     }
 
     /// Sends a request and reads the whole answer.
@@ -140,6 +148,7 @@ pub enum Length {
 pub struct Connection {
     stream: TcpStream,
     host: String,
+    always: String,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -181,7 +190,7 @@ impl Connection {
         headers: &[(&str, &str)],
         length: Length,
     ) -> io::Result<()> {
-        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n", self.host);
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n{}", self.host, self.always);
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }

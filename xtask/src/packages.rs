@@ -21,10 +21,16 @@ const PEER: Package = Package { name: "docker-registry", program: "/usr/bin/dock
 
 /// What the tests start.
 pub(crate) const FOR_TESTS: &[Package] = &[
+    Package { name: "apache2-bin", program: "apache2" },
+    Package { name: "apache2-utils", program: "htpasswd" },
     Package { name: "buildah", program: "buildah" },
+    Package { name: "curl", program: "curl" },
     PEER,
     Package { name: "docker.io", program: "dockerd" },
+    Package { name: "haproxy", program: "haproxy" },
     Package { name: "make", program: "make" },
+    Package { name: "nginx", program: "nginx" },
+    Package { name: "openssl", program: "openssl" },
     Package { name: "podman", program: "podman" },
     Package { name: "skopeo", program: "skopeo" },
 ];

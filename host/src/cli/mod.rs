@@ -3,6 +3,7 @@
 //! Standard output carries what was asked for, standard error everything else. Exit codes are part of
 //! the interface: 0 done, 1 failed, 2 wrong command line (clap's own), 64 wrong configuration.
 
+mod cert;
 mod config;
 mod configured_driver;
 mod contents;
@@ -84,6 +85,9 @@ enum Command {
     /// Look at the storage drivers that are installed.
     #[command(subcommand)]
     Driver(driver::DriverCommand),
+    /// Make and check certificates for TLS.
+    #[command(subcommand)]
+    Cert(cert::CertCommand),
 }
 
 /// Arguments of `serve`.
@@ -183,6 +187,7 @@ pub fn run() -> ExitCode {
         Command::Config(ConfigCommand::Check { file }) => config::check(file, &mut output),
         Command::Config(ConfigCommand::Show { file }) => config::show(file, &mut output),
         Command::Driver(command) => driver::run(command, &mut output),
+        Command::Cert(command) => cert::run(command, &mut output),
     };
     let done = done.and_then(|()| Ok(output.flush()?));
     match done {
