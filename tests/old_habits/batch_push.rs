@@ -48,8 +48,14 @@ impl Workplace {
         ended.output
     }
 
-    fn names(&self) -> String {
-        self.docker(&["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"])
+    fn names(&self) -> Vec<String> {
+        // Docker's order is by age in seconds, which is the same for all of these.
+        let names = self.docker(&["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]);
+        // Docker also remembers what it pushed by digest, as a line without a tag.
+        let tags = names.lines().filter(|line| !line.contains("<none>"));
+        let mut names: Vec<String> = tags.map(str::to_owned).collect();
+        names.sort();
+        names
     }
 
     fn has(&self, repository: &str, tag: &str) -> bool {
