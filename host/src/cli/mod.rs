@@ -8,6 +8,7 @@ mod configured_driver;
 mod contents;
 mod driver;
 mod prepare;
+mod search_index;
 mod serve;
 
 use std::{
@@ -70,6 +71,9 @@ enum Command {
     /// Look at the storage drivers that are installed.
     #[command(subcommand)]
     Driver(driver::DriverCommand),
+    /// Look after the search index.
+    #[command(subcommand)]
+    SearchIndex(search_index::SearchIndexCommand),
 }
 
 /// Arguments of `serve`.
@@ -154,6 +158,7 @@ pub fn run() -> ExitCode {
         Command::Config(ConfigCommand::Check { file }) => config::check(file, &mut output),
         Command::Config(ConfigCommand::Show { file }) => config::show(file, &mut output),
         Command::Driver(command) => driver::run(command, &mut output),
+        Command::SearchIndex(command) => search_index::run(command, &mut output),
     };
     let done = done.and_then(|()| Ok(output.flush()?));
     match done {
