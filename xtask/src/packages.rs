@@ -26,6 +26,7 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     Package { name: "docker.io", program: "dockerd" },
     Package { name: "make", program: "make" },
     Package { name: "podman", program: "podman" },
+    Package { name: "python3", program: "python3" },
     Package { name: "skopeo", program: "skopeo" },
 ];
 
