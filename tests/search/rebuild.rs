@@ -7,12 +7,13 @@ use std::{
 
 use docker_registry_tests::server::Place;
 
-use crate::support::{Folder, expect_found, found, lock, push_v1, push_v2, sql};
+use crate::support::{Folder, await_comparison, expect_found, found, lock, push_v1, push_v2, sql};
 
 #[test]
 fn a_rebuild_adds_what_is_missing_and_removes_what_is_gone() {
     let folder = Folder::new();
     let server = folder.serve(Place::new());
+    await_comparison(&server);
     let client = server.client();
     push_v1(&client, "team/one");
     push_v2(&client, "app", "1", Some("An application"), None);
@@ -42,6 +43,7 @@ fn a_rebuild_adds_what_is_missing_and_removes_what_is_gone() {
 fn a_rebuild_reads_the_description_of_the_tag_that_moved_last() {
     let folder = Folder::new();
     let server = folder.serve(Place::new());
+    await_comparison(&server);
     let client = server.client();
     push_v2(&client, "app", "z", Some("First"), None);
     push_v2(&client, "app", "a", Some("Second"), None);

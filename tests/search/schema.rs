@@ -3,7 +3,9 @@
 use docker_registry_tests::server::Place;
 use serde_json::json;
 
-use crate::support::{Folder, SCHEMA_OF_0_9_1, expect_answer, expect_found, push_v1, push_v2, sql, warnings};
+use crate::support::{
+    Folder, SCHEMA_OF_0_9_1, await_comparison, expect_answer, expect_found, push_v1, push_v2, sql, warnings,
+};
 
 #[test]
 fn a_database_of_0_9_1_is_read_and_kept() {
@@ -32,6 +34,7 @@ fn a_database_of_0_9_1_is_read_and_kept() {
         &format!(r#"{{"num_results": 2, "query": "team", "results": {expected}}}"#),
     );
     // Searching goes by 0.9.1's table, whoever writes it.
+    await_comparison(&server);
     sql(&folder.database(), "INSERT INTO repository (name, description) VALUES ('team/third', NULL)");
     expect_found(&server.client(), "?q=third", &[("team/third", None)]);
     let rows = sql(&folder.database(), "SELECT id FROM version; SELECT name FROM repository ORDER BY name");

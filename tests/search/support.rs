@@ -27,6 +27,7 @@ pub(crate) struct Folder {
     folder: TempDir,
     backend: &'static str,
     database: String,
+    storage: String,
     more: &'static str,
 }
 
@@ -36,7 +37,7 @@ impl Folder {
         let folder = tempfile::Builder::new().prefix("search-test-").tempdir().expect("a folder");
         // An absolute path begins with the fourth slash.
         let database = format!("sqlite:///{}", folder.path().join("search.db").display());
-        Folder { folder, backend: "sqlalchemy", database, more: "" }
+        Folder { folder, backend: "sqlalchemy", database, storage: "_env:STORAGE_PATH".to_owned(), more: "" }
     }
 
     /// The database is at another URL.
@@ -47,6 +48,11 @@ impl Folder {
     /// The `search_backend` is another, or none when it is empty.
     pub(crate) fn with_backend(self, backend: &'static str) -> Folder {
         Folder { backend, ..self }
+    }
+
+    /// The storage is this folder, whatever place a server is started in.
+    pub(crate) fn with_storage(self, storage: &Path) -> Folder {
+        Folder { storage: storage.display().to_string(), ..self }
     }
 
     /// The flavor has another line.
@@ -64,13 +70,16 @@ impl Folder {
         self.folder.path().join(name)
     }
 
-    /// Writes the configuration and says where it is.
+    /// Writes the configuration, once, and says where it is.
     pub(crate) fn configuration(&self) -> PathBuf {
         let file = self.file("config.yml");
+        if file.exists() {
+            return file;
+        }
         let text = format!(
-            "dev:\n  storage: local\n  storage_path: _env:STORAGE_PATH\n  standalone: true\n  \
+            "dev:\n  storage: local\n  storage_path: {}\n  standalone: true\n  \
              search_backend: '{}'\n  sqlalchemy_index_database: '{}'\n  {}\n",
-            self.backend, self.database, self.more
+            self.storage, self.backend, self.database, self.more
         );
         fs::write(&file, text).expect("the configuration can be written");
         file
@@ -228,6 +237,13 @@ pub(crate) fn found(client: &Client, query: &str) -> Vec<(String, Option<String>
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let results = answer["results"].as_array().expect("results");
     results.iter().map(|hit| (text(&hit["name"]).expect("a name"), text(&hit["description"]))).collect()
+}
+
+/// Waits until a server has compared the index with its storage once.
+pub(crate) fn await_comparison(server: &Server) {
+    wait_for("the index is up to date", PATIENCE, || {
+        server.process().log().contains("the search index is up to date").then_some(())
+    });
 }
 
 /// Lines of the log that warn about the index.

@@ -8,7 +8,7 @@ use tokio::runtime::Builder;
 
 use super::{
     Failure,
-    prepare::{Prepared, load_configuration},
+    prepare::{Prepared, identity_of_storage, load_configuration},
 };
 use crate::{
     search::reconcile::{self, Counts},
@@ -68,7 +68,8 @@ pub(super) fn run(command: SearchIndexCommand, output: &mut impl Write) -> Resul
         let limits = &settings.limits;
         let storage = storage::decorate(opened, driver.name(), limits.driver_calls, limits.driver_timeout);
         let mut shown = 0;
-        let rebuilt = reconcile::rebuild(database, &storage, |counts| {
+        let store = identity_of_storage(&loaded, &keys);
+        let rebuilt = reconcile::rebuild(database, &store, &storage, |counts| {
             let looked_at = counts.v1 + counts.v2;
             if looked_at >= shown + STEP {
                 shown = looked_at;

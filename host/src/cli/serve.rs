@@ -13,7 +13,7 @@ use super::{
     Failure, LogFormat, ServeArguments,
     configured_driver::ConfiguredDriver,
     contents,
-    prepare::{Prepared, load_configuration, open_registry},
+    prepare::{Prepared, identity_of_storage, load_configuration, open_registry},
 };
 use crate::{
     http::{
@@ -73,7 +73,8 @@ pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
         let opened = driver.open(&loaded, &keys).await?;
         let limits = &loaded.settings.limits;
         let storage = storage::decorate(opened, driver.name(), limits.driver_calls, limits.driver_timeout);
-        serve(&loaded.settings, arguments.bind, storage, health).await
+        let store = identity_of_storage(&loaded, &keys);
+        serve(&loaded.settings, arguments.bind, storage, &store, health).await
     });
     // A read that hangs in the system must not keep a server from ending that has said "stopped".
     runtime.shutdown_timeout(SHUTDOWN_GRACE);
@@ -134,6 +135,7 @@ async fn serve(
     settings: &Settings,
     bind: Option<String>,
     storage: Storage,
+    store: &str,
     health: Arc<Health>,
 ) -> Result<(), Failure> {
     let address = bind.unwrap_or_else(|| settings.bind.to_string());
@@ -145,7 +147,7 @@ async fn serve(
     };
     let purging = tokio::spawn(purge_for_ever(Arc::clone(&storage), settings.limits.upload_age));
     let search = match &settings.search {
-        Some(database) => Search::start(database.clone(), &storage),
+        Some(database) => Search::start(database.clone(), store, &storage),
         None => Search::off(),
     };
     contents::announce(&storage, settings.protocols).await;

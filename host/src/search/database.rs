@@ -5,7 +5,9 @@
 //! which API the repository was seen, what its image said of itself, and how often the row has changed.
 //!
 //! Everything here blocks. A write is one `BEGIN IMMEDIATE` transaction and takes effect only on rows that are as
-//! the caller saw them before it looked at the storage; so that a late writer never undoes a later look. The journal
+//! the caller saw them before it looked at the storage; so that a late writer never undoes a later look. Servers with
+//! different storages may share a database, as flavor `dev` makes them do: each claims the rows of its own store, sees no
+//! others, and takes a row away only when no other store claims it. The journal
 //! mode is left as it is found: 0.9.1 and file systems without shared memory know the default one only.
 
 use std::{
@@ -39,16 +41,42 @@ const SCHEMA: &str = "
         id INTEGER NOT NULL, name VARCHAR(95) NOT NULL, description VARCHAR(100),
         PRIMARY KEY (id), UNIQUE (name));
     CREATE TABLE IF NOT EXISTS docker_registry_repository (
-        name TEXT NOT NULL, in_v1 INTEGER NOT NULL, in_v2 INTEGER NOT NULL, image_description TEXT,
-        revision INTEGER NOT NULL, changed INTEGER NOT NULL, PRIMARY KEY (name));";
+        name TEXT NOT NULL, store TEXT NOT NULL, in_v1 INTEGER NOT NULL, in_v2 INTEGER NOT NULL,
+        image_description TEXT, revision INTEGER NOT NULL, changed INTEGER NOT NULL,
+        PRIMARY KEY (name, store));";
 
-/// All rows but the V1 repositories whose short name is a V2 repository.
+/// All rows that are not another store's alone, but for the V1 repositories whose short name is a V2 repository.
 const VISIBLE: &str = "
     SELECT shown.name, shown.description FROM repository AS shown
-    LEFT JOIN docker_registry_repository AS own ON own.name = shown.name
-    WHERE NOT (substr(shown.name, 1, 8) = 'library/' AND instr(substr(shown.name, 9), '/') = 0
-               AND coalesce(own.in_v2, 0) = 0
-               AND EXISTS (SELECT 1 FROM repository AS short WHERE short.name = substr(shown.name, 9)))";
+    LEFT JOIN docker_registry_repository AS own ON own.name = shown.name AND own.store = ?1
+    WHERE (own.in_v1 OR own.in_v2
+           OR NOT EXISTS (SELECT 1 FROM docker_registry_repository AS other
+                          WHERE other.name = shown.name AND (other.in_v1 OR other.in_v2)))
+      AND NOT (substr(shown.name, 1, 8) = 'library/' AND coalesce(own.in_v2, 0) = 0
+               AND instr(substr(shown.name, 9), '/') = 0
+               AND EXISTS (SELECT 1 FROM docker_registry_repository AS short
+                           WHERE short.name = substr(shown.name, 9) AND short.store = ?1 AND short.in_v2))";
+
+/// Names of this store's repositories, and of those that no store has claimed: 0.9.1 wrote them.
+const NAMES: &str = "
+    SELECT name FROM docker_registry_repository WHERE store = ?1 AND (in_v1 OR in_v2)
+    UNION
+    SELECT name FROM repository AS listed
+    WHERE NOT EXISTS (SELECT 1 FROM docker_registry_repository AS other
+                      WHERE other.name = listed.name AND (other.in_v1 OR other.in_v2))";
+
+/// What this store's claim to a name says.
+const OWN: &str = "SELECT revision, in_v1, in_v2, image_description FROM docker_registry_repository \
+                   WHERE name = ?1 AND store = ?2";
+
+/// Whether any store claims a name.
+const CLAIMED: &str = "SELECT EXISTS (SELECT 1 FROM docker_registry_repository \
+                       WHERE name = ?1 AND (in_v1 OR in_v2))";
+
+/// Takes away the row of a name that no other store claims.
+const DELETE_UNCLAIMED: &str = "DELETE FROM repository WHERE name = ?1 AND NOT EXISTS \
+    (SELECT 1 FROM docker_registry_repository AS other \
+     WHERE other.name = ?1 AND other.store <> ?2 AND (other.in_v1 OR other.in_v2))";
 
 /// Why the index cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +153,8 @@ impl Change {
 /// An open database.
 pub(super) struct Database {
     connection: Connection,
+    /// Whose repositories these are.
+    store: String,
     /// The file and what it was when it was opened.
     file: Option<(PathBuf, Option<(u64, u64)>)>,
     /// Whether nobody has indexed anything here yet.
@@ -132,7 +162,7 @@ pub(super) struct Database {
 }
 
 impl Database {
-    pub(super) fn open(place: &IndexDatabase) -> Result<Self, Error> {
+    pub(super) fn open(place: &IndexDatabase, store: &str) -> Result<Self, Error> {
         let (connection, file) = match place {
             IndexDatabase::Memory => (Connection::open_in_memory()?, None),
             IndexDatabase::File(path) => {
@@ -152,7 +182,7 @@ impl Database {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
-        let mut database = Self { connection, file, is_new: false };
+        let mut database = Self { connection, store: store.to_owned(), file, is_new: false };
         database.prepare_schema()?;
         Ok(database)
     }
@@ -175,7 +205,7 @@ impl Database {
         }
         for columns in [
             "SELECT id, name, description FROM repository LIMIT 0",
-            "SELECT name, in_v1, in_v2, image_description, revision, changed FROM docker_registry_repository LIMIT 0",
+            "SELECT name, store, in_v1, in_v2, image_description, revision, changed FROM docker_registry_repository LIMIT 0",
         ] {
             self.connection.prepare(columns).map_err(|error| match error {
                 rusqlite::Error::SqlInputError { .. } => Error::SomethingElse(error),
@@ -191,16 +221,13 @@ impl Database {
 
     /// What the index says of a repository now.
     pub(super) fn read(&self, name: &str) -> Result<Seen, Error> {
-        read(&self.connection, name)
+        read(&self.connection, &self.store, name)
     }
 
     /// Names of everything that the index knows.
     pub(super) fn names(&self) -> Result<HashSet<String>, Error> {
-        let mut statement = self.connection.prepare(
-            "SELECT name FROM repository UNION \
-             SELECT name FROM docker_registry_repository WHERE in_v1 OR in_v2",
-        )?;
-        let mut rows = statement.query([])?;
+        let mut statement = self.connection.prepare(NAMES)?;
+        let mut rows = statement.query([&self.store])?;
         let mut names = HashSet::new();
         while let Some(row) = rows.next()? {
             names.extend(text(row.get_ref(0)?));
@@ -210,7 +237,7 @@ impl Database {
 
     pub(super) fn find(&self, query: &Query, visible: &impl Fn(&str) -> bool) -> Result<Found, Error> {
         let mut statement = self.connection.prepare(VISIBLE)?;
-        let mut rows = statement.query([])?;
+        let mut rows = statement.query([&self.store])?;
         let mut failure = None;
         let hits = std::iter::from_fn(|| {
             loop {
@@ -238,7 +265,10 @@ impl Database {
     /// Writes what was seen, all of it or nothing.
     pub(super) fn apply(&mut self, changes: &[Change]) -> Result<Vec<Outcome>, Error> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let outcomes = changes.iter().map(|change| write(&transaction, change)).collect::<Result<_, _>>()?;
+        let outcomes = changes
+            .iter()
+            .map(|change| write(&transaction, &self.store, change))
+            .collect::<Result<_, _>>()?;
         transaction.commit()?;
         Ok(outcomes)
     }
@@ -283,29 +313,24 @@ fn is_mistaken(error: &rusqlite::Error) -> bool {
     )
 }
 
-fn read(connection: &Connection, name: &str) -> Result<Seen, Error> {
-    let listed = connection
-        .query_row("SELECT 1 FROM repository WHERE name = ?1", [name], |_| Ok(()))
-        .optional()?
-        .is_some();
-    let own = connection.query_row(
-        "SELECT revision, in_v1, in_v2, image_description FROM docker_registry_repository WHERE name = ?1",
-        [name],
-        |row| {
-            Ok(Seen {
-                listed,
-                revision: Some(row.get(0)?),
-                in_v1: row.get(1)?,
-                in_v2: row.get(2)?,
-                image_description: row.get(3)?,
-            })
-        },
-    );
-    Ok(own.optional()?.unwrap_or(Seen { listed, ..Seen::default() }))
+fn read(connection: &Connection, store: &str, name: &str) -> Result<Seen, Error> {
+    let is_listed: bool =
+        connection.query_row("SELECT count(*) FROM repository WHERE name = ?1", [name], |row| row.get(0))?;
+    let own = connection.query_row(OWN, [name, store], |row| {
+        let (in_v1, in_v2): (bool, bool) = (row.get(1)?, row.get(2)?);
+        let listed = is_listed && (in_v1 || in_v2);
+        Ok(Seen { listed, revision: Some(row.get(0)?), in_v1, in_v2, image_description: row.get(3)? })
+    });
+    let mut seen = own.optional()?.unwrap_or_default();
+    if is_listed && !seen.listed {
+        // A row that no store claims is anybody's.
+        seen.listed = !connection.query_row(CLAIMED, [name], |row| row.get::<_, bool>(0))?;
+    }
+    Ok(seen)
 }
 
-fn write(transaction: &Transaction<'_>, change: &Change) -> Result<Outcome, Error> {
-    let now_seen = read(transaction, &change.name)?;
+fn write(transaction: &Transaction<'_>, store: &str, change: &Change) -> Result<Outcome, Error> {
+    let now_seen = read(transaction, store, &change.name)?;
     if now_seen.revision != change.seen.revision {
         return Ok(Outcome::Overtaken);
     }
@@ -318,12 +343,16 @@ fn write(transaction: &Transaction<'_>, change: &Change) -> Result<Outcome, Erro
     let said = change.description.as_ref().unwrap_or(&seen.image_description);
     let outcome = match (seen.listed, exists) {
         (false, true) => {
-            let insert = "INSERT INTO repository (name, description) VALUES (?1, ?2)";
-            transaction.execute(insert, params![name, said])?;
+            let insert = "INSERT OR IGNORE INTO repository (name, description) VALUES (?1, ?2)";
+            // Another store may have one of this name; the image that was pushed last describes both.
+            if transaction.execute(insert, params![name, said])? == 0 && said.is_some() {
+                let update = "UPDATE repository SET description = ?2 WHERE name = ?1";
+                transaction.execute(update, params![name, said])?;
+            }
             Outcome::Added
         }
         (true, false) => {
-            transaction.execute("DELETE FROM repository WHERE name = ?1", [name])?;
+            transaction.execute(DELETE_UNCLAIMED, [name, store])?;
             Outcome::Removed
         }
         (true, true) if *said != seen.image_description => {
@@ -341,8 +370,8 @@ fn write(transaction: &Transaction<'_>, change: &Change) -> Result<Outcome, Erro
     let remembered = if exists { said.as_ref() } else { None };
     transaction.execute(
         "INSERT OR REPLACE INTO docker_registry_repository \
-         (name, in_v1, in_v2, image_description, revision, changed) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![name, change.in_v1, change.in_v2, remembered, seen.revision.unwrap_or(0) + 1, now()],
+         (name, store, in_v1, in_v2, image_description, revision, changed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![name, store, change.in_v1, change.in_v2, remembered, seen.revision.unwrap_or(0) + 1, now()],
     )?;
     Ok(outcome)
 }
@@ -376,4 +405,75 @@ fn why_not(path: &Path) -> Option<String> {
         Err(error) => error,
     };
     Some(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(place: &IndexDatabase, store: &str) -> Database {
+        Database::open(place, store).expect("it opens")
+    }
+
+    fn change(database: &Database, name: &str, in_v1: bool, description: Option<&str>) -> Change {
+        let seen = database.read(name).expect("it is read");
+        let description = Some(description.map(str::to_owned));
+        Change { name: name.to_owned(), seen, in_v1, in_v2: false, description }
+    }
+
+    fn found(database: &Database) -> Vec<String> {
+        let found = database.find(&Query::all(""), &|_| true).expect("it is searched");
+        found.hits.into_iter().map(|hit| hit.name).collect()
+    }
+
+    #[test]
+    fn a_look_that_was_overtaken_writes_nothing() {
+        let mut database = open(&IndexDatabase::Memory, "s");
+        let looked = change(&database, "a/b", false, None);
+        let pushed = change(&database, "a/b", true, None);
+        assert_eq!(database.apply(&[pushed]).unwrap(), [Outcome::Added]);
+        assert_eq!(database.apply(std::slice::from_ref(&looked)).unwrap(), [Outcome::Overtaken]);
+        assert_eq!(found(&database), ["a/b"]);
+        let deleted = change(&database, "a/b", false, None);
+        let late = change(&database, "a/b", true, None);
+        assert_eq!(database.apply(&[deleted]).unwrap(), [Outcome::Removed]);
+        assert_eq!(database.apply(&[late, looked]).unwrap(), [Outcome::Overtaken; 2]);
+        assert_eq!(found(&database), Vec::<String>::new());
+    }
+
+    #[test]
+    fn stores_that_share_a_database_see_and_remove_their_own_only() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = IndexDatabase::File(folder.path().join("x.db"));
+        let (mut one, mut two) = (open(&place, "one"), open(&place, "two"));
+        for (database, names) in [(&mut one, ["a/only", "a/both"]), (&mut two, ["b/only", "a/both"])] {
+            let changes = names.map(|name| change(database, name, true, None));
+            assert_eq!(database.apply(&changes).unwrap(), [Outcome::Added; 2]);
+        }
+        assert_eq!(
+            (found(&one).join(" "), found(&two).join(" ")),
+            ("a/both a/only".into(), "a/both b/only".into())
+        );
+        assert_eq!(one.names().unwrap(), HashSet::from(["a/only", "a/both"].map(str::to_owned)));
+        let gone = change(&one, "a/both", false, None);
+        one.apply(&[gone]).unwrap();
+        assert_eq!((found(&one).join(" "), found(&two).join(" ")), ("a/only".into(), "a/both b/only".into()));
+        // What 0.9.1 wrote is anybody's until somebody has looked.
+        one.connection.execute("INSERT INTO repository (name) VALUES ('c/old')", []).unwrap();
+        assert!(found(&one).contains(&"c/old".to_owned()) && found(&two).contains(&"c/old".to_owned()));
+        let gone = change(&two, "c/old", false, None);
+        assert_eq!(two.apply(&[gone]).unwrap(), [Outcome::Removed]);
+        assert_eq!(found(&one), ["a/only"]);
+    }
+
+    #[test]
+    fn what_is_invisible_is_neither_found_nor_counted() {
+        let mut database = open(&IndexDatabase::Memory, "s");
+        for name in ["a/secret", "a/open"] {
+            let pushed = change(&database, name, true, None);
+            database.apply(&[pushed]).unwrap();
+        }
+        let found = database.find(&Query::all("a"), &|name| !name.contains("secret")).unwrap();
+        assert_eq!((found.total, found.hits.len()), (1, 1));
+    }
 }

@@ -28,6 +28,7 @@ pub struct Unavailable(pub(super) Arc<str>);
 /// The index of a server or a command.
 pub(super) struct Index {
     place: IndexDatabase,
+    store: Arc<str>,
     state: Arc<Mutex<State>>,
     /// Told when a database was opened that nobody has indexed anything in.
     pub(super) found_new: Notify,
@@ -41,8 +42,8 @@ struct State {
 }
 
 impl Index {
-    pub(super) fn new(place: IndexDatabase) -> Self {
-        Self { place, state: Arc::default(), found_new: Notify::new() }
+    pub(super) fn new(place: IndexDatabase, store: &str) -> Self {
+        Self { place, store: store.into(), state: Arc::default(), found_new: Notify::new() }
     }
 
     /// Does something with the database on a thread for blocking work.
@@ -58,9 +59,9 @@ impl Index {
             return Err(failure.clone());
         }
         state.failed = None;
-        let place = self.place.clone();
+        let (place, store) = (self.place.clone(), Arc::clone(&self.store));
         let task = tokio::task::spawn_blocking(move || {
-            let done = on_database(&mut state, &place, work);
+            let done = on_database(&mut state, &place, &store, work);
             (state, done)
         });
         let (state, done) = match task.await {
@@ -111,6 +112,7 @@ impl Index {
 fn on_database<T>(
     state: &mut State,
     place: &IndexDatabase,
+    store: &str,
     work: impl FnOnce(&mut Database) -> Result<T, Error>,
 ) -> Result<(T, bool), Error> {
     if state.database.as_ref().is_some_and(|database| !database.is_current()) {
@@ -118,7 +120,7 @@ fn on_database<T>(
     }
     let database = match &mut state.database {
         Some(database) => database,
-        closed => closed.insert(Database::open(place)?),
+        closed => closed.insert(Database::open(place, store)?),
     };
     let is_new = std::mem::take(&mut database.is_new);
     let value = work(database)?;

@@ -54,9 +54,9 @@ pub(super) struct Indexer {
 }
 
 impl Indexer {
-    pub(super) fn new(place: IndexDatabase, storage: &Storage) -> Self {
+    pub(super) fn new(place: IndexDatabase, store: &str, storage: &Storage) -> Self {
         Self {
-            index: Index::new(place),
+            index: Index::new(place, store),
             v1: v1::Registry::new(Arc::clone(storage)),
             v2: v2::Registry::new(Arc::clone(storage)),
             call: CallContext { background: true, ..CallContext::default() },

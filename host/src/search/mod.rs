@@ -64,15 +64,17 @@ impl Search {
         Self(None)
     }
 
-    /// Opens the index and brings it up to date, both in the background. Must be called inside a tokio runtime.
-    pub fn start(database: IndexDatabase, storage: &Storage) -> Self {
+    /// Opens the index and brings it up to date, both in the background. `store` is a text that differs between
+    /// storages: those that share a database do not see each other's repositories. Must be called inside a tokio
+    /// runtime.
+    pub fn start(database: IndexDatabase, store: &str, storage: &Storage) -> Self {
         if database == IndexDatabase::Memory {
             tracing::warn!(
                 "the search index is in memory: it is made anew at each start; \
                  sqlite:////var/lib/docker-registry/search.db would keep it"
             );
         }
-        let indexer = Arc::new(Indexer::new(database, storage));
+        let indexer = Arc::new(Indexer::new(database, store, storage));
         let notes = Arc::new(Notes::default());
         let tasks = vec![
             tokio::spawn(notes::work_off(Arc::clone(&notes), Arc::clone(&indexer))),

@@ -131,3 +131,37 @@ fn report(counts: &Counts) {
         "the search index is up to date"
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn whoever_asks_waits_for_the_notes_that_were_left_before() {
+        let notes = Notes::default();
+        assert!(notes.settled().now_or_never().is_some());
+        notes.leave("a/b".to_owned(), None);
+        let mut before = Box::pin(notes.settled());
+        let (looks, left) = notes.take();
+        notes.leave("a/c".to_owned(), None);
+        assert_eq!(looks.len(), 1);
+        assert!(before.as_mut().now_or_never().is_none());
+        notes.done.send_replace(left);
+        assert!(before.now_or_never().is_some());
+        assert!(notes.settled().now_or_never().is_none());
+    }
+
+    #[test]
+    fn too_many_notes_become_one_look_at_everything() {
+        let notes = Notes::default();
+        for number in 0..=MOST {
+            notes.leave(format!("a/{number}"), None);
+        }
+        assert!(notes.missed.notified().now_or_never().is_some());
+        assert_eq!(notes.take().0.len(), MOST);
+        notes.leave("a/b".to_owned(), None);
+        assert!(notes.missed.notified().now_or_never().is_none());
+    }
+}

@@ -31,16 +31,18 @@ pub struct Counts {
     pub removed: usize,
 }
 
-/// Compares everything, descriptions included, and reports after each batch.
+/// Compares everything, descriptions included, and reports after each batch. `store` as for
+/// [`super::Search::start`].
 ///
 /// # Errors
 /// What is done by then stays so.
 pub async fn rebuild(
     database: IndexDatabase,
+    store: &str,
     storage: &Storage,
     progress: impl FnMut(&Counts),
 ) -> Result<Counts, Failure> {
-    reconcile(&Indexer::new(database, storage), true, progress).await
+    reconcile(&Indexer::new(database, store, storage), true, progress).await
 }
 
 pub(super) async fn reconcile(
