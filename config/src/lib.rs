@@ -27,7 +27,7 @@
 //! The modules, in the order a file passes them: `locate` (which file), `yaml` and `marks` (text to nodes
 //! with lines), `merge` (`<<`), `flavor` (which part of the file), `env_value` (`_env:`), `scalar` (YAML 1.1
 //! types), `typed` (the type a key asks for), `server_keys` (the table of all keys), `reader` and `settings`
-//! (with `listening`, `tls`, `logging` and `compatibility`), `driver` and `show`.
+//! (with `listening`, `tls`, `search`, `logging` and `compatibility`), `driver` and `show`.
 
 mod compatibility;
 mod driver;
@@ -46,6 +46,7 @@ mod problem;
 mod reader;
 mod resolve;
 mod scalar;
+mod search;
 mod server_keys;
 mod settings;
 mod show;
@@ -63,6 +64,7 @@ pub use locate::Source;
 pub use logging::{AccessFormat, LogFile, LogFormat, LogSettings};
 pub use problem::{Problem, Problems, Severity};
 pub use resolve::Origin;
+pub use search::IndexDatabase;
 pub use server_keys::server_keys;
 pub use settings::{Address, Isolation, Limits, LogLevel, Protocols, Settings};
 pub use show::ShownValue;

@@ -126,7 +126,7 @@ impl Loader {
             let mut resolved = resolve::resolve(&row.key, &flavor, &environment);
             problems.append(&mut resolved.problems);
             let is_on = !matches!(resolved.value, None | Some(Value::Bool(false)));
-            // The sample switches the search on by itself; that is no wish of the operator.
+            // What the sample switches on by itself is no wish of the operator.
             let is_wish = source != Source::BuiltInSample || !matches!(resolved.origin, Origin::File { .. });
             if let Some(what) = row.later.filter(|_| is_on && is_wish) {
                 notices.push(format!("{} has no effect: this release does not {what}", row.key.name));

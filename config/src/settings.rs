@@ -8,6 +8,7 @@ use crate::logging::LogSettings;
 use crate::problem::Problem;
 use crate::reader::{HOUR, INSTANT, Reader};
 use crate::resolve::Resolved;
+use crate::search::IndexDatabase;
 use crate::tls::Tls;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -65,6 +66,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The hosts named in `X-Docker-Endpoints`; empty for the host of the request.
     pub registry_endpoints: Vec<String>,
+    /// Where the search index is; `None` when nothing is indexed and every search comes back empty.
+    pub search: Option<IndexDatabase>,
 }
 
 /// A host, by name or number, and a port; port 0 lets the system choose one.
@@ -223,6 +226,7 @@ pub(crate) fn build(
             upload_age: reader.duration("limits.upload_age", HOUR),
         },
         registry_endpoints: reader.list("registry_endpoints"),
+        search: reader.search(),
     }
 }
 

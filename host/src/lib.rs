@@ -9,5 +9,6 @@ pub mod isolation;
 pub mod layout;
 pub mod plugin;
 pub mod registry;
+pub mod search;
 pub mod storage;
 pub mod telemetry;

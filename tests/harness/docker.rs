@@ -67,6 +67,13 @@ impl Docker {
         self.run(&["push", "--quiet", reference]);
     }
 
+    /// What `docker search` prints with these arguments: a line for each result, its name and its description.
+    pub fn search(&self, arguments: &[&str]) -> Vec<String> {
+        let search = ["search", "--no-trunc", "--format", "{{.Name}} {{.Description}}"];
+        let output = self.run(&[&search, arguments].concat());
+        output.lines().map(|line| line.trim_end().to_owned()).collect()
+    }
+
     /// Pulls an image; from a manifest list, the one for this machine.
     pub fn pull(&self, reference: &str) {
         self.run(&["pull", "--quiet", reference]);

@@ -231,6 +231,8 @@ fn start_ours(launch: &Launch, place: &Place, log: &Path) -> Option<Started> {
         None => command
             .args(sample.exists().then_some(sample))
             .env("SETTINGS_FLAVOR", "dev")
+            // Not the sample's, which all servers of the machine would share.
+            .env("SQLALCHEMY_INDEX_DATABASE", format!("sqlite:///{}", place.file("search.db").display()))
             .env("DOCKER_REGISTRY_DRIVER_PATH", &launch.artifacts),
     };
     if !launch.verbose {

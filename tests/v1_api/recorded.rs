@@ -246,7 +246,7 @@ fn accepted() -> Vec<Accepted> {
     accept("an empty answer to OPTIONS has no type", |exchange, difference| {
         exchange.method == "OPTIONS" && difference.is("content-type", Some("text/html; charset=utf-8"), None)
     });
-    accept("search has no backend yet", |exchange, difference| {
+    accept("this registry has no search index", |exchange, difference| {
         let query = exchange.target.split(['=', '&']).nth(1).unwrap_or_default().replace("%25", "%");
         exchange.target.starts_with("/v1/search")
             && match difference.aspect.as_str() {

@@ -32,6 +32,7 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     Package { name: "nginx", program: "nginx" },
     Package { name: "openssl", program: "openssl" },
     Package { name: "podman", program: "podman" },
+    Package { name: "python3", program: "python3" },
     Package { name: "skopeo", program: "skopeo" },
 ];
 

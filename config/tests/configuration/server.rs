@@ -2,7 +2,8 @@
 
 use crate::support::{load, problems, sample};
 use docker_registry_config::{
-    Address, Environment, Isolation, Key, KeyKind, Loader, LogLevel, Protocols, Settings, server_keys,
+    Address, Environment, IndexDatabase, Isolation, Key, KeyKind, Loader, LogLevel, Protocols, Settings,
+    server_keys,
 };
 use std::path::PathBuf;
 use std::time::Duration;
@@ -72,6 +73,24 @@ fn the_admin_listener_moves_and_closes() {
     assert_eq!(settings("admin: '[::1]:9000'", &[]).admin, Some(address("::1", 9000)));
     assert_eq!(settings("", &[("REGISTRY_ADMIN", "0.0.0.0:9001")]).admin, Some(address("0.0.0.0", 9001)));
     assert_eq!(sample(&[("REGISTRY_ADMIN", "127.0.0.1:0")]).settings.admin, Some(address("127.0.0.1", 0)));
+}
+
+#[test]
+fn the_search_index_is_an_sqlite_file_or_nothing() {
+    let file = |path: &str| Some(IndexDatabase::File(PathBuf::from(path)));
+    assert_eq!(settings("", &[]).search, None);
+    assert_eq!(sample(&[("SETTINGS_FLAVOR", "local")]).settings.search, None);
+    assert_eq!(sample(&[]).settings.search, file("/tmp/docker-registry.db"));
+    assert_eq!(sample(&[("SEARCH_BACKEND", "")]).settings.search, None);
+    for off in ["''", "false", "none", "~"] {
+        assert_eq!(settings(&format!("search_backend: {off}"), &[]).search, None, "{off}");
+    }
+    let variables = [("SEARCH_BACKEND", "sqlalchemy"), ("SQLALCHEMY_INDEX_DATABASE", "sqlite:///x.db")];
+    assert_eq!(settings("", &variables).search, file("x.db"));
+    let refused =
+        "dev: {storage: s, search_backend: sqlalchemy, sqlalchemy_index_database: 'mysql://u:hunter2@h/d'}";
+    let lines = problems(refused, &[], &[]);
+    assert!(lines[0].contains("`mysql`") && !lines[0].contains("hunter2"), "{lines:?}");
 }
 
 #[test]

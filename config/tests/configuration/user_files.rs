@@ -57,7 +57,8 @@ fn a_local_flavor_of_0_8_works() {
     assert_eq!(loaded.settings.loglevel, LogLevel::Info);
     let (settings, _) = loaded.driver_settings(&storage_path);
     assert_eq!(settings.into_json(), json!({"storage_path": "/data"}));
-    assert_eq!(loaded.notices, ["search_backend has no effect: this release does not search"]);
+    assert_eq!(loaded.notices, Vec::<String>::new());
+    assert!(loaded.settings.search.is_some());
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod driver;
 mod gunicorn;
 mod old_command_lines;
 mod prepare;
+mod search_index;
 mod serve;
 
 use std::{
@@ -90,6 +91,9 @@ enum Command {
     /// Make and check certificates for TLS.
     #[command(subcommand)]
     Cert(cert::CertCommand),
+    /// Look after the search index.
+    #[command(subcommand)]
+    SearchIndex(search_index::SearchIndexCommand),
 }
 
 /// Arguments of `serve`.
@@ -191,6 +195,7 @@ pub fn run() -> ExitCode {
         Command::Config(ConfigCommand::Show { file }) => config::show(file, &mut output),
         Command::Driver(command) => driver::run(command, &mut output),
         Command::Cert(command) => cert::run(command, &mut output),
+        Command::SearchIndex(command) => search_index::run(command, &mut output),
     };
     let done = done.and_then(|()| Ok(output.flush()?));
     match done {

@@ -1,8 +1,13 @@
 //! What all commands need first: the configuration and the driver that it names.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use docker_registry_config::{Environment, Key, Loaded, Loader, Problem, Problems, Settings, Severity};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::configured_driver::ConfiguredDriver;
 use crate::http::listener::{FileProblem, Tls};
@@ -71,6 +76,26 @@ pub(super) fn open_registry(settings: &Settings) -> Option<&'static str> {
         "standalone is not written: docker-registry 0.7 to 0.9.1 asked an index then, this server serves \
          everyone; write `standalone: true` if that is meant",
     )
+}
+
+/// A text that tells one storage from another: a digest of what the driver is opened with, secrets left out.
+pub(super) fn identity_of_storage(loaded: &Loaded, keys: &[Key]) -> String {
+    let (values, _) = loaded.driver_settings(keys);
+    let mut hash = Sha256::new();
+    hash.update(loaded.settings.storage.as_bytes());
+    for (name, value) in values.values() {
+        if keys.iter().any(|key| key.name == name.as_str() && !key.secret) {
+            hash.update(format!("\n{name}={value}"));
+        }
+    }
+    // A relative folder is another one elsewhere.
+    let is_relative = |value: &Value| value.as_str().is_some_and(|path| Path::new(path).is_relative());
+    if values.values().get("storage_path").is_some_and(is_relative)
+        && let Ok(folder) = std::env::current_dir()
+    {
+        hash.update(folder.as_os_str().as_encoded_bytes());
+    }
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads the configuration of this process.

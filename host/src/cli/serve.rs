@@ -15,7 +15,7 @@ use super::{
     Failure, LogFormat, ServeArguments,
     configured_driver::ConfiguredDriver,
     contents,
-    prepare::{Prepared, load_configuration, open_registry},
+    prepare::{Prepared, identity_of_storage, load_configuration, open_registry},
 };
 use crate::{
     http::{
@@ -27,6 +27,7 @@ use crate::{
         v1, v2,
     },
     registry::{abandoned, v2::Registry},
+    search::Search,
     storage::{self, Storage},
     telemetry::{
         logs::{self, Logging, Logs},
@@ -83,7 +84,8 @@ pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
         let opened = driver.open(&loaded, &keys).await?;
         let limits = &loaded.settings.limits;
         let storage = storage::decorate(opened, driver.name(), limits.driver_calls, limits.driver_timeout);
-        serve(&loaded.settings, arguments.bind, storage, health, &logs).await
+        let store = identity_of_storage(&loaded, &keys);
+        serve(&loaded.settings, arguments.bind, storage, &store, health, &logs).await
     });
     // A read that hangs in the system must not keep a server from ending that has said "stopped".
     runtime.shutdown_timeout(SHUTDOWN_GRACE);
@@ -181,6 +183,7 @@ async fn serve(
     settings: &Settings,
     bind: Vec<ListenAddress>,
     storage: Storage,
+    store: &str,
     health: Arc<Health>,
     logs: &Arc<Logs>,
 ) -> Result<(), Failure> {
@@ -194,12 +197,17 @@ async fn serve(
         tokio::spawn(async move { health.check_storage(storage, CHECK_INTERVAL).await })
     };
     let purging = tokio::spawn(purge_for_ever(Arc::clone(&storage), settings.limits.upload_age));
+    let search = match &settings.search {
+        Some(database) => Search::start(database.clone(), store, &storage),
+        None => Search::off(),
+    };
     contents::announce(&storage, settings.protocols).await;
     health.set_started();
 
-    let drained = server.run(Arc::new(routes(settings, &storage)), stopping).await;
+    let drained = server.run(Arc::new(routes(settings, &storage, &search)), stopping).await;
     checking.abort();
     purging.abort();
+    search.finish().await;
     storage.close(CLOSE_GRACE).await;
     if drained.cut_off > 0 {
         tracing::warn!(requests = drained.cut_off, "requests were cut off at the graceful timeout");
@@ -260,11 +268,11 @@ fn server_limits(settings: &Settings) -> Limits {
     limits
 }
 
-fn routes(settings: &Settings, storage: &Storage) -> Routes {
+fn routes(settings: &Settings, storage: &Storage, search: &Search) -> Routes {
     let v2 = settings.protocols.v2.then(|| {
         let limits =
             v2::Limits { max_manifest_size: settings.limits.max_manifest_size, ..v2::Limits::default() };
-        Arc::new(v2::Api::new(Arc::clone(storage), limits)) as Arc<dyn Handler>
+        Arc::new(v2::Api::new(Arc::clone(storage), limits).with_search(search.clone())) as Arc<dyn Handler>
     });
     let v1 = settings.protocols.v1.then(|| {
         let v1_settings = v1::V1Settings {
@@ -277,8 +285,11 @@ fn routes(settings: &Settings, storage: &Storage) -> Routes {
             debug: settings.debug,
             flavor: settings.flavor.clone(),
         };
-        Arc::new(v1::Api::new(Arc::clone(storage), v1_settings)) as Arc<dyn Handler>
+        Arc::new(v1::Api::new(Arc::clone(storage), v1_settings).with_search(search.clone()))
+            as Arc<dyn Handler>
     });
+    let search_alone = || Arc::new(v1::SearchAlone(search.clone())) as Arc<dyn Handler>;
+    let v1 = v1.or_else(|| settings.search.is_some().then(search_alone));
     Routes { v2, v1 }
 }
 

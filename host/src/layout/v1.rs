@@ -34,7 +34,7 @@ pub fn form_encode(text: &str) -> String {
 }
 
 /// The text that [`form_encode`] made `encoded` from, if it made it.
-fn form_decode(encoded: &str) -> Option<String> {
+pub(crate) fn form_decode(encoded: &str) -> Option<String> {
     let text = percent_decode_str(&encoded.replace('+', " ")).decode_utf8().ok()?.into_owned();
     (form_encode(&text) == encoded).then_some(text)
 }
@@ -51,6 +51,28 @@ fn segment(name: &str) -> String {
 /// The folder of all images.
 pub fn images() -> Prefix {
     Prefix::new("images").expect("a plain name is a valid folder")
+}
+
+/// The folder of all namespaces with their repositories.
+pub fn repositories() -> Prefix {
+    Prefix::new("repositories").expect("a plain name is a valid folder")
+}
+
+/// The repository whose folder this is, if a repository can have this folder.
+pub fn repository_of_folder(path: &str) -> Option<RepositoryName> {
+    let (namespace, name) = path.strip_prefix("repositories/")?.split_once('/')?;
+    let name = form_decode(&dots(form_decode(name)?))?;
+    let repository = RepositoryName::from_path(&format!("{}/{name}", dots(form_decode(namespace)?)))?;
+    (RepositoryPaths::new(&repository).folder == path).then_some(repository)
+}
+
+/// The name behind the forms that 0.9.1 gives the names `.` and `..`.
+fn dots(name: String) -> String {
+    match name.as_str() {
+        "%2E" => ".".to_owned(),
+        "%2E%2E" => "..".to_owned(),
+        _ => name,
+    }
 }
 
 /// Paths of one image.
@@ -179,6 +201,21 @@ mod tests {
         assert_eq!(folder("../../etc/x"), "repositories/%252E%252E/..%252Fetc%252Fx");
         assert_eq!(folder("./x"), "repositories/%252E/x");
         assert_eq!(folder("UPPER/Case_1.x-y~z"), "repositories/UPPER/Case_1.x-y%257Ez");
+    }
+
+    #[test]
+    fn the_folder_of_a_repository_tells_its_name() {
+        for path in
+            ["foo/bar", "single", "a/b/c", "foo/sp ace%", "foo/..", "../../etc/x", "./x", "U/C_1.x-y~z"]
+        {
+            let name = RepositoryName::from_path(path).unwrap();
+            assert_eq!(repository_of_folder(&folder(path)), Some(name), "{path}");
+        }
+        for strange in
+            ["repositories/x", "repositories/a/b c", "repositories/a/%252", "images/a", "repositories//b"]
+        {
+            assert_eq!(repository_of_folder(strange), None, "{strange}");
+        }
     }
 
     #[test]

@@ -76,6 +76,11 @@ pub fn tag_link(name: &RepositoryName, tag: &Tag) -> ObjectPath {
     path(format!("{}/{tag}/current/link", tags_text(name)))
 }
 
+/// The tag whose link lies at this path below [`tags`].
+pub fn tag_of_link(path: &str) -> Option<&str> {
+    path.strip_suffix("/current/link").filter(|tag| !tag.contains('/'))
+}
+
 /// The folder of all manifests that a tag has ever pointed to.
 pub fn tag_history(name: &RepositoryName, tag: &Tag) -> Prefix {
     path(format!("{}/{tag}/index", tags_text(name))).into()

@@ -26,6 +26,7 @@ impl Api {
         let endpoints = self.endpoints(&request);
         let content = read_body(request).await?;
         self.registry.merge_index_images(&call, repository, content).await?;
+        self.search.note(repository);
         let response =
             if success == StatusCode::NO_CONTENT { no_content() } else { answer(success, &json!("")) };
         Ok(with_token(response, repository, "write", endpoints))

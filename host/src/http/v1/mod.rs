@@ -17,6 +17,8 @@ mod service;
 mod tags;
 mod users;
 
+pub use service::SearchAlone;
+
 use bytes::Bytes;
 use docker_registry_config::Compatibility;
 use docker_registry_driver_api::{ErrorKind, collect};
@@ -31,6 +33,7 @@ use crate::{
         },
     },
     registry::v1::{Registry, names::ImageId},
+    search::Search,
     storage::Storage,
 };
 
@@ -76,12 +79,18 @@ impl Default for V1Settings {
 pub struct Api {
     registry: Registry,
     settings: V1Settings,
+    search: Search,
 }
 
 impl Api {
     /// The API over the store that `storage` holds.
     pub fn new(storage: Storage, settings: V1Settings) -> Self {
-        Self { registry: Registry::new(storage), settings }
+        Self { registry: Registry::new(storage), settings, search: Search::off() }
+    }
+
+    /// The same API, which tells a search index what changes and asks it.
+    pub fn with_search(self, search: Search) -> Self {
+        Self { search, ..self }
     }
 
     /// Answers `/`, `/_ping` and every path under `/v1`; any other path is 404.
@@ -128,7 +137,7 @@ impl Api {
             Route::Redirect(_) => Err(Failure::NoRoute),
             Route::Root => Ok(self.root()),
             Route::Ping => Ok(self.ping()),
-            Route::Search => Ok(self.search(&request)),
+            Route::Search => Ok(service::find(&self.search, request).await),
             Route::Users if reads => Ok(self.log_in()),
             Route::Users => self.create_user(request).await,
             Route::User => Ok(self.update_user()),

@@ -44,6 +44,7 @@ impl Api {
         let user_agent = request.header(header::USER_AGENT).unwrap_or_default().to_owned();
         let content = read_body(request).await?;
         self.registry.put_tag(&call, repository, tag, content, &PushedBy { user_agent }).await?;
+        self.search.note(repository);
         Ok(done())
     }
 
@@ -54,6 +55,7 @@ impl Api {
         request: Request,
     ) -> Result<Response, Failure> {
         self.registry.delete_tag(&request.call(), repository, tag).await?;
+        self.search.note(repository);
         Ok(done())
     }
 
@@ -62,7 +64,10 @@ impl Api {
         repository: &RepositoryName,
         request: Request,
     ) -> Result<Response, Failure> {
-        self.registry.delete_repository(&request.call(), repository).await?;
+        let deleted = self.registry.delete_repository(&request.call(), repository).await;
+        // Some of it may be gone when it failed.
+        self.search.note(repository);
+        deleted?;
         Ok(done())
     }
 

@@ -83,6 +83,9 @@ impl Api {
         let content = self.read_manifest(request, body).await?;
         let manifest = PutManifest { media_type, digest: digest.clone(), tags: tags.clone(), content };
         let stored = self.registry.put_manifest(call, name, manifest).await?;
+        if !tags.is_empty() {
+            self.search.note_tagged(name, &stored);
+        }
         let mut response = exchange::empty(StatusCode::CREATED);
         exchange::set(&mut response, header::LOCATION, &format!("/v2/{name}/manifests/{stored}"));
         exchange::set(&mut response, CONTENT_DIGEST, &stored.to_string());
@@ -106,10 +109,13 @@ impl Api {
         let call = request.call();
         let reference = Reference::parse(reference)?.ok_or_else(unknown)?;
         self.check_deletion()?;
-        match reference {
-            Reference::Tag(tag) => self.registry.delete_tag(call, name, &tag).await?,
-            Reference::Digest(digest) => self.registry.delete_manifest(call, name, &digest).await?,
-        }
+        let deleted = match reference {
+            Reference::Tag(tag) => self.registry.delete_tag(call, name, &tag).await,
+            Reference::Digest(digest) => self.registry.delete_manifest(call, name, &digest).await,
+        };
+        // Some tags may be gone when it failed.
+        self.search.note(name);
+        deleted?;
         Ok(exchange::empty(StatusCode::ACCEPTED))
     }
 

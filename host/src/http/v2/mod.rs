@@ -23,6 +23,7 @@ use self::{errors::Refusal, head::Head, route::Route};
 use crate::{
     http::exchange::{self, Request, Response, ResponseBody},
     registry::{digest::Digest, v2::Registry},
+    search::Search,
     storage::Storage,
 };
 
@@ -61,12 +62,18 @@ impl Default for Limits {
 pub struct Api {
     registry: Registry,
     limits: Arc<Limits>,
+    search: Search,
 }
 
 impl Api {
     /// The API on `storage`.
     pub fn new(storage: Storage, limits: Limits) -> Self {
-        Self { registry: Registry::new(storage), limits: Arc::new(limits) }
+        Self { registry: Registry::new(storage), limits: Arc::new(limits), search: Search::off() }
+    }
+
+    /// The same API, which tells a search index what changes.
+    pub fn with_search(self, search: Search) -> Self {
+        Self { search, ..self }
     }
 
     /// Answers one request for a path under `/v2/`.

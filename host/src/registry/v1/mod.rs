@@ -17,6 +17,7 @@ mod locks;
 pub mod names;
 mod properties;
 mod push;
+mod repositories;
 mod tags;
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use docker_registry_driver_api as driver;
 use docker_registry_driver_api::{CallContext, Capability, Condition, ErrorKind, ObjectInfo, ObjectPath};
 
 pub use images::{Image, Layer};
+pub use repositories::RepositoryPage;
 pub use tags::PushedBy;
 
 use crate::storage::Storage;

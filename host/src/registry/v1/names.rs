@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::layout::v1::form_encode;
+use crate::layout::v1::{form_decode, form_encode};
 
 /// The id of an image: 16 or 64 lower-case hexadecimal digits (0.9.1's rule).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -60,6 +60,12 @@ impl RepositoryName {
     pub fn encoded_name(&self) -> &str {
         &self.encoded_name
     }
+
+    /// Namespace and name as people write them, the name not encoded. [`Self::from_path`] reads it back.
+    pub fn plain(&self) -> String {
+        let name = form_decode(&self.encoded_name);
+        format!("{}/{}", self.namespace, name.as_deref().unwrap_or(&self.encoded_name))
+    }
 }
 
 impl fmt::Display for RepositoryName {
@@ -92,5 +98,14 @@ mod tests {
         assert_eq!(name("foo/..").as_deref(), Some("foo/.."));
         assert_eq!(name(""), None);
         assert_eq!(name("/x"), None);
+    }
+
+    #[test]
+    fn a_plain_name_leads_back_to_its_repository() {
+        for path in ["foo/bar", "single", "a/b/c", "a/sp ace%", "foo/.."] {
+            let name = RepositoryName::from_path(path).unwrap();
+            assert_eq!(RepositoryName::from_path(&name.plain()), Some(name), "{path}");
+        }
+        assert_eq!(RepositoryName::from_path("a/b/c").unwrap().plain(), "a/b/c");
     }
 }

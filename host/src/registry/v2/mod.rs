@@ -7,6 +7,7 @@
 
 mod blobs;
 mod catalog;
+mod descriptions;
 mod failure;
 mod links;
 mod manifests;
