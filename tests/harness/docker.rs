@@ -98,10 +98,31 @@ impl Docker {
         self.run(&["manifest", "push", "--insecure", "--purge", reference]);
     }
 
-    fn run(&self, arguments: &[&str]) -> String {
-        let mut command = client(self.folder.path());
+    /// Makes an image of the archive of a root folder.
+    pub fn import(&self, archive: &Path, reference: &str) {
+        self.run(&["import", &archive.display().to_string(), reference]);
+    }
+
+    /// Runs `docker` with these arguments, which must succeed. Returns its standard output.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let mut command = self.command();
         command.args(arguments);
         run(&mut command)
+    }
+
+    /// `docker`, talking to this daemon.
+    pub fn command(&self) -> Command {
+        client(self.folder.path())
+    }
+
+    /// Makes another program talk to this daemon.
+    pub fn point(&self, command: &mut Command) {
+        for (name, value) in self.command().get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
     }
 }
 

@@ -279,7 +279,7 @@ fn bare(program: &Path, place: &Place) -> Command {
 }
 
 /// A port that nobody listens on at this moment.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("a bound socket has an address")
 }
@@ -303,7 +303,7 @@ fn await_answer(mut process: Process, address: SocketAddr) -> Option<Started> {
 }
 
 /// The address in the line `listening at http://HOST:PORT`, of the registry or of the admin listener.
-fn announced(log: &str, admin: bool) -> Option<SocketAddr> {
+pub fn announced(log: &str, admin: bool) -> Option<SocketAddr> {
     const PHRASE: &str = "listening at http://";
     log.match_indices(PHRASE).find_map(|(at, _)| {
         if log[..at].ends_with("admin ") != admin {

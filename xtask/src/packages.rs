@@ -22,11 +22,13 @@ const PEER: Package = Package { name: "docker-registry", program: "/usr/bin/dock
 /// What the tests start.
 pub(crate) const FOR_TESTS: &[Package] = &[
     Package { name: "buildah", program: "buildah" },
+    Package { name: "debootstrap", program: "debootstrap" },
     PEER,
     Package { name: "docker.io", program: "dockerd" },
     Package { name: "make", program: "make" },
     Package { name: "podman", program: "podman" },
     Package { name: "skopeo", program: "skopeo" },
+    Package { name: "systemd", program: "systemd-analyze" },
 ];
 
 /// What the benchmark starts.

@@ -7,6 +7,8 @@ mod config;
 mod configured_driver;
 mod contents;
 mod driver;
+mod health;
+mod manual;
 mod prepare;
 mod serve;
 
@@ -70,6 +72,14 @@ enum Command {
     /// Look at the storage drivers that are installed.
     #[command(subcommand)]
     Driver(driver::DriverCommand),
+    /// Ask the server of the same configuration whether it is ready.
+    Health(health::HealthArguments),
+    /// Write manual pages and shell completions into a folder.
+    #[command(hide = true)]
+    Manual {
+        /// The folder, which is made when it does not exist.
+        folder: PathBuf,
+    },
 }
 
 /// Arguments of `serve`.
@@ -154,6 +164,8 @@ pub fn run() -> ExitCode {
         Command::Config(ConfigCommand::Check { file }) => config::check(file, &mut output),
         Command::Config(ConfigCommand::Show { file }) => config::show(file, &mut output),
         Command::Driver(command) => driver::run(command, &mut output),
+        Command::Health(arguments) => health::check(arguments, &mut output),
+        Command::Manual { folder } => manual::write(&folder),
     };
     let done = done.and_then(|()| Ok(output.flush()?));
     match done {

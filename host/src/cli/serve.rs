@@ -218,6 +218,8 @@ fn routes(settings: &Settings, storage: &Storage) -> Routes {
 fn stop_signal(health: Arc<Health>) -> Result<impl Future<Output = ()>, Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // What init systems send for a reload. Unhandled, it would end the process.
+    let _hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         let name = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
