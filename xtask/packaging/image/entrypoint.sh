@@ -117,11 +117,12 @@ case $place in
     # Relative, or a folder of the system: whoever configured it takes care of it.
     "" | / | /bin* | /dev* | /etc* | /lib* | /proc* | /sys* | /tmp | /usr* | /var | /var/lib) ;;
     /*)
-        [ -d "$place" ] || mkdir -p "$place" || true
+        is_new=
+        [ -d "$place" ] || { mkdir -p "$place" && is_new=yes; } || true
         # The owner of the top folder stands for all: it is changed last.
         if [ -d "$place" ] && ! as_registry sh -c '[ -O "$1" ]' sh "$place"; then
             if has_capabilities "$chown_capability" && chown -R "$user:$user" "$place"; then
-                say "$place belongs to the user registry ($user) from now on"
+                [ -n "$is_new" ] || say "$place belongs to the user registry ($user) from now on"
             elif ! as_registry sh -c '[ -w "$1" ]' sh "$place"; then
                 say "$place cannot be given to the user registry ($user): the server runs as root"
                 exec docker-registry "$@"

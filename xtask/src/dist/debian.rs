@@ -5,12 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use flate2::{Compression, GzBuilder};
-use std::io::Write;
 use xshell::{Shell, cmd};
 
 use super::release::{Built, Driver, Release};
@@ -120,7 +120,8 @@ fn driver_package(shell: &Shell, release: &Release, driver: &Driver) -> Result<P
 fn below_usr(below: Tree, package: &str, release: &Release) -> Result<Tree> {
     let mut files = Tree::default();
     for (path, file) in below.files() {
-        let path = format!("usr/{path}");
+        // Where Debian's zsh looks for what packages bring.
+        let path = format!("usr/{}", path.replace("zsh/site-functions", "zsh/vendor-completions"));
         // Debian has the licence itself.
         if path.ends_with("/LICENSE") {
             continue;

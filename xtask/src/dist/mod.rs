@@ -25,8 +25,8 @@ use release::Release;
 
 pub(crate) use install::{Arguments as InstallArguments, run as install};
 
-/// The newest glibc that a release may need: that of Debian 12.
-const GLIBC_FLOOR: requirements::Version = requirements::Version(2, 36);
+/// The newest glibc that a release may need: that of RHEL 9. Ubuntu 22.04 has 2.35, Debian 12 has 2.36.
+const GLIBC_FLOOR: requirements::Version = requirements::Version(2, 34);
 
 /// Options of `cargo xtask dist`.
 #[derive(clap::Args)]

@@ -87,7 +87,8 @@ impl Release {
         let glibc = built().map(|built| built.glibc).max().expect("the program is one");
         if let Some(built) = built().find(|built| built.glibc > GLIBC_FLOOR) {
             bail!(
-                "{} needs glibc {}, and a release may need {GLIBC_FLOOR} at most: build it on an older system",
+                "{} needs glibc {}, and a release may need {GLIBC_FLOOR} at most: build it on an older system, or raise \
+                 GLIBC_FLOOR",
                 built.path.display(),
                 built.glibc
             );
