@@ -1,9 +1,12 @@
-//! The files under test: the server and its drivers as cargo built them.
+//! The files under test: the server and its drivers as cargo built them, and the release that is made of them.
 
 use std::env;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+
+use crate::process::run;
 
 /// The folder with `docker-registry` and the drivers of the debug build.
 ///
@@ -15,6 +18,44 @@ pub fn folder() -> &'static Path {
         Some(folder) => PathBuf::from(folder),
         None => build(),
     })
+}
+
+/// The folder with the release archive, the Debian packages and SHA256SUMS.
+///
+/// The first call makes them, which is a release build, unless `DOCKER_REGISTRY_TEST_DIST` names a folder that is up to
+/// date. Another process that needs them waits for it.
+pub fn dist() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| match env::var_os("DOCKER_REGISTRY_TEST_DIST") {
+        Some(folder) => PathBuf::from(folder),
+        None => {
+            let target = folder().parent().expect("the artefacts lie in the target folder");
+            let lock = File::create(target.join("dist.lock")).expect("the lock file can be made");
+            lock.lock().expect("the lock can be waited for");
+            run(xtask().arg("dist"));
+            target.join("dist")
+        }
+    })
+}
+
+/// The only file of [`dist`] whose name begins and ends so.
+pub fn dist_file(start: &str, end: &str) -> PathBuf {
+    let entries = fs::read_dir(dist()).expect("the release files can be listed");
+    let matches = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with(start) && name.ends_with(end)
+    };
+    let mut found: Vec<PathBuf> =
+        entries.map(|entry| entry.expect("an entry").path()).filter(matches).collect();
+    assert_eq!(found.len(), 1, "files {start}...{end} in {}", dist().display());
+    found.remove(0)
+}
+
+/// `cargo xtask`, as it was built together with the rest.
+pub fn xtask() -> Command {
+    let mut command = Command::new(folder().join("xtask"));
+    command.current_dir(workspace());
+    command
 }
 
 /// The root folder of the workspace.

@@ -116,10 +116,26 @@ impl Docker {
         talking_to(self.folder.path(), program)
     }
 
-    fn run(&self, arguments: &[&str]) -> String {
+    /// Makes an image of the archive of a root folder.
+    pub fn import(&self, archive: &Path, reference: &str) {
+        self.run(&["import", &archive.display().to_string(), reference]);
+    }
+
+    /// Runs `docker` with these arguments, which must succeed. Returns its standard output.
+    pub fn run(&self, arguments: &[&str]) -> String {
         let mut command = client(self.folder.path());
         command.args(arguments);
         run(&mut command)
+    }
+
+    /// Makes another program talk to this daemon.
+    pub fn point(&self, command: &mut Command) {
+        for (name, value) in self.command("docker").get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
     }
 }
 

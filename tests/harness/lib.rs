@@ -11,6 +11,7 @@
 pub mod artifacts;
 pub mod c_header;
 pub mod content;
+pub mod debian;
 pub mod docker;
 pub mod http;
 pub mod images;

@@ -281,7 +281,7 @@ fn bare(program: &Path, place: &Place) -> Command {
 }
 
 /// A port that nobody listens on at this moment.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("a bound socket has an address")
 }
@@ -305,7 +305,7 @@ fn await_answer(mut process: Process, address: SocketAddr) -> Option<Started> {
 }
 
 /// The address in the line `Listening at: http://HOST:PORT (PID)`, or in that of the admin listener.
-fn announced(log: &str, admin: bool) -> Option<SocketAddr> {
+pub fn announced(log: &str, admin: bool) -> Option<SocketAddr> {
     let phrase = if admin { "admin listening at http://" } else { "Listening at: http://" };
     log.match_indices(phrase).find_map(|(at, _)| {
         let rest = &log[at + phrase.len()..];

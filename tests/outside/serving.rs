@@ -49,7 +49,14 @@ fn the_installed_driver_says_what_it_is() {
     inspect.env("DOCKER_REGISTRY_DRIVER_PATH", drivers()).args(["driver", "inspect", "stranger"]);
     let (code, output) = run(&mut inspect);
     assert_eq!(code, 0, "{output}");
-    for part in ["stranger 0.1.0", "driver API    1.", "Apache-2.0", "capacity", "default 8589934592"] {
+    for part in [
+        "stranger 0.1.0",
+        "driver API    1.",
+        "needs glibc 2.",
+        "Apache-2.0",
+        "capacity",
+        "default 8589934592",
+    ] {
         assert!(output.contains(part), "{part} is not in:\n{output}");
     }
 }

@@ -102,3 +102,48 @@ fn another_major_api_version_is_named_with_both_versions() {
         refusal(&file)
     );
 }
+
+/// The number under which the loader knows the name of a symbol version.
+fn loader_hash(name: &[u8]) -> u32 {
+    name.iter().fold(0u32, |hash, byte| {
+        let hash = (hash << 4).wrapping_add(u32::from(*byte));
+        let high = hash & 0xf000_0000;
+        (hash ^ (high >> 24)) & !high
+    })
+}
+
+/// Puts other bytes in the place of those, wherever they are.
+fn replace(content: &mut [u8], old: &[u8], new: &[u8]) {
+    assert_eq!(old.len(), new.len());
+    let places: Vec<usize> =
+        content.windows(old.len()).enumerate().filter(|(_, bytes)| *bytes == old).map(|(at, _)| at).collect();
+    assert!(!places.is_empty(), "the library has what is replaced");
+    for at in places {
+        content[at..at + new.len()].copy_from_slice(new);
+    }
+}
+
+#[test]
+fn a_driver_that_needs_a_newer_glibc_is_refused_with_both_versions() {
+    let needed = LibraryFile::open(&built_libraries().join(MEMORY)).unwrap().needed_glibc();
+    let needed = needed.expect("a library in Rust needs glibc").to_string();
+    let (old, new) = (format!("GLIBC_{needed}"), b"GLIBC_9.99");
+    assert_eq!(old.len(), new.len(), "{old}");
+    let mut library = fs::read(built_libraries().join(MEMORY)).unwrap();
+    replace(&mut library, old.as_bytes(), new);
+    replace(&mut library, &loader_hash(old.as_bytes()).to_le_bytes(), &loader_hash(new).to_le_bytes());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(MEMORY);
+    fs::write(&file, &library).unwrap();
+
+    let system = Command::new("getconf").arg("GNU_LIBC_VERSION").output().expect("getconf is part of glibc");
+    let system = String::from_utf8(system.stdout).unwrap();
+    let system = system.trim().strip_prefix("glibc ").expect("a version");
+    let sentence = refusal(&file);
+    let expected =
+        format!("{} needs glibc 9.99 and this system has {system}; install a build", file.display());
+    assert!(sentence.starts_with(&expected), "{sentence}");
+    // A server that is to run it says the same, and no word of the loader.
+    let Err(error) = load(&search(folder.path()), "memory") else { panic!("it was loaded") };
+    assert_eq!(error.to_string(), sentence);
+}

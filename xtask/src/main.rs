@@ -1,10 +1,11 @@
 //! `cargo xtask`: the few commands a developer needs, each of them complete on a bare machine.
 //!
 //! `run` builds and serves, `test` installs what the tests need and runs them all, `bench` compares this server
-//! with Debian's packaged registry, `header` writes the header for drivers in plain C. Nothing here is part of the product.
+//! with Debian's packaged registry, `dist` and `install` make what is handed out, `header` writes the header for drivers in plain C. Nothing here is part of the product.
 
 mod bench;
 mod checks;
+mod dist;
 mod packages;
 mod serve;
 mod workspace;
@@ -30,6 +31,10 @@ enum Command {
     Test(checks::Arguments),
     /// Put the same load on this server and on Debian's docker-registry (distribution 2.8) and print the ratios.
     Bench(bench::Arguments),
+    /// Build the release: archive, Debian packages and digests, or with --image the container image.
+    Dist(dist::Arguments),
+    /// Build the release and lay it out below a prefix, as the archive does.
+    Install(dist::InstallArguments),
     /// Write the header for drivers in plain C anew from the Rust definitions.
     Header,
 }
@@ -39,6 +44,8 @@ fn main() -> ExitCode {
         Command::Run(arguments) => serve::run(&workspace, arguments),
         Command::Test(arguments) => checks::run(&workspace, arguments),
         Command::Bench(arguments) => bench::run(&workspace, arguments),
+        Command::Dist(arguments) => dist::run(&workspace, arguments),
+        Command::Install(arguments) => dist::install(&workspace, arguments),
         Command::Header => {
             println!("{}", docker_registry_tests::c_header::write().display());
             Ok(())

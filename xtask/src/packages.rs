@@ -25,6 +25,7 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     Package { name: "apache2-utils", program: "htpasswd" },
     Package { name: "buildah", program: "buildah" },
     Package { name: "curl", program: "curl" },
+    Package { name: "debootstrap", program: "debootstrap" },
     PEER,
     Package { name: "docker.io", program: "dockerd" },
     Package { name: "haproxy", program: "haproxy" },
@@ -34,6 +35,7 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     Package { name: "podman", program: "podman" },
     Package { name: "python3", program: "python3" },
     Package { name: "skopeo", program: "skopeo" },
+    Package { name: "systemd", program: "systemd-analyze" },
 ];
 
 /// What the benchmark starts.

@@ -41,6 +41,11 @@ impl Workspace {
         self.target.join(if release { "release" } else { "debug" })
     }
 
+    /// The folder that release files go to when nobody names another.
+    pub(crate) fn dist(&self) -> PathBuf {
+        self.target.join("dist")
+    }
+
     /// A file of the workspace, by its path below the root.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.root.join(name)

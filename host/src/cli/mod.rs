@@ -9,6 +9,8 @@ mod configured_driver;
 mod contents;
 mod driver;
 mod gunicorn;
+mod health;
+mod manual;
 mod old_command_lines;
 mod prepare;
 mod search_index;
@@ -94,6 +96,14 @@ enum Command {
     /// Look after the search index.
     #[command(subcommand)]
     SearchIndex(search_index::SearchIndexCommand),
+    /// Ask the server of the same configuration whether it is ready.
+    Health(health::HealthArguments),
+    /// Write manual pages and shell completions into a folder.
+    #[command(hide = true)]
+    Manual {
+        /// The folder, which is made when it does not exist.
+        folder: PathBuf,
+    },
 }
 
 /// Arguments of `serve`.
@@ -196,6 +206,8 @@ pub fn run() -> ExitCode {
         Command::Driver(command) => driver::run(command, &mut output),
         Command::Cert(command) => cert::run(command, &mut output),
         Command::SearchIndex(command) => search_index::run(command, &mut output),
+        Command::Health(arguments) => health::check(arguments, &mut output),
+        Command::Manual { folder } => manual::write(&folder),
     };
     let done = done.and_then(|()| Ok(output.flush()?));
     match done {

@@ -297,6 +297,8 @@ fn routes(settings: &Settings, storage: &Storage, search: &Search) -> Routes {
 fn stop_signal(health: Arc<Health>, logs: Arc<Logs>) -> Result<impl Future<Output = ()>, Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // What init systems send for a reload. Unhandled, it would end the process.
+    let _hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         let name = tokio::select! {
             _ = terminate.recv() => "SIGTERM",

@@ -1,8 +1,8 @@
 //! A library file, looked at without running it.
 //!
 //! `dlopen` of a truncated file kills the process, and of any foreign library runs that library's
-//! constructors. So owners and modes are checked (see `trust.rs`), then the ELF headers and the driver
-//! note are read, and the very descriptor that was checked is the one that is loaded later.
+//! constructors. So owners and modes are checked (see `trust.rs`), then the ELF headers, the needed version of
+//! the C library and the driver note are read, and the very descriptor that was checked is the one that is loaded later.
 
 use std::{
     fs::File,
@@ -22,7 +22,7 @@ use object::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    PluginError,
+    GlibcVersion, PluginError,
     trust::{self, Identity},
 };
 
@@ -33,6 +33,7 @@ pub struct LibraryFile {
     path: PathBuf,
     file: File,
     note: DriverNote,
+    glibc: Option<GlibcVersion>,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -56,9 +57,9 @@ impl LibraryFile {
         let mut identification = [0; 20];
         let read = read_start(&mut file, &mut identification).map_err(unreadable)?;
         check_identification(path, &identification[..read])?;
-        let note = {
+        let (note, glibc) = {
             let cache = ReadCache::new(&file);
-            read_note(path, metadata.len(), &cache)?
+            read_sections(path, metadata.len(), &cache)?
         };
         if note.api.0 != API_VERSION.0 {
             return Err(PluginError::OtherApi {
@@ -67,12 +68,22 @@ impl LibraryFile {
                 expected: version(API_VERSION),
             });
         }
-        Ok(Self { path: path.to_owned(), file, note })
+        if let (Some(needed), Some(system)) = (glibc, GlibcVersion::of_system())
+            && needed > system
+        {
+            return Err(PluginError::NewerGlibc { path: path.to_owned(), needed, system });
+        }
+        Ok(Self { path: path.to_owned(), file, note, glibc })
     }
 
     /// What its note says.
     pub fn note(&self) -> &DriverNote {
         &self.note
+    }
+
+    /// The version of glibc that it needs; `None` when it needs none in particular.
+    pub fn needed_glibc(&self) -> Option<GlibcVersion> {
+        self.glibc
     }
 
     /// Where it lies.
@@ -173,7 +184,12 @@ fn machine_name(machine: u16) -> &'static str {
     }
 }
 
-fn read_note<'data, R: ReadRef<'data>>(path: &Path, size: u64, data: R) -> Result<DriverNote, PluginError> {
+/// The driver note and the needed version of glibc.
+fn read_sections<'data, R: ReadRef<'data>>(
+    path: &Path,
+    size: u64,
+    data: R,
+) -> Result<(DriverNote, Option<GlibcVersion>), PluginError> {
     let damaged = |error: object::Error| not_a_driver(path, format!("its ELF headers are damaged ({error})"));
     let cut_off = |needed| PluginError::Truncated { path: path.to_owned(), size, needed };
     let header = Header::parse(data).map_err(damaged)?;
@@ -205,8 +221,9 @@ fn read_note<'data, R: ReadRef<'data>>(path: &Path, size: u64, data: R) -> Resul
         .ok_or_else(|| not_a_driver(path, "its driver note is not a note"))?;
     while let Some(entry) = notes.next().map_err(damaged)? {
         if entry.name() == note::OWNER && entry.n_type(endian).0 == note::TYPE {
-            return DriverNote::parse(entry.desc())
-                .ok_or_else(|| not_a_driver(path, "its driver note cannot be read"));
+            let note = DriverNote::parse(entry.desc())
+                .ok_or_else(|| not_a_driver(path, "its driver note cannot be read"))?;
+            return Ok((note, GlibcVersion::needed(&sections, endian, data).map_err(damaged)?));
         }
     }
     Err(not_a_driver(path, "its note section holds no driver note"))

@@ -12,6 +12,7 @@
 
 mod compatibility;
 mod configuration;
+mod glibc;
 mod library_file;
 #[allow(unsafe_code)]
 mod load;
@@ -23,6 +24,7 @@ mod services;
 mod trust;
 
 pub use configuration::configuration_keys;
+pub use glibc::GlibcVersion;
 pub use library_file::LibraryFile;
 pub(crate) use load::canonical_name;
 pub use load::{Execution, LoadedDriver, load, load_file};

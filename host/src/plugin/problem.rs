@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use docker_registry_driver_api::Error as DriverError;
 use thiserror::Error;
 
+use super::GlibcVersion;
+
 /// A driver that cannot be used.
 #[derive(Debug, Error)]
 pub enum PluginError {
@@ -110,6 +112,19 @@ pub enum PluginError {
         found: String,
         /// What the server is for.
         expected: String,
+    },
+    /// The library was linked against a newer C library than this system's.
+    #[error(
+        "{path} needs glibc {needed} and this system has {system}; install a build of the driver for glibc {system} or \
+         older, or run the server on a newer system"
+    )]
+    NewerGlibc {
+        /// The file.
+        path: PathBuf,
+        /// What the file needs.
+        needed: GlibcVersion,
+        /// What is there.
+        system: GlibcVersion,
     },
     /// The driver API has another major version.
     #[error(

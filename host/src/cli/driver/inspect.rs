@@ -39,7 +39,7 @@ fn print_json(subject: &Subject, described: &Described, output: &mut impl Write)
         "name": note.name, "version": note.version, "api": format!("{}.{}", note.api.0, note.api.1),
         "nonblocking": note.nonblocking, "plain_c": note.plain_c, "path": subject.file.path(), "sha256": described.digest,
         "summary": description.summary, "licence": description.licence, "keys": description.keys,
-        "capabilities": capabilities,
+        "capabilities": capabilities, "glibc": subject.file.needed_glibc().map(|version| version.to_string()),
     });
     writeln!(output, "{document:#}")?;
     Ok(())
@@ -49,6 +49,9 @@ fn print(subject: &Subject, described: &Described, output: &mut impl Write) -> R
     let (note, description) = (subject.file.note(), &described.description);
     writeln!(output, "{} {}: {}", note.name, note.version, description.summary)?;
     writeln!(output, "  driver API    {}.{}", note.api.0, note.api.1)?;
+    if let Some(glibc) = subject.file.needed_glibc() {
+        writeln!(output, "  needs glibc {glibc}")?;
+    }
     writeln!(output, "  licence       {}", description.licence)?;
     writeln!(output, "  file          {}", subject.file.path().display())?;
     writeln!(output, "  sha256        {}", described.digest)?;

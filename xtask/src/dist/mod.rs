@@ -1,0 +1,92 @@
+//! `cargo xtask dist`: what is handed out. A release archive, Debian packages, and the container image.
+//!
+//! All three and `cargo xtask install` lay out one [`Tree`] of files, so that they cannot differ in what they bring.
+//! The same sources, built by the same compiler, give the same bytes.
+
+mod debian;
+mod image;
+mod install;
+mod release;
+mod requirements;
+mod tarball;
+mod tree;
+
+use std::env;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+use xshell::{Shell, cmd};
+
+use crate::workspace::Workspace;
+use release::Release;
+
+pub(crate) use install::{Arguments as InstallArguments, run as install};
+
+/// The newest glibc that a release may need: that of RHEL 9. Ubuntu 22.04 has 2.35, Debian 12 has 2.36.
+const GLIBC_FLOOR: requirements::Version = requirements::Version(2, 34);
+
+/// Options of `cargo xtask dist`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Folder for the archive, the packages and SHA256SUMS [default: dist/ in the target folder].
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Build the container image with docker under this name, and nothing else.
+    #[arg(long, value_name = "NAME")]
+    image: Option<String>,
+    /// The image that the container image takes the C library from.
+    #[arg(long, value_name = "NAME", requires = "image", default_value = "debian:bookworm-slim")]
+    base: String,
+}
+
+/// Builds the release and packs it, or makes the image of it.
+pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
+    let shell = workspace.shell()?;
+    if let Some(name) = &arguments.image {
+        return image::build(&shell, &Release::build(workspace, &shell)?, name, &arguments.base);
+    }
+    let folder = arguments.out.unwrap_or_else(|| workspace.dist());
+    for file in write(workspace, &shell, &folder)? {
+        println!("{}", folder.join(file).display());
+    }
+    Ok(())
+}
+
+/// Builds the release and writes archive, packages and digests into a folder. Returns the names of the files.
+pub(crate) fn write(workspace: &Workspace, shell: &Shell, folder: &Path) -> Result<Vec<String>> {
+    let release = Release::build(workspace, shell)?;
+    // What an earlier run left must not be taken for a part of this one.
+    if folder.join(SUMS).exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("{} cannot be cleared", folder.display()))?;
+    }
+    fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    let time = source_time(shell);
+    let mut files = vec![tarball::write(&release, folder, time)?];
+    files.extend(debian::write(shell, &release, folder, time)?);
+    write_sums(folder, &files)?;
+    Ok(files)
+}
+
+/// The list of digests beside the files, as `sha256sum --check` reads it. It marks the folder as ours.
+const SUMS: &str = "SHA256SUMS";
+
+fn write_sums(folder: &Path, files: &[String]) -> Result<()> {
+    let mut sums = String::new();
+    for file in files {
+        let mut content = Vec::new();
+        fs::File::open(folder.join(file))?.read_to_end(&mut content)?;
+        let digest: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+        sums.push_str(&format!("{digest}  {file}\n"));
+    }
+    Ok(fs::write(folder.join(SUMS), sums)?)
+}
+
+/// The time that every packed file gets: SOURCE_DATE_EPOCH, else that of the last commit, else the oldest there is.
+fn source_time(shell: &Shell) -> u64 {
+    let given = env::var("SOURCE_DATE_EPOCH").ok();
+    let committed = || cmd!(shell, "git log -1 --format=%ct").quiet().ignore_stderr().read().ok();
+    given.or_else(committed).and_then(|text| text.trim().parse().ok()).unwrap_or_default()
+}
