@@ -26,10 +26,10 @@
 //!
 //! The modules, in the order a file passes them: `locate` (which file), `yaml` and `marks` (text to nodes
 //! with lines), `merge` (`<<`), `flavor` (which part of the file), `env_value` (`_env:`), `scalar` (YAML 1.1
-//! types), `typed` (the type a key asks for), `server_keys` (the table of all keys), `reader` and `settings`,
-//! `driver`
-//! and `show`.
+//! types), `typed` (the type a key asks for), `server_keys` (the table of all keys), `reader`, `auth` and
+//! `settings`, `driver` and `show`.
 
+mod auth;
 mod driver;
 mod env_value;
 mod environment;
@@ -50,6 +50,7 @@ mod show;
 mod typed;
 mod yaml;
 
+pub use auth::{AccessRight, AccessRule, AccessWho, AuthSettings, SecretKey};
 pub use driver::DriverSettings;
 pub use environment::{Environment, NotUnicode};
 pub use keys::{DriverKey, Key, KeyKind};

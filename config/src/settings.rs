@@ -1,5 +1,6 @@
 //! The server's own settings, with types and within their bounds.
 
+use crate::auth::AuthSettings;
 use crate::flavor::{DEFAULT_FLAVOR, Flavor};
 use crate::locate::Source;
 use crate::problem::Problem;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The hosts named in `X-Docker-Endpoints`; empty for the host of the request.
     pub registry_endpoints: Vec<String>,
+    /// Passwords and rights; `None` when nobody is asked for a password.
+    pub auth: Option<AuthSettings>,
 }
 
 /// A host, by name or number, and a port; port 0 lets the system choose one.
@@ -204,6 +207,7 @@ pub(crate) fn build(
             upload_age: reader.duration("limits.upload_age", HOUR),
         },
         registry_endpoints: reader.list("registry_endpoints"),
+        auth: reader.auth(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::images::{Image, Layout, Saved, read_archive};
-use crate::process::{PATIENCE, Process, run, wait_for};
+use crate::process::{PATIENCE, Process, run, try_run, wait_for};
 
 /// A running daemon and the command line that talks to it.
 #[derive(Debug)]
@@ -56,6 +56,26 @@ impl Docker {
         fs::remove_file(archive).expect("the archive can be removed");
     }
 
+    /// Logs in to a registry. Returns what docker says when the registry refuses.
+    pub fn log_in(&self, registry: &str, user: &str, password: &str) -> Result<(), String> {
+        self.try_run(&["login", "--username", user, "--password", password, registry])
+    }
+
+    /// Forgets the password for a registry.
+    pub fn log_out(&self, registry: &str) {
+        self.run(&["logout", registry]);
+    }
+
+    /// Pushes the image of that name, or returns what docker says.
+    pub fn try_push(&self, reference: &str) -> Result<(), String> {
+        self.try_run(&["push", "--quiet", reference])
+    }
+
+    /// Pulls an image, or returns what docker says.
+    pub fn try_pull(&self, reference: &str) -> Result<(), String> {
+        self.try_run(&["pull", "--quiet", reference])
+    }
+
     /// Pushes the image of that name.
     pub fn push(&self, reference: &str) {
         self.run(&["push", "--quiet", reference]);
@@ -96,6 +116,11 @@ impl Docker {
         let images: Vec<&str> = images.iter().map(String::as_str).collect();
         self.run(&[&["manifest", "create", "--insecure", reference], &images[..]].concat());
         self.run(&["manifest", "push", "--insecure", "--purge", reference]);
+    }
+
+    fn try_run(&self, arguments: &[&str]) -> Result<(), String> {
+        let mut command = client(self.folder.path());
+        try_run(command.args(arguments))
     }
 
     fn run(&self, arguments: &[&str]) -> String {

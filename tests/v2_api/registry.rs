@@ -6,6 +6,7 @@ use std::{
 };
 
 use docker_registry::{
+    auth::Login,
     http::{
         exchange::{Request, Response, ResponseBody},
         v2::{Api, Limits},
@@ -168,6 +169,7 @@ pub(crate) fn ask(method: &str, target: &str) -> Ask {
         body: empty_stream(),
         peer: None,
         trace: None,
+        login: Login::default(),
     })
 }
 

@@ -21,10 +21,12 @@ const PEER: Package = Package { name: "docker-registry", program: "/usr/bin/dock
 
 /// What the tests start.
 pub(crate) const FOR_TESTS: &[Package] = &[
+    Package { name: "apache2-utils", program: "htpasswd" },
     Package { name: "buildah", program: "buildah" },
     PEER,
     Package { name: "docker.io", program: "dockerd" },
     Package { name: "make", program: "make" },
+    Package { name: "openssl", program: "openssl" },
     Package { name: "podman", program: "podman" },
     Package { name: "skopeo", program: "skopeo" },
 ];

@@ -7,6 +7,7 @@ mod config;
 mod configured_driver;
 mod contents;
 mod driver;
+mod htpasswd;
 mod prepare;
 mod serve;
 
@@ -70,6 +71,9 @@ enum Command {
     /// Look at the storage drivers that are installed.
     #[command(subcommand)]
     Driver(driver::DriverCommand),
+    /// Change and check a password file.
+    #[command(subcommand)]
+    Htpasswd(htpasswd::HtpasswdCommand),
 }
 
 /// Arguments of `serve`.
@@ -154,6 +158,7 @@ pub fn run() -> ExitCode {
         Command::Config(ConfigCommand::Check { file }) => config::check(file, &mut output),
         Command::Config(ConfigCommand::Show { file }) => config::show(file, &mut output),
         Command::Driver(command) => driver::run(command, &mut output),
+        Command::Htpasswd(command) => htpasswd::run(command, &mut output),
     };
     let done = done.and_then(|()| Ok(output.flush()?));
     match done {

@@ -16,8 +16,10 @@ use super::{
     prepare::{Prepared, load_configuration, open_registry},
 };
 use crate::{
+    auth::Authority,
     http::{
         admin::Admin,
+        authentication::Authenticated,
         health::{CHECK_INTERVAL, Health},
         routes::{Handler, Routes},
         server::{Limits, Server, raise_file_limit},
@@ -55,13 +57,20 @@ pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let driver = driver?;
     announce(&loaded.settings, &driver);
 
+    let authority = match &loaded.settings.auth {
+        Some(auth) => {
+            Some(Authority::open(auth).map_err(|problem| Failure::Configuration(problem.to_string()))?)
+        }
+        None => None,
+    };
     let health = Arc::new(Health::default());
     // Before the storage is opened, so that probes see a server that starts. Kept until the end: dropping
     // it stops the listener.
     let _admin = match (&loaded.settings.admin, published) {
         (Some(address), Some(published)) => {
             published.set_info(driver.name(), driver.version());
-            let started = Admin::start(&address.to_string(), published, Arc::clone(&health));
+            let started =
+                Admin::start(&address.to_string(), published, Arc::clone(&health), authority.clone());
             Some(started.map_err(Failure::failed)?)
         }
         _ => None,
@@ -72,7 +81,7 @@ pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
         let opened = driver.open(&loaded, &keys).await?;
         let limits = &loaded.settings.limits;
         let storage = storage::decorate(opened, driver.name(), limits.driver_calls, limits.driver_timeout);
-        serve(&loaded.settings, arguments.bind, storage, health).await
+        serve(&loaded.settings, arguments.bind, storage, health, authority).await
     });
     // A read that hangs in the system must not keep a server from ending that has said "stopped".
     runtime.shutdown_timeout(SHUTDOWN_GRACE);
@@ -134,6 +143,7 @@ async fn serve(
     bind: Option<String>,
     storage: Storage,
     health: Arc<Health>,
+    authority: Option<Arc<Authority>>,
 ) -> Result<(), Failure> {
     let address = bind.unwrap_or_else(|| settings.bind.to_string());
     let server = Server::bind(&address, server_limits(settings)).await.map_err(Failure::failed)?;
@@ -146,7 +156,7 @@ async fn serve(
     contents::announce(&storage, settings.protocols).await;
     health.set_started();
 
-    let drained = server.run(Arc::new(routes(settings, &storage)), stopping).await;
+    let drained = server.run(handler(routes(settings, &storage), authority), stopping).await;
     checking.abort();
     purging.abort();
     storage.close(CLOSE_GRACE).await;
@@ -188,6 +198,15 @@ fn server_limits(settings: &Settings) -> Limits {
     limits.timeouts.idle = configured.idle_timeout;
     limits.timeouts.body = configured.body_timeout;
     limits
+}
+
+/// The APIs, behind a login where there is one.
+fn handler(routes: Routes, authority: Option<Arc<Authority>>) -> Arc<dyn Handler> {
+    let routes = Arc::new(routes);
+    match authority {
+        Some(authority) => Arc::new(Authenticated::new(routes, authority)),
+        None => routes,
+    }
 }
 
 fn routes(settings: &Settings, storage: &Storage) -> Routes {

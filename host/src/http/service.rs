@@ -20,7 +20,7 @@ use super::{
     sendfile::Windows,
     socket::{ActiveRequest, Activity},
 };
-use crate::telemetry::names;
+use crate::{auth::Login, telemetry::names};
 
 /// What a request knows of where it came from; travels as an extension of the request and lives until
 /// its response has ended.
@@ -89,7 +89,9 @@ impl Application {
         } else {
             let trace = Some(record.identity.trace);
             let path = path.to_owned();
-            self.handle(Request { method: method.clone(), path, query, headers, body, peer, trace }).await
+            let login = Login::default();
+            self.handle(Request { method: method.clone(), path, query, headers, body, peer, trace, login })
+                .await
         };
         let windows = connection.as_ref().and_then(|connection| connection.windows.as_ref());
         let mut response = respond(response, &method, windows, record).await;

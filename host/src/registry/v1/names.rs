@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
+
 use crate::layout::v1::form_encode;
 
 /// The id of an image: 16 or 64 lower-case hexadecimal digits (0.9.1's rule).
@@ -54,6 +56,12 @@ impl RepositoryName {
     /// The namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    /// Namespace and name as the client wrote them.
+    pub fn plain(&self) -> String {
+        let name = self.encoded_name.replace('+', " ");
+        format!("{}/{}", self.namespace, percent_decode_str(&name).decode_utf8_lossy())
     }
 
     /// The name, form-encoded once.
