@@ -27,8 +27,9 @@
 //! The modules, in the order a file passes them: `locate` (which file), `yaml` and `marks` (text to nodes
 //! with lines), `merge` (`<<`), `flavor` (which part of the file), `env_value` (`_env:`), `scalar` (YAML 1.1
 //! types), `typed` (the type a key asks for), `server_keys` (the table of all keys), `reader` and `settings`
-//! (with `listening`, `tls`, `search`, `logging` and `compatibility`), `driver` and `show`.
+//! (with `listening`, `tls`, `auth`, `search`, `logging` and `compatibility`), `driver` and `show`.
 
+mod auth;
 mod compatibility;
 mod driver;
 mod env_value;
@@ -54,6 +55,7 @@ mod tls;
 mod typed;
 mod yaml;
 
+pub use auth::{AccessRight, AccessRule, AccessWho, AuthSettings, SecretKey};
 pub use compatibility::{Caches, Compatibility};
 pub use driver::DriverSettings;
 pub use environment::{Environment, NotUnicode};

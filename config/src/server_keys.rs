@@ -92,6 +92,10 @@ static TABLE: &[ServerKey] = &[
     row("limits.driver_calls", Integer, "128", "", "Calls of the driver running at the same time."),
     row("limits.driver_timeout", Duration, "1m", "", "The deadline of one call of the driver, waits for the client apart."),
     row("limits.upload_age", Duration, "7days", "", "How long an upload may lie untouched before it is discarded."),
+    row("auth.htpasswd.path", Text, "", "", "The htpasswd file of who may log in, an absolute path; without it nobody is asked for a password."),
+    row("auth.htpasswd.realm", Text, "docker-registry", "", "The realm that clients show when they ask for a password."),
+    row("auth.token_lifetime", Duration, "1h", "", "How long a token is good that V1 and anonymous clients get; it is checked when a request begins."),
+    row("access", List, "", "", "Rights: a list of {user, repository, right}; without it every user may do everything."),
     row("issue", Text, "", "", "The text at `/`; without it the server's name and flavor."),
     row("loglevel", Text, "info", "LOGLEVEL", "debug, info, warn, error or critical."),
     row("log.format", Text, "text", "REGISTRY_LOG_FORMAT", "How lines of the log look: text, json or logstash."),
@@ -140,5 +144,5 @@ static TABLE: &[ServerKey] = &[
     row("cors.vary_header", Boolean, "", "CORS_VARY_HEADER", "Send `Vary: Origin`."),
     row("cors.resources", Any, "", "CORS_RESOURCES", "Rules for each path."),
     row("extensions", Map, "", "", "Settings of extensions of the original.").secret().later("load extensions of the original"),
-    row("secret_key", Text, "", "", "Signed the sessions of 0.6; no longer needed.").secret(),
+    row("secret_key", Text, "", "", "Signs the tokens of V1, 16 characters or more; without it each start makes a key of its own.").secret(),
 ];

@@ -1,5 +1,6 @@
 //! The server's own settings, with types and within their bounds.
 
+use crate::auth::AuthSettings;
 use crate::compatibility::{Caches, Compatibility};
 use crate::flavor::{DEFAULT_FLAVOR, Flavor};
 use crate::listening::Listening;
@@ -68,6 +69,8 @@ pub struct Settings {
     pub registry_endpoints: Vec<String>,
     /// Where the search index is; `None` when nothing is indexed and every search comes back empty.
     pub search: Option<IndexDatabase>,
+    /// Passwords and rights; `None` when nobody is asked for a password.
+    pub auth: Option<AuthSettings>,
 }
 
 /// A host, by name or number, and a port; port 0 lets the system choose one.
@@ -227,6 +230,7 @@ pub(crate) fn build(
         },
         registry_endpoints: reader.list("registry_endpoints"),
         search: reader.search(),
+        auth: reader.auth(),
     }
 }
 

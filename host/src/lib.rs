@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` maps the modules.
 
+pub mod auth;
 pub mod certificates;
 pub mod cli;
 pub mod http;

@@ -8,7 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::images::{Image, Layout, Saved, read_archive};
-use crate::process::{PATIENCE, Process, run, wait_for};
+use crate::process::{PATIENCE, Process, run, try_run, wait_for};
 
 /// A running daemon and the command line that talks to it.
 #[derive(Debug)]
@@ -57,9 +57,24 @@ impl Docker {
         fs::remove_file(archive).expect("the archive can be removed");
     }
 
-    /// Checks a password with a registry and keeps it for later pushes and pulls.
-    pub fn log_in(&self, registry: &str, user: &str, password: &str) {
-        self.run(&["login", "--username", user, "--password", password, registry]);
+    /// Logs in to a registry. Returns what docker says when the registry refuses.
+    pub fn log_in(&self, registry: &str, user: &str, password: &str) -> Result<(), String> {
+        self.try_run(&["login", "--username", user, "--password", password, registry])
+    }
+
+    /// Forgets the password for a registry.
+    pub fn log_out(&self, registry: &str) {
+        self.run(&["logout", registry]);
+    }
+
+    /// Pushes the image of that name, or returns what docker says.
+    pub fn try_push(&self, reference: &str) -> Result<(), String> {
+        self.try_run(&["push", "--quiet", reference])
+    }
+
+    /// Pulls an image, or returns what docker says.
+    pub fn try_pull(&self, reference: &str) -> Result<(), String> {
+        self.try_run(&["pull", "--quiet", reference])
     }
 
     /// Pushes the image of that name.
@@ -119,6 +134,11 @@ impl Docker {
     /// Makes an image of the archive of a root folder.
     pub fn import(&self, archive: &Path, reference: &str) {
         self.run(&["import", &archive.display().to_string(), reference]);
+    }
+
+    fn try_run(&self, arguments: &[&str]) -> Result<(), String> {
+        let mut command = client(self.folder.path());
+        try_run(command.args(arguments))
     }
 
     /// Runs `docker` with these arguments, which must succeed. Returns its standard output.

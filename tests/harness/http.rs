@@ -2,7 +2,7 @@
 //! redirect, never retry. No ready-made client lets a test break off a request at a chosen byte.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::process::PATIENCE;
@@ -56,6 +56,7 @@ impl Response {
 #[derive(Clone, Debug)]
 pub struct Client {
     address: SocketAddr,
+    source: Option<Ipv4Addr>,
     patience: Duration,
     /// A header line that every request carries, or nothing.
     always: String,
@@ -64,7 +65,7 @@ pub struct Client {
 impl Client {
     /// A client of the server at that address.
     pub fn new(address: SocketAddr) -> Client {
-        Client { address, patience: PATIENCE, always: String::new() }
+        Client { address, source: None, patience: PATIENCE, always: String::new() }
     }
 
     /// Gives up on a silent server after this time instead of the usual minute.
@@ -77,9 +78,17 @@ impl Client {
         Client { always: format!("{}{name}: {value}\r\n", self.always), ..self }
     }
 
+    /// Comes from another address of this machine, such as 127.0.0.2.
+    pub fn coming_from(self, source: Ipv4Addr) -> Client {
+        Client { source: Some(source), ..self }
+    }
+
     /// A new connection, for several requests or an unfinished one.
     pub fn connect(&self) -> io::Result<Connection> {
-        let stream = TcpStream::connect_timeout(&self.address, self.patience)?;
+        let stream = match self.source {
+            None => TcpStream::connect_timeout(&self.address, self.patience)?,
+            Some(source) => connect_from(source, self.address)?,
+        };
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(self.patience))?;
         stream.set_write_timeout(Some(self.patience))?;
@@ -132,6 +141,14 @@ impl Client {
             Err(error) => panic!("GET {target}: {error}"),
         }
     }
+}
+
+fn connect_from(source: Ipv4Addr, target: SocketAddr) -> io::Result<TcpStream> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    bind(&socket, &SocketAddr::from((source, 0)))?;
+    connect(&socket, &target)?;
+    Ok(TcpStream::from(socket))
 }
 
 /// How the end of a request body is told.

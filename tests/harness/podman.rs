@@ -6,7 +6,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::images::{Image, Layout, Saved, read_archive};
-use crate::process::run;
+use crate::process::{run, try_run};
 
 /// Which of the two programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,18 @@ impl Engine {
         let mut command = self.command(&["pull", "--quiet", &source]);
         command.current_dir(parent.expect("the layout is in a folder"));
         id_in(&run(&mut command))
+    }
+
+    /// Logs in to a registry. Returns what the program says when the registry refuses.
+    pub fn log_in(&self, registry: &str, user: &str, password: &str) -> Result<(), String> {
+        let arguments = ["login", "--tls-verify=false", "--username", user, "--password", password, registry];
+        try_run(&mut self.command(&arguments))
+    }
+
+    /// Pushes an image of the storage, or returns what the program says.
+    pub fn try_push(&self, id: &str, reference: &str) -> Result<(), String> {
+        let target = format!("docker://{reference}");
+        try_run(&mut self.command(&["push", "--quiet", "--tls-verify=false", id, &target]))
     }
 
     /// Pushes an image of the storage to a registry.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,17 +33,25 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<
 /// # Panics
 /// When it fails, with everything it wrote.
 pub fn run(command: &mut Command) -> String {
-    for proxy in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
-        command.env_remove(proxy);
-    }
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("{} does not start: {error}", command.get_program().display()));
+    let output = outcome(command);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?} failed, {}:\n{text}{errors}", output.status);
     text
+}
+
+/// Runs a program to its end. Returns what it wrote to its standard error when it fails.
+pub fn try_run(command: &mut Command) -> Result<(), String> {
+    let output = outcome(command);
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
+
+fn outcome(command: &mut Command) -> Output {
+    for proxy in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env_remove(proxy);
+    }
+    let output = command.stdin(Stdio::null()).output();
+    output.unwrap_or_else(|error| panic!("{} does not start: {error}", command.get_program().display()))
 }
 
 /// A running program. Dropping it kills it.

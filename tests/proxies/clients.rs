@@ -41,7 +41,7 @@ pub(crate) fn docker_with(front: &Front, top: u64) {
     let reference = format!("{}/through/docker:latest", front.registry());
     docker.load(&layout, &image, &reference);
     if front.asks_for_password() {
-        docker.log_in(&front.registry(), USER, PASSWORD);
+        docker.log_in(&front.registry(), USER, PASSWORD).expect("the right password");
     }
     docker.push(&reference);
     let stored = v2::verify(&front.server().client(), "through/docker", "latest");

@@ -16,7 +16,7 @@ use crate::{
 fn admin(health: &Arc<Health>) -> Admin {
     // The listener starts a runtime of its own, which may not be nested in the test's.
     let (metrics, health) = (telemetry::metrics::install().unwrap(), Arc::clone(health));
-    std::thread::spawn(|| Admin::start("127.0.0.1:0", metrics, health).unwrap()).join().unwrap()
+    std::thread::spawn(|| Admin::start("127.0.0.1:0", metrics, health, None).unwrap()).join().unwrap()
 }
 
 async fn get(admin: &Admin, path: &str) -> Reply {

@@ -3,9 +3,12 @@
 use std::{future::Future, sync::Arc};
 
 use bytes::Bytes;
-use docker_registry::http::{
-    exchange::{Request, Response, ResponseBody, Scheme},
-    v1::Api,
+use docker_registry::{
+    auth::Login,
+    http::{
+        exchange::{Request, Response, ResponseBody, Scheme},
+        v1::Api,
+    },
 };
 use docker_registry_driver_api::{ByteStream, Error, ErrorKind, ReadingBody, byte_stream, collect, futures};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -137,6 +140,7 @@ impl InProcess {
             scheme: Scheme::Http,
             client_certificate: None,
             trace: None,
+            login: Login::default(),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use docker_registry::{
+    auth::Login,
     http::{
         exchange::{Request, Response, ResponseBody, Scheme},
         v2::{Api, Limits},
@@ -170,6 +171,7 @@ pub(crate) fn ask(method: &str, target: &str) -> Ask {
         scheme: Scheme::Http,
         client_certificate: None,
         trace: None,
+        login: Login::default(),
     })
 }
 

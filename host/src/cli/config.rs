@@ -6,6 +6,7 @@ use super::{
     Failure,
     prepare::{Prepared, load_configuration, open_registry},
 };
+use crate::auth::watched_file::read_once;
 
 /// Reports every problem at once: the file's, the server's keys, the driver's keys, the driver itself.
 pub(super) fn check(file: Option<PathBuf>, output: &mut impl Write) -> Result<(), Failure> {
@@ -29,7 +30,21 @@ pub(super) fn check(file: Option<PathBuf>, output: &mut impl Write) -> Result<()
         }
         Err(error) => writeln!(output, "{error}")?,
     }
-    if problems.has_errors() || prepared.driver.is_err() {
+    let mut has_passwords = true;
+    if let Some(auth) = &settings.auth {
+        match read_once(&auth.htpasswd) {
+            Ok(file) => {
+                for warning in &file.warnings {
+                    writeln!(output, "warning: {}: {warning}", auth.htpasswd.display())?;
+                }
+            }
+            Err(problem) => {
+                writeln!(output, "{problem}")?;
+                has_passwords = false;
+            }
+        }
+    }
+    if problems.has_errors() || prepared.driver.is_err() || !has_passwords {
         return Err(Failure::Configuration("the configuration cannot be used as it is".to_owned()));
     }
     writeln!(output, "flavor `{}` of {} can be used", settings.flavor, settings.source)?;

@@ -10,6 +10,7 @@ mod contents;
 mod driver;
 mod gunicorn;
 mod health;
+mod htpasswd;
 mod manual;
 mod old_command_lines;
 mod prepare;
@@ -104,6 +105,9 @@ enum Command {
         /// The folder, which is made when it does not exist.
         folder: PathBuf,
     },
+    /// Change and check a password file.
+    #[command(subcommand)]
+    Htpasswd(htpasswd::HtpasswdCommand),
 }
 
 /// Arguments of `serve`.
@@ -208,6 +212,7 @@ pub fn run() -> ExitCode {
         Command::SearchIndex(command) => search_index::run(command, &mut output),
         Command::Health(arguments) => health::check(arguments, &mut output),
         Command::Manual { folder } => manual::write(&folder),
+        Command::Htpasswd(command) => htpasswd::run(command, &mut output),
     };
     let done = done.and_then(|()| Ok(output.flush()?));
     match done {

@@ -18,8 +18,10 @@ use super::{
     prepare::{Prepared, identity_of_storage, load_configuration, open_registry},
 };
 use crate::{
+    auth::Authority,
     http::{
         admin::Admin,
+        authentication::Authenticated,
         health::{CHECK_INTERVAL, Health},
         listener::{Entrance, ListenAddress, Tls},
         routes::{Handler, Routes},
@@ -69,13 +71,20 @@ pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let driver = driver?;
     announce(&loaded.settings, &driver);
 
+    let authority = match &loaded.settings.auth {
+        Some(auth) => {
+            Some(Authority::open(auth).map_err(|problem| Failure::Configuration(problem.to_string()))?)
+        }
+        None => None,
+    };
     let health = Arc::new(Health::default());
     // Before the storage is opened, so that probes see a server that starts. Kept until the end: dropping
     // it stops the listener.
     let _admin = match (&loaded.settings.admin, published) {
         (Some(address), Some(published)) => {
             published.set_info(driver.name(), driver.version());
-            let started = Admin::start(&address.to_string(), published, Arc::clone(&health));
+            let started =
+                Admin::start(&address.to_string(), published, Arc::clone(&health), authority.clone());
             Some(started.map_err(Failure::failed)?)
         }
         _ => None,
@@ -85,7 +94,7 @@ pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
         let limits = &loaded.settings.limits;
         let storage = storage::decorate(opened, driver.name(), limits.driver_calls, limits.driver_timeout);
         let store = identity_of_storage(&loaded, &keys);
-        serve(&loaded.settings, arguments.bind, storage, &store, health, &logs).await
+        serve(&loaded.settings, arguments.bind, storage, &store, health, authority, &logs).await
     });
     // A read that hangs in the system must not keep a server from ending that has said "stopped".
     runtime.shutdown_timeout(SHUTDOWN_GRACE);
@@ -185,6 +194,7 @@ async fn serve(
     storage: Storage,
     store: &str,
     health: Arc<Health>,
+    authority: Option<Arc<Authority>>,
     logs: &Arc<Logs>,
 ) -> Result<(), Failure> {
     let addresses = if bind.is_empty() { vec![configured_address(settings)] } else { bind };
@@ -204,7 +214,8 @@ async fn serve(
     contents::announce(&storage, settings.protocols).await;
     health.set_started();
 
-    let drained = server.run(Arc::new(routes(settings, &storage, &search)), stopping).await;
+    let handler = handler(routes(settings, &storage, &search), authority);
+    let drained = server.run(handler, stopping).await;
     checking.abort();
     purging.abort();
     search.finish().await;
@@ -266,6 +277,15 @@ fn server_limits(settings: &Settings) -> Limits {
     limits.timeouts.idle = configured.idle_timeout;
     limits.timeouts.body = configured.body_timeout;
     limits
+}
+
+/// The APIs, behind a login where there is one.
+fn handler(routes: Routes, authority: Option<Arc<Authority>>) -> Arc<dyn Handler> {
+    let routes = Arc::new(routes);
+    match authority {
+        Some(authority) => Arc::new(Authenticated::new(routes, authority)),
+        None => routes,
+    }
 }
 
 fn routes(settings: &Settings, storage: &Storage, search: &Search) -> Routes {

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use docker_registry_driver_api::{ByteStream, CallContext, Reading, Traceparent};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
+use crate::auth::Login;
+
 /// A request whose body has not been read yet.
 pub struct Request {
     /// Method.
@@ -33,6 +35,8 @@ pub struct Request {
     pub client_certificate: Option<String>,
     /// Identity of the request in logs and in the trace.
     pub trace: Option<Traceparent>,
+    /// Who the client is, and what it may do.
+    pub login: Login,
 }
 
 /// How a client speaks to the server that it knows.

@@ -2,6 +2,7 @@
 
 mod access_log;
 pub mod admin;
+pub mod authentication;
 mod connection;
 pub mod exchange;
 mod file_body;

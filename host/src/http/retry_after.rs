@@ -9,7 +9,11 @@ const UNLESS_TOLD: Duration = Duration::from_secs(5);
 
 /// The value of the header, in whole seconds and at least one.
 pub(super) fn retry_after(error: &Error) -> u64 {
-    let wait = error.retry_after.unwrap_or(UNLESS_TOLD);
+    seconds(error.retry_after.unwrap_or(UNLESS_TOLD))
+}
+
+/// A time in whole seconds, at least one.
+pub(super) fn seconds(wait: Duration) -> u64 {
     wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 

@@ -51,7 +51,7 @@ impl Handler for Routes {
     }
 }
 
-fn is_v2(path: &str) -> bool {
+pub(crate) fn is_v2(path: &str) -> bool {
     path.strip_prefix("/v2").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 

@@ -22,7 +22,7 @@ use super::{
     sendfile::Windows,
     socket::{ActiveRequest, Activity},
 };
-use crate::telemetry::names;
+use crate::{auth::Login, telemetry::names};
 
 /// What a request knows of where it came from; travels as an extension of the request and lives until
 /// its response has ended.
@@ -102,8 +102,19 @@ impl Application {
             let trace = Some(record.identity.trace);
             let path = path.to_owned();
             let method = method.clone();
-            let request =
-                Request { method, path, query, headers, body, peer, scheme, client_certificate, trace };
+            let login = Login::default();
+            let request = Request {
+                method,
+                path,
+                query,
+                headers,
+                body,
+                peer,
+                scheme,
+                client_certificate,
+                trace,
+                login,
+            };
             self.handle(request).await
         };
         let windows = connection.as_ref().and_then(|connection| connection.windows.as_ref());

@@ -3,6 +3,8 @@
 //! A client's mistake is a 4xx with the text of 0.9.1. A storage that does not work now is 503 or 507.
 //! 500 is left for what is broken here; it is logged, and the client learns nothing of it.
 
+use std::time::Duration;
+
 use docker_registry_driver_api::ErrorKind;
 use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::json;
@@ -11,12 +13,13 @@ use super::{json::answer, route};
 use crate::{
     http::{
         exchange::{Response, set},
-        retry_after::retry_after,
+        retry_after::{retry_after, seconds},
     },
     registry::v1::Error,
     telemetry::seldom::Seldom,
 };
 
+const USER_EXISTS: &str = "Username or email already exists";
 static UNAVAILABLE_LINES: Seldom = Seldom::new();
 
 /// Why there is no proper answer.
@@ -30,6 +33,14 @@ pub(super) enum Failure {
     Method(&'static [Method]),
     /// A token is needed.
     Unauthorized,
+    /// The name or the password in the body is wrong.
+    WrongPassword,
+    /// Too many logins have failed; when to come again.
+    TooManyLogins(Duration),
+    /// The client may not do that.
+    Denied,
+    /// Nobody can be added here (docker knows the text, and logs in instead).
+    UserExists,
     /// The JSON body is longer than any that makes sense.
     BodyTooLarge,
     /// The docker daemon is too old for what it asks (0.9.1's text).
@@ -56,6 +67,12 @@ impl Failure {
             Self::NoRoute => (StatusCode::NOT_FOUND, "Not found".to_owned()),
             Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed".to_owned()),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Requires authorization".to_owned()),
+            Self::WrongPassword => (StatusCode::UNAUTHORIZED, "Wrong name or password".to_owned()),
+            Self::TooManyLogins(_) => {
+                (StatusCode::TOO_MANY_REQUESTS, "Too many failed logins, retry later".to_owned())
+            }
+            Self::Denied => (StatusCode::FORBIDDEN, "Access denied".to_owned()),
+            Self::UserExists => (StatusCode::BAD_REQUEST, USER_EXISTS.to_owned()),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Request body too large".to_owned()),
             Self::OldDaemon => (
                 StatusCode::PRECONDITION_FAILED,
@@ -70,11 +87,16 @@ impl Failure {
             Self::NoDiffQueue => (StatusCode::BAD_REQUEST, "Diff queue is disabled".to_owned()),
             Self::Registry(error) => registry_error(error, method),
         };
-        let mut response = answer(status, &json!({ "error": text }));
+        // The one text that docker compares with the whole body.
+        let body = if matches!(self, Self::UserExists) { json!(text) } else { json!({ "error": text }) };
+        let mut response = answer(status, &body);
         match self {
             Self::Method(methods) => set(&mut response, header::ALLOW, &route::allow(methods)),
             Self::Unauthorized => {
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Token"));
+            }
+            Self::TooManyLogins(pause) => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds(*pause)));
             }
             Self::Registry(Error::Storage(error)) if status == StatusCode::SERVICE_UNAVAILABLE => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after(error)));
@@ -83,6 +105,23 @@ impl Failure {
         }
         response
     }
+}
+
+/// The answer to a client that must show a password. `challenge` is what `WWW-Authenticate` says.
+pub(crate) fn log_in_first(challenge: &str) -> Response {
+    let mut response = Failure::Unauthorized.response(&Method::GET);
+    set(&mut response, header::WWW_AUTHENTICATE, challenge);
+    response
+}
+
+/// The answer to a client that may not do what it asks for.
+pub(crate) fn denied() -> Response {
+    Failure::Denied.response(&Method::GET)
+}
+
+/// The answer to a client from where too many logins have failed.
+pub(crate) fn too_many_logins(pause: Duration) -> Response {
+    Failure::TooManyLogins(pause).response(&Method::GET)
 }
 
 fn registry_error(error: &Error, method: &Method) -> (StatusCode, String) {

@@ -10,6 +10,7 @@ use super::{
     read_body,
 };
 use crate::{
+    auth::{Login, Right},
     http::exchange::{Request, Response, set},
     registry::v1::names::RepositoryName,
 };
@@ -22,14 +23,14 @@ impl Api {
         request: Request,
         success: StatusCode,
     ) -> Result<Response, Failure> {
-        let call = request.call();
+        let (call, login) = (request.call(), request.login.clone());
         let endpoints = self.endpoints(&request);
         let content = read_body(request).await?;
         self.registry.merge_index_images(&call, repository, content).await?;
         self.search.note(repository);
         let response =
             if success == StatusCode::NO_CONTENT { no_content() } else { answer(success, &json!("")) };
-        Ok(with_token(response, repository, "write", endpoints))
+        Ok(with_token(response, repository, Right::Push, &login, endpoints))
     }
 
     pub(super) async fn get_repository_images(
@@ -39,7 +40,7 @@ impl Api {
     ) -> Result<Response, Failure> {
         let content = self.registry.index_images(&request.call(), repository).await?;
         let response = verbatim(StatusCode::OK, content);
-        Ok(with_token(response, repository, "read", self.endpoints(&request)))
+        Ok(with_token(response, repository, Right::Pull, &request.login, self.endpoints(&request)))
     }
 
     /// Does nothing, as in 0.9.1: the list goes with the repository.
@@ -48,7 +49,7 @@ impl Api {
         repository: &RepositoryName,
         request: &Request,
     ) -> Response {
-        with_token(no_content(), repository, "delete", self.endpoints(request))
+        with_token(no_content(), repository, Right::Delete, &request.login, self.endpoints(request))
     }
 
     pub(super) fn put_repository_auth(&self) -> Response {
@@ -61,20 +62,36 @@ impl Api {
     }
 }
 
-/// Adds the headers without which docker gives up. The token opens nothing: nobody checks it.
+/// Adds the headers without which docker gives up. Where nobody is asked for a password, the token opens
+/// nothing, as in 0.9.1: nobody checks it.
 fn with_token(
     mut response: Response,
     repository: &RepositoryName,
-    access: &str,
+    right: Right,
+    login: &Login,
     endpoints: Option<String>,
 ) -> Response {
-    let signature: String =
-        std::iter::repeat_with(|| fastrand::alphanumeric().to_ascii_uppercase()).take(16).collect();
-    let token = format!("Token signature={signature},repository=\"{repository}\",access={access}");
-    set(&mut response, header::WWW_AUTHENTICATE, &token);
-    set(&mut response, X_DOCKER_TOKEN, &token);
+    let token = login
+        .is_asked_for()
+        .then(|| login.v1_token(&repository.plain(), right))
+        .unwrap_or_else(|| Some(random_token(repository, right)));
+    if let Some(token) = token {
+        set(&mut response, header::WWW_AUTHENTICATE, &token);
+        set(&mut response, X_DOCKER_TOKEN, &token);
+    }
     if let Some(endpoints) = endpoints {
         set(&mut response, X_DOCKER_ENDPOINTS, &endpoints);
     }
     response
+}
+
+fn random_token(repository: &RepositoryName, right: Right) -> String {
+    let access = match right {
+        Right::Pull => "read",
+        Right::Push => "write",
+        Right::Delete => "delete",
+    };
+    let signature: String =
+        std::iter::repeat_with(|| fastrand::alphanumeric().to_ascii_uppercase()).take(16).collect();
+    format!("Token signature={signature},repository=\"{repository}\",access={access}")
 }

@@ -17,7 +17,11 @@ mod service;
 mod tags;
 mod users;
 
-pub use service::SearchAlone;
+pub use self::service::SearchAlone;
+pub(crate) use self::{
+    errors::{denied, log_in_first, too_many_logins},
+    route::need,
+};
 
 use bytes::Bytes;
 use docker_registry_config::Compatibility;
@@ -140,7 +144,7 @@ impl Api {
             Route::Search => Ok(service::find(&self.search, request).await),
             Route::Users if reads => Ok(self.log_in()),
             Route::Users => self.create_user(request).await,
-            Route::User => Ok(self.update_user()),
+            Route::User(name) => self.update_user(&name, &request),
             Route::Image(id, part) => {
                 let id = ImageId::parse(&id).ok_or(crate::registry::v1::Error::InvalidImageId)?;
                 match part {
@@ -181,10 +185,14 @@ impl Api {
 
 /// Reads a JSON body, whatever its `Content-Type` says: `curl -d` calls everything a form.
 async fn read_body(request: Request) -> Result<Bytes, Failure> {
-    if request.content_length().is_some_and(|length| length > MAX_JSON_BODY as u64) {
+    read_body_up_to(MAX_JSON_BODY, request).await
+}
+
+async fn read_body_up_to(limit: usize, request: Request) -> Result<Bytes, Failure> {
+    if request.content_length().is_some_and(|length| length > limit as u64) {
         return Err(Failure::BodyTooLarge);
     }
-    collect(request.body, MAX_JSON_BODY).await.map_err(|error| match error.kind {
+    collect(request.body, limit).await.map_err(|error| match error.kind {
         ErrorKind::TooLarge => Failure::BodyTooLarge,
         _ => Failure::Registry(error.into()),
     })

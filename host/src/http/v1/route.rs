@@ -7,7 +7,11 @@
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::{http::v1::errors::Failure, registry::v1::names::RepositoryName};
+use crate::{
+    auth::{Need, Right},
+    http::v1::errors::Failure,
+    registry::v1::names::RepositoryName,
+};
 
 /// What stays as it is in the path of a redirect.
 const REDIRECT: &AsciiSet = &NON_ALPHANUMERIC
@@ -28,7 +32,8 @@ pub(super) enum Route {
     Ping,
     Search,
     Users,
-    User,
+    /// With the name.
+    User(String),
     /// The segment where an image's id belongs, unchecked.
     Image(String, ImagePart),
     Repository(RepositoryName),
@@ -68,7 +73,7 @@ pub(super) fn find(path: &str) -> Result<Route, Failure> {
     }
     let found = if let Some(user) = path.strip_prefix("/v1/users/") {
         match user.split('/').collect::<Vec<_>>().as_slice() {
-            [user, ""] if !user.is_empty() => Some(Route::User),
+            [user, ""] if !user.is_empty() => Some(Route::User((*user).to_owned())),
             [_] => Some(with_slash(&path)),
             _ => None,
         }
@@ -132,10 +137,12 @@ impl Route {
         const GET_PUT_DELETE: &[Method] = &[Method::GET, Method::PUT, Method::DELETE];
         match self {
             Self::Redirect(_) => &[],
-            Self::Users | Self::User | Self::RepositoryImages(_) | Self::RepositoryAuth if !standalone => &[],
+            Self::Users | Self::User(_) | Self::RepositoryImages(_) | Self::RepositoryAuth if !standalone => {
+                &[]
+            }
             Self::Root | Self::Ping | Self::Search => GET,
             Self::Users => &[Method::GET, Method::POST],
-            Self::User | Self::RepositoryAuth => PUT,
+            Self::User(_) | Self::RepositoryAuth => PUT,
             Self::Image(_, ImagePart::Json | ImagePart::Layer) => GET_PUT,
             Self::Image(_, ImagePart::Checksum) => PUT,
             Self::Image(..) | Self::RepositoryMetadata(_) | Self::TagMetadata(..) => GET,
@@ -149,7 +156,42 @@ impl Route {
 
     /// Whether a registry with an index of its own asks for a token here.
     pub(super) fn needs_permission(&self) -> bool {
-        !matches!(self, Self::Redirect(_) | Self::Root | Self::Ping | Self::Search | Self::Users | Self::User)
+        !matches!(
+            self,
+            Self::Redirect(_) | Self::Root | Self::Ping | Self::Search | Self::Users | Self::User(_)
+        )
+    }
+}
+
+/// What a request needs when the registry asks for passwords. What has no route tells its answer to nobody but
+/// those who may come in.
+pub(crate) fn need(method: &Method, path: &str) -> Need {
+    let right = match *method {
+        Method::PUT | Method::POST | Method::PATCH => Right::Push,
+        Method::DELETE => Right::Delete,
+        _ => Right::Pull,
+    };
+    match find(path) {
+        Ok(Route::Ping) => Need::Nothing,
+        // The password is in the body.
+        Ok(Route::Users) if *method == Method::POST => Need::Nothing,
+        Ok(Route::Users | Route::User(_)) => Need::User,
+        Ok(Route::Image(..)) => Need::AnyRepository(right),
+        Ok(
+            Route::Repository(repository)
+            | Route::RepositoryImages(repository)
+            | Route::RepositoryMetadata(repository)
+            | Route::Properties(repository)
+            | Route::Tags(repository)
+            | Route::Tag(repository, _)
+            | Route::TagMetadata(repository, _),
+        ) => {
+            let name = repository.plain();
+            let short_name = name.strip_prefix("library/").map(str::to_owned);
+            Need::Repository { name, short_name, right }
+        }
+        Ok(Route::RepositoryAuth) => Need::User,
+        Ok(Route::Redirect(_) | Route::Root | Route::Search) | Err(_) => Need::Entry,
     }
 }
 
@@ -243,7 +285,7 @@ mod tests {
     #[test]
     fn allow_names_the_automatic_methods_too() {
         assert_eq!(allow(Route::Ping.methods(true)), "HEAD, OPTIONS, GET");
-        assert_eq!(allow(Route::User.methods(true)), "PUT, OPTIONS");
+        assert_eq!(allow(Route::User("a".into()).methods(true)), "PUT, OPTIONS");
         assert_eq!(allow(Route::Repository(repository("a")).methods(true)), "PUT, OPTIONS, DELETE");
         assert_eq!(allow(Route::Repository(repository("a")).methods(false)), "OPTIONS, DELETE");
     }

@@ -18,6 +18,7 @@ use super::{
     without_body,
 };
 use crate::{
+    auth::{Need, Right},
     http::{
         exchange::{Request, Response, set},
         routes::Handler,
@@ -108,8 +109,13 @@ pub(super) async fn find(search: &Search, request: Request) -> Response {
 }
 
 /// Which repositories the client may know of. Everything that is found or counted has passed this.
-fn visible_to(_request: &Request) -> impl Fn(&str) -> bool + Send + 'static {
-    |_repository| true
+fn visible_to(request: &Request) -> impl Fn(&str) -> bool + Send + 'static {
+    let login = request.login.clone();
+    move |repository| {
+        // The index has V1's form, in which `library/` may have been left out by who wrote the rule.
+        let short_name = repository.strip_prefix("library/").map(str::to_owned);
+        login.may(&Need::Repository { name: repository.to_owned(), short_name, right: Right::Pull })
+    }
 }
 
 fn number(text: String) -> Result<usize, ()> {

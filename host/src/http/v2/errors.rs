@@ -3,6 +3,8 @@
 //! A body is always `{"errors":[{"code","message","detail"}]}` (OCI distribution specification, "Error
 //! Codes"; status codes as distribution has them in `registry/api/errcode`).
 
+use std::time::Duration;
+
 use docker_registry_driver_api::{Error, ErrorKind};
 use http::{HeaderName, StatusCode, header};
 use serde::Serialize;
@@ -10,7 +12,7 @@ use serde::Serialize;
 use crate::{
     http::{
         exchange::{self, Response},
-        retry_after::retry_after,
+        retry_after::{retry_after, seconds},
     },
     registry::v2::Failure,
     telemetry::seldom::Seldom,
@@ -32,6 +34,7 @@ impl Code {
 pub(super) const BLOB_UNKNOWN: Code = Code::new("BLOB_UNKNOWN", StatusCode::NOT_FOUND);
 pub(super) const BLOB_UPLOAD_INVALID: Code = Code::new("BLOB_UPLOAD_INVALID", StatusCode::BAD_REQUEST);
 pub(super) const BLOB_UPLOAD_UNKNOWN: Code = Code::new("BLOB_UPLOAD_UNKNOWN", StatusCode::NOT_FOUND);
+const DENIED: Code = Code::new("DENIED", StatusCode::FORBIDDEN);
 pub(super) const DIGEST_INVALID: Code = Code::new("DIGEST_INVALID", StatusCode::BAD_REQUEST);
 pub(super) const MANIFEST_BLOB_UNKNOWN: Code = Code::new("MANIFEST_BLOB_UNKNOWN", StatusCode::BAD_REQUEST);
 pub(super) const MANIFEST_INVALID: Code = Code::new("MANIFEST_INVALID", StatusCode::BAD_REQUEST);
@@ -43,6 +46,8 @@ pub(super) const PAGINATION_NUMBER_INVALID: Code =
 pub(super) const RANGE_INVALID: Code = Code::new("RANGE_INVALID", StatusCode::RANGE_NOT_SATISFIABLE);
 pub(super) const SIZE_INVALID: Code = Code::new("SIZE_INVALID", StatusCode::BAD_REQUEST);
 pub(super) const TAG_INVALID: Code = Code::new("TAG_INVALID", StatusCode::BAD_REQUEST);
+const TOOMANYREQUESTS: Code = Code::new("TOOMANYREQUESTS", StatusCode::TOO_MANY_REQUESTS);
+const UNAUTHORIZED: Code = Code::new("UNAUTHORIZED", StatusCode::UNAUTHORIZED);
 const UNAVAILABLE: Code = Code::new("UNAVAILABLE", StatusCode::SERVICE_UNAVAILABLE);
 const UNKNOWN: Code = Code::new("UNKNOWN", StatusCode::INTERNAL_SERVER_ERROR);
 pub(super) const UNSUPPORTED: Code = Code::new("UNSUPPORTED", StatusCode::METHOD_NOT_ALLOWED);
@@ -89,6 +94,23 @@ impl Refusal {
     pub(super) fn internal() -> Self {
         Self::new(UNKNOWN, "the registry failed; its log says why")
     }
+}
+
+/// The answer to a client that must show a password. `challenge` is what `WWW-Authenticate` says.
+pub(crate) fn log_in_first(challenge: &str) -> Response {
+    let refusal = Refusal::new(UNAUTHORIZED, "this registry asks for a name and a password");
+    refusal.header(header::WWW_AUTHENTICATE, challenge).into()
+}
+
+/// The answer to a client that may not do what it asks for. It is the same whether what it asks for is there.
+pub(crate) fn denied() -> Response {
+    Refusal::new(DENIED, "this user may not do that with this repository").into()
+}
+
+/// The answer to a client from where too many logins have failed.
+pub(crate) fn too_many_logins(pause: Duration) -> Response {
+    let refusal = Refusal::new(TOOMANYREQUESTS, "too many logins have failed; try again later");
+    refusal.header(header::RETRY_AFTER, seconds(pause).to_string()).into()
 }
 
 #[derive(Serialize)]

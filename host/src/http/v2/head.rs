@@ -6,7 +6,7 @@
 use docker_registry_driver_api::{ByteStream, CallContext};
 use http::{HeaderMap, Method, header};
 
-use crate::http::exchange::Request;
+use crate::{auth::Login, http::exchange::Request};
 
 /// Everything of a request but its path and body.
 pub(super) struct Head {
@@ -14,14 +14,15 @@ pub(super) struct Head {
     pub(super) headers: HeaderMap,
     query: String,
     call: CallContext,
+    pub(super) login: Login,
 }
 
 impl Head {
     /// Parts a request from its body.
     pub(super) fn of(request: Request) -> (Self, ByteStream) {
         let call = request.call();
-        let Request { method, headers, query, body, .. } = request;
-        (Self { method, headers, query, call }, body)
+        let Request { method, headers, query, body, login, .. } = request;
+        (Self { method, headers, query, call, login }, body)
     }
 
     /// The context for storage calls that the request makes.

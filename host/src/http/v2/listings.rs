@@ -51,8 +51,37 @@ impl Api {
         if limit == 0 {
             return Ok(catalog_page(&[], false, limit));
         }
-        let catalog = self.registry.list_repositories(request.call(), after.as_ref(), limit).await?;
-        Ok(catalog_page(&catalog.repositories, catalog.more, limit))
+        self.visible_repositories(request, after, limit).await
+    }
+
+    /// A page of what the client may pull. Pages of the registry are read until this one is full.
+    async fn visible_repositories(
+        &self,
+        request: &Head,
+        mut after: Option<RepositoryName>,
+        limit: usize,
+    ) -> Result<Response, Refusal> {
+        let mut visible = Vec::new();
+        // Who sees little would otherwise make the storage list one name at a time.
+        let at_once =
+            if request.login.may_everything() { limit } else { limit.max(self.limits.catalog_default) };
+        loop {
+            let catalog = self.registry.list_repositories(request.call(), after.as_ref(), at_once).await?;
+            after = catalog.repositories.last().cloned();
+            for repository in catalog.repositories {
+                if !request.login.may_pull(repository.as_str()) {
+                    continue;
+                }
+                if visible.len() == limit {
+                    return Ok(catalog_page(&visible, true, limit));
+                }
+                visible.push(repository);
+            }
+            let is_full = visible.len() == limit && request.login.may_everything();
+            if !catalog.more || is_full || after.is_none() {
+                return Ok(catalog_page(&visible, catalog.more, limit));
+            }
+        }
     }
 }
 

@@ -20,6 +20,10 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use tracing::Instrument;
 
 use self::{errors::Refusal, head::Head, route::Route};
+pub(crate) use self::{
+    errors::{denied, log_in_first, too_many_logins},
+    route::need,
+};
 use crate::{
     http::exchange::{self, Request, Response, ResponseBody},
     registry::{digest::Digest, v2::Registry},
@@ -95,9 +99,7 @@ impl Api {
         if is_head {
             without_body(&mut response);
         }
-        let headers = response.headers_mut();
-        headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        mark(&mut response);
         response
     }
 
@@ -147,6 +149,13 @@ impl Api {
         }
         Err(Refusal::new(errors::UNSUPPORTED, "deletion is switched off in this registry"))
     }
+}
+
+/// The headers that every answer of the API has, and by which clients know it.
+pub(crate) fn mark(response: &mut Response) {
+    let headers = response.headers_mut();
+    headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
 fn allowed(route: &Route) -> Response {

@@ -4,10 +4,14 @@
 //! or dot never changes the shape of the path. Repository names may hold any words, the API's own
 //! included; so a path is read from its end.
 
+use http::Method;
 use percent_encoding::percent_decode_str;
 
 use super::errors::{self, Refusal};
-use crate::registry::v2::RepositoryName;
+use crate::{
+    auth::{Need, Right},
+    registry::v2::RepositoryName,
+};
 
 /// A resource of the API. Names are checked; what is named inside a repository is not yet.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,6 +71,27 @@ impl Route {
             Self::Blob(..) => "GET, HEAD, DELETE, OPTIONS",
             Self::Uploads(_) => "POST, OPTIONS",
             Self::Upload(..) => "GET, HEAD, PATCH, PUT, DELETE, OPTIONS",
+        }
+    }
+}
+
+/// What a request needs when the registry asks for passwords. What has no route tells its answer to nobody but
+/// those who may come in.
+pub(crate) fn need(method: &Method, path: &str) -> Need {
+    let Ok(route) = Route::parse(path) else { return Need::Entry };
+    match (&route, method.as_str()) {
+        (Route::Base, _) => Need::Handshake,
+        (Route::Catalog, _) => Need::Entry,
+        // Who gives up an upload deletes nothing.
+        (Route::Uploads(name) | Route::Upload(name, _), _) => Need::on(name.as_str(), Right::Push),
+        (Route::Manifest(name, _) | Route::Blob(name, _) | Route::Tags(name), "DELETE") => {
+            Need::on(name.as_str(), Right::Delete)
+        }
+        (Route::Manifest(name, _) | Route::Blob(name, _) | Route::Tags(name), "PUT" | "POST" | "PATCH") => {
+            Need::on(name.as_str(), Right::Push)
+        }
+        (Route::Manifest(name, _) | Route::Blob(name, _) | Route::Tags(name), _) => {
+            Need::on(name.as_str(), Right::Pull)
         }
     }
 }

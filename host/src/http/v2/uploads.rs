@@ -36,6 +36,11 @@ impl Api {
                 None => Some(None),
                 Some(source) => source.map(Some),
             };
+            // A blob is mounted only from where this client could read it; without a source, from anywhere.
+            let possible = possible.filter(|source| match source {
+                Some(source) => request.login.may_pull(source.as_str()),
+                None => request.login.may_everything(),
+            });
             if let Some(source) = possible
                 && self.registry.mount_blob(call, name, &digest, source.as_ref()).await? == Mount::Done
             {
