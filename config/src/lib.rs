@@ -26,9 +26,8 @@
 //!
 //! The modules, in the order a file passes them: `locate` (which file), `yaml` and `marks` (text to nodes
 //! with lines), `merge` (`<<`), `flavor` (which part of the file), `env_value` (`_env:`), `scalar` (YAML 1.1
-//! types), `typed` (the type a key asks for), `server_keys` (the table of all keys), `reader` and `settings`,
-//! `driver`
-//! and `show`.
+//! types), `typed` (the type a key asks for), `server_keys` (the table of all keys), `reader`, `settings`, `tls` and
+//! `listening`, `driver` and `show`.
 
 mod driver;
 mod env_value;
@@ -36,6 +35,7 @@ mod environment;
 mod flavor;
 mod foreign;
 mod keys;
+mod listening;
 mod load;
 mod locate;
 mod marks;
@@ -47,12 +47,14 @@ mod scalar;
 mod server_keys;
 mod settings;
 mod show;
+mod tls;
 mod typed;
 mod yaml;
 
 pub use driver::DriverSettings;
 pub use environment::{Environment, NotUnicode};
 pub use keys::{DriverKey, Key, KeyKind};
+pub use listening::{Listening, ProxyProtocol, TrustedProxies};
 pub use load::{Loaded, Loader};
 pub use locate::Source;
 pub use problem::{Problem, Problems, Severity};
@@ -60,6 +62,7 @@ pub use resolve::Origin;
 pub use server_keys::server_keys;
 pub use settings::{Address, Isolation, Limits, LogLevel, Protocols, Settings};
 pub use show::ShownValue;
+pub use tls::{ClientCertificates, Tls, TlsVersion};
 
 /// The sample configuration with the 17 flavors of docker-registry 0.9.1. It runs when no file is found.
 pub const SAMPLE: &str = include_str!("../config_sample.yml");

@@ -1,10 +1,12 @@
 //! The server's own settings, with types and within their bounds.
 
 use crate::flavor::{DEFAULT_FLAVOR, Flavor};
+use crate::listening::Listening;
 use crate::locate::Source;
 use crate::problem::Problem;
 use crate::reader::{HOUR, INSTANT, Reader};
 use crate::resolve::Resolved;
+use crate::tls::Tls;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -45,6 +47,10 @@ pub struct Settings {
     pub protocols: Protocols,
     /// Where to listen.
     pub bind: Address,
+    /// How clients come in, beside the address.
+    pub listening: Listening,
+    /// TLS on the registry's port; `None` for plain HTTP.
+    pub tls: Option<Tls>,
     /// Where metrics and health are; `None` when switched off.
     pub admin: Option<Address>,
     /// Bounds on what clients and the driver may take.
@@ -191,6 +197,8 @@ pub(crate) fn build(
         isolation: reader.isolation(),
         protocols: reader.protocols(),
         bind,
+        listening: reader.listening(),
+        tls: reader.tls(),
         admin: reader.admin(),
         limits: Limits {
             max_connections: reader.count("limits.max_connections"),

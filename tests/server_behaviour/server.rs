@@ -37,7 +37,7 @@ pub(crate) async fn start(limits: Limits, handler: impl Handler) -> Running {
     // Before anything counts: what is counted earlier stays unseen.
     docker_registry::telemetry::metrics::install().expect("the only recorder of this process");
     let server = Server::bind("127.0.0.1:0", limits).await.expect("a free port");
-    let address = server.address();
+    let address = server.address().expect("a TCP address");
     let (stop, stopped) = oneshot::channel();
     let ended =
         tokio::spawn(async move { server.run(Arc::new(handler), async { drop(stopped.await) }).await });

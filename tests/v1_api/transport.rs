@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc};
 
 use bytes::Bytes;
 use docker_registry::http::{
-    exchange::{Request, Response, ResponseBody},
+    exchange::{Request, Response, ResponseBody, Scheme},
     v1::Api,
 };
 use docker_registry_driver_api::{ByteStream, Error, ErrorKind, ReadingBody, byte_stream, collect, futures};
@@ -134,6 +134,8 @@ impl InProcess {
             headers,
             body,
             peer: None,
+            scheme: Scheme::Http,
+            client_certificate: None,
             trace: None,
         }
     }

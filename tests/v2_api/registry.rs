@@ -7,7 +7,7 @@ use std::{
 
 use docker_registry::{
     http::{
-        exchange::{Request, Response, ResponseBody},
+        exchange::{Request, Response, ResponseBody, Scheme},
         v2::{Api, Limits},
     },
     registry::{
@@ -167,6 +167,8 @@ pub(crate) fn ask(method: &str, target: &str) -> Ask {
         headers: HeaderMap::new(),
         body: empty_stream(),
         peer: None,
+        scheme: Scheme::Http,
+        client_certificate: None,
         trace: None,
     })
 }

@@ -21,7 +21,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use docker_registry_config::Problems;
 
-use crate::plugin::PluginError;
+use crate::{http::listener::ListenAddress, plugin::PluginError};
 
 const AFTER_HELP: &str = "\
 Environment:
@@ -48,6 +48,8 @@ Examples:
       Files in /srv/registry.
   docker-registry serve /etc/docker-registry/config.yml --bind 127.0.0.1:5000
       A configuration of your own, behind a proxy on the same machine.
+  docker-registry serve --bind unix:/run/docker-registry/registry.sock
+      The same through a unix socket.
 
 SIGTERM and SIGINT stop the server in good order: it takes no new connection, finishes the requests under
 way (limits.graceful_timeout at most) and exits 0. A second signal stops it at once.";
@@ -81,9 +83,10 @@ enum Command {
 struct ServeArguments {
     /// Configuration file; without it the usual places are searched.
     file: Option<PathBuf>,
-    /// Address to listen at instead of the configured one; port 0 takes a free port.
-    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
-    bind: Option<String>,
+    /// Where to listen instead of the configured address: HOST:PORT (port 0 takes a free port), unix:PATH, or
+    /// systemd for the sockets that systemd passes; may be given several times.
+    #[arg(long, value_name = "ADDRESS", value_parser = ListenAddress::parse)]
+    bind: Vec<ListenAddress>,
     /// How log lines look.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -176,15 +179,6 @@ fn report(reason: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn host_and_port(text: &str) -> Result<String, String> {
-    let (host, port) = text.rsplit_once(':').ok_or("an address is HOST:PORT, for example 0.0.0.0:5000")?;
-    port.parse::<u16>().map_err(|_| format!("`{port}` is not a port"))?;
-    if host.is_empty() {
-        return Err("the host is missing; 0.0.0.0 means every address of this machine".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -194,13 +188,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn addresses_have_a_host_and_a_port() {
-        assert!(host_and_port("127.0.0.1:0").is_ok() && host_and_port("[::1]:5000").is_ok());
-        for wrong in ["5000", ":5000", "localhost:", "localhost:70000"] {
-            assert!(host_and_port(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use docker_registry_config::{Environment, Key, Loaded, Loader, Problems, Settings};
+use docker_registry_config::{Environment, Key, Loaded, Loader, Problem, Problems, Settings, Severity};
 
 use super::configured_driver::ConfiguredDriver;
+use crate::http::listener::{FileProblem, Tls, doubts};
 use crate::plugin::{PluginError, Search, configuration_keys};
 
 /// A configuration with its driver.
@@ -41,8 +42,25 @@ impl Prepared {
     /// Every problem of the configuration, checked against the driver's own description where there
     /// is a driver.
     pub(super) fn problems(&self) -> Problems {
-        self.loaded.check(self.driver.is_ok().then_some(&self.keys[..]))
+        let mut problems = self.loaded.check(self.driver.is_ok().then_some(&self.keys[..]));
+        problems.0.extend(tls_problems(&self.loaded.settings));
+        problems
     }
+}
+
+/// What is wrong with the files of TLS.
+fn tls_problems(settings: &Settings) -> Vec<Problem> {
+    let Some(tls) = &settings.tls else { return Vec::new() };
+    let problem = |severity, FileProblem { key, file, reason }: FileProblem| Problem {
+        severity,
+        file: Some(settings.source.to_string()),
+        line: None,
+        key: key.to_owned(),
+        message: format!("{}: {reason}", file.display()),
+        hint: None,
+    };
+    let errors = Tls::load(tls).err().into_iter().map(|error| problem(Severity::Error, error));
+    errors.chain(doubts(tls).into_iter().map(|doubt| problem(Severity::Warning, doubt))).collect()
 }
 
 /// What to say about a configuration that used to mean "ask an index" by what it does not say.

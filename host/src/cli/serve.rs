@@ -19,6 +19,7 @@ use crate::{
     http::{
         admin::Admin,
         health::{CHECK_INTERVAL, Health},
+        listener::{Entrance, ListenAddress, Tls},
         routes::{Handler, Routes},
         server::{Limits, Server, raise_file_limit},
         v1, v2,
@@ -131,12 +132,14 @@ fn announce(settings: &Settings, driver: &ConfiguredDriver) {
 
 async fn serve(
     settings: &Settings,
-    bind: Option<String>,
+    bind: Vec<ListenAddress>,
     storage: Storage,
     health: Arc<Health>,
 ) -> Result<(), Failure> {
-    let address = bind.unwrap_or_else(|| settings.bind.to_string());
-    let server = Server::bind(&address, server_limits(settings)).await.map_err(Failure::failed)?;
+    let addresses = if bind.is_empty() { vec![configured_address(settings)] } else { bind };
+    let server = Server::listen(&addresses, server_limits(settings), entrance(settings)?)
+        .await
+        .map_err(Failure::failed)?;
     let stopping = stop_signal(Arc::clone(&health))?;
     let checking = {
         let (health, storage) = (Arc::clone(&health), Arc::clone(&storage));
@@ -175,6 +178,24 @@ async fn purge_for_ever(storage: Storage, age: Duration) {
         }
         tokio::time::sleep(PURGE_INTERVAL).await;
     }
+}
+
+fn configured_address(settings: &Settings) -> ListenAddress {
+    match &settings.listening.unix_socket {
+        Some(path) => ListenAddress::Unix(path.clone()),
+        None => ListenAddress::Tcp(settings.bind.to_string()),
+    }
+}
+
+/// What connections pass before HTTP. The start may block here: nothing is served yet.
+fn entrance(settings: &Settings) -> Result<Entrance, Failure> {
+    let tls = settings.tls.as_ref().map(Tls::load).transpose();
+    let tls = tls.map_err(|problem| Failure::Configuration(problem.to_string()))?;
+    Ok(Entrance {
+        tls: tls.map(Arc::new),
+        trusted_proxies: settings.listening.trusted_proxies.clone(),
+        proxy_protocol: settings.listening.proxy_protocol,
+    })
 }
 
 fn server_limits(settings: &Settings) -> Limits {

@@ -38,7 +38,7 @@ pub(crate) struct Record {
     status: Option<StatusCode>,
     sent: u64,
     complete: bool,
-    _facts: Option<Arc<RequestFacts>>,
+    facts: Option<Arc<RequestFacts>>,
 }
 
 impl Record {
@@ -65,7 +65,7 @@ impl Record {
             status: None,
             sent: 0,
             complete: false,
-            _facts: facts,
+            facts,
         }
     }
 
@@ -85,6 +85,21 @@ impl Record {
     }
 }
 
+impl Record {
+    /// The client's address, with its port where that is known.
+    fn peer(&self) -> Option<String> {
+        match self.peer {
+            Some(peer) if peer.port() == 0 => Some(peer.ip().to_string()),
+            Some(peer) => Some(peer.to_string()),
+            None => self.facts.as_ref().map(|_| "unix".to_owned()),
+        }
+    }
+
+    fn client_certificate(&self) -> Option<&str> {
+        self.facts.as_ref()?.connection.client_certificate.as_deref()
+    }
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
@@ -97,7 +112,8 @@ impl Drop for Record {
         tracing::info!(
             target: "access",
             id = self.identity.id_text(),
-            peer = self.peer.map(tracing::field::display),
+            peer = self.peer(),
+            client_certificate = self.client_certificate(),
             method = self.method.as_str(),
             path = self.path.as_str(),
             status = code,

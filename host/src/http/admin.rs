@@ -18,8 +18,10 @@ use tokio::{net::TcpListener, runtime, sync::oneshot};
 use warp::{Filter, Reply, reply::Response as Outgoing};
 
 use super::{
+    connection::Terms,
     health::Health,
-    server::{BindError, Limits, accept},
+    listener::{BindError, Entrance, Listener},
+    server::{Limits, accept},
 };
 use crate::telemetry::metrics::Metrics;
 
@@ -65,7 +67,12 @@ impl Admin {
                     };
                     // The error is that the handle was dropped, which means the same.
                     let stopped = async { drop(stopped.await) };
-                    accept(listener, service, Arc::new(limits), None, stopped).await;
+                    let terms = Terms {
+                        limits: Arc::new(limits),
+                        windows: None,
+                        entrance: Arc::new(Entrance::default()),
+                    };
+                    accept(vec![Listener::Tcp(listener)], service, Arc::new(terms), stopped).await;
                 });
             })
             .map_err(failed)?;

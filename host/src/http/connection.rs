@@ -1,6 +1,9 @@
-//! One client connection from accept to close: protocol, limits, drain.
+//! One client connection from accept to close: whom it is for, TLS, protocol, limits, drain.
+//!
+//! Guarantees: all that comes before the first request is bounded by one deadline, and a client that cannot be served
+//! costs one line in the log.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, header};
@@ -13,9 +16,15 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
-use tokio::{io::AsyncReadExt, net::TcpStream, sync::watch, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::watch,
+    time::timeout,
+};
 
 use super::{
+    exchange::Scheme,
+    listener::{Channel, Entrance, Introduced, Tls, Wire, common_name, introduce},
     sendfile::Windows,
     server::Limits,
     service::{ConnectionFacts, Never, RequestFacts},
@@ -41,13 +50,19 @@ pub(crate) enum Phase {
     Aborting,
 }
 
+/// What every connection of a server is served by.
+pub(crate) struct Terms {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) windows: Option<Arc<Windows>>,
+    pub(crate) entrance: Arc<Entrance>,
+}
+
 /// Serves a connection until either side closes it.
 pub(crate) async fn serve<S, B>(
-    mut stream: TcpStream,
-    peer: SocketAddr,
+    wire: Wire,
+    peer: Option<SocketAddr>,
     service: S,
-    limits: Arc<Limits>,
-    windows: Option<Arc<Windows>>,
+    terms: Arc<Terms>,
     mut phase: watch::Receiver<Phase>,
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Never> + Send + Sync + 'static,
@@ -56,21 +71,37 @@ pub(crate) async fn serve<S, B>(
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let Terms { limits, windows, entrance } = &*terms;
     let activity = Activity::new();
-    let begin = timeout(limits.timeouts.header, protocol(&mut stream));
-    let (protocol, replay) = tokio::select! {
+    let begin = timeout(limits.timeouts.header, enter(wire, peer, entrance, limits.timeouts.linger));
+    let shown = peer.map(tracing::field::display);
+    let entered = tokio::select! {
         begin = begin => match begin {
-            Ok(Ok(begin)) => begin,
-            Ok(Err(error)) => return tracing::debug!(%peer, %error, "a connection failed"),
-            Err(_) => return tracing::debug!(%peer, "a connection sent nothing"),
+            Ok(Ok(Some(entered))) => entered,
+            Ok(Ok(None)) => return,
+            Ok(Err(error)) if is_a_refusal(&error) => {
+                return tracing::info!(peer = shown, %error, "a connection was refused");
+            }
+            Ok(Err(error)) => return tracing::debug!(peer = shown, %error, "a connection failed"),
+            Err(_) => return tracing::debug!(peer = shown, "a connection sent nothing"),
         },
         _ = phase.wait_for(|phase| *phase > Phase::Running) => return,
     };
+    let Entered { channel, replay, protocol, introduced, client_certificate } = entered;
     let in_sequence = protocol == Protocol::Http1;
-    let windows = windows.filter(|_| in_sequence);
+    let is_plain = matches!(channel, Channel::Plain(_));
+    let windows = windows.clone().filter(|_| in_sequence && is_plain);
     let socket =
-        Socket::new(stream, replay, windows.clone(), Arc::clone(&activity), limits.timeouts, in_sequence);
-    let facts = Arc::new(ConnectionFacts { peer, activity, windows, in_sequence });
+        Socket::new(channel, replay, windows.clone(), Arc::clone(&activity), limits.timeouts, in_sequence);
+    let facts = Arc::new(ConnectionFacts {
+        introduced,
+        scheme: if is_plain { Scheme::Http } else { Scheme::Https },
+        client_certificate,
+        entrance: Arc::clone(entrance),
+        activity,
+        windows,
+        in_sequence,
+    });
     let service = service_fn(move |mut request: Request<Incoming>| {
         // Here and not when the request is first polled: the socket must know before it is read again.
         let active = facts.activity.begin();
@@ -101,7 +132,7 @@ pub(crate) async fn serve<S, B>(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%peer, error = &error as &dyn std::error::Error, "a connection ended early");
+        tracing::debug!(peer = shown, error = &error as &dyn std::error::Error, "a connection ended early");
     }
 }
 
@@ -129,11 +160,81 @@ enum Protocol {
     Http2,
 }
 
+/// A connection on which HTTP begins.
+struct Entered {
+    channel: Channel,
+    /// What was read of it already.
+    replay: Bytes,
+    protocol: Protocol,
+    introduced: Introduced,
+    client_certificate: Option<String>,
+}
+
+/// Everything before HTTP. `None` when the client has got its answer already.
+async fn enter(
+    mut wire: Wire,
+    peer: Option<SocketAddr>,
+    entrance: &Entrance,
+    linger: Duration,
+) -> io::Result<Option<Entered>> {
+    let introduced = introduce(&mut wire, peer, entrance).await?;
+    let Some(tls) = entrance.tls.as_ref().filter(|_| !wire.is_unix()) else {
+        let mut channel = Channel::Plain(wire);
+        let (protocol, replay) = protocol(&mut channel).await?;
+        return Ok(Some(Entered { channel, replay, protocol, introduced, client_certificate: None }));
+    };
+    match wire.first_byte().await? {
+        // One that looks whether the port is open.
+        None => return Ok(None),
+        Some(first) if Tls::is_plain_http(first) => {
+            tracing::info!(
+                peer = introduced.peer.map(tracing::field::display),
+                "a client spoke plain HTTP where https is spoken"
+            );
+            send_to_https(wire, linger).await?;
+            return Ok(None);
+        }
+        Some(_) => {}
+    }
+    let stream = tls.accept(wire).await?;
+    let (_, session) = stream.get_ref();
+    let is_http2 = session.alpn_protocol() == Some(b"h2");
+    let certificate = session.peer_certificates().and_then(<[_]>::first);
+    let client_certificate = certificate.and_then(common_name);
+    let mut channel = Channel::Tls(stream);
+    let (protocol, replay) =
+        if is_http2 { (Protocol::Http2, Bytes::new()) } else { protocol(&mut channel).await? };
+    Ok(Some(Entered { channel, replay, protocol, introduced, client_certificate }))
+}
+
+/// Whether the connection failed because of what the client sent, and not because it went away.
+fn is_a_refusal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidData)
+}
+
+/// Answers a client that speaks plain HTTP to an encrypted port.
+async fn send_to_https(mut wire: Wire, linger: Duration) -> io::Result<()> {
+    const TEXT: &str = "this port speaks https\n";
+    let length = TEXT.len();
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n{TEXT}"
+    );
+    wire.write_all(answer.as_bytes()).await?;
+    wire.shutdown().await?;
+    // Closing with bytes unread would reset the connection, and the client might not see the answer.
+    let mut scratch = vec![0; 16 * 1024];
+    let read_on = async { while matches!(wire.read(&mut scratch).await, Ok(1..)) {} };
+    // When the time is over, the client had it.
+    let _ = timeout(linger, read_on).await;
+    Ok(())
+}
+
 /// Finds out what the client speaks, and what was read for it.
-async fn protocol(stream: &mut TcpStream) -> io::Result<(Protocol, Bytes)> {
+async fn protocol(channel: &mut Channel) -> io::Result<(Protocol, Bytes)> {
     let mut read = BytesMut::with_capacity(4096);
     loop {
-        let ended = stream.read_buf(&mut read).await? == 0;
+        let ended = channel.read_buf(&mut read).await? == 0;
         if read.starts_with(PREFACE) {
             return Ok((Protocol::Http2, read.freeze()));
         }

@@ -23,10 +23,44 @@ pub struct Request {
     /// The body. A client that breaks off, stalls or breaks the framing shows as an `Err` item of kind
     /// `BodyFailed`.
     pub body: ByteStream,
-    /// Address of the client, when it is known.
+    /// Address of the client, when it is known: a trusted proxy's word counts. The port is 0 when only the address
+    /// is known; there is none for a client of the unix socket.
     pub peer: Option<SocketAddr>,
+    /// How the client reached this server, or the trusted proxy in front of it.
+    pub scheme: Scheme,
+    /// The common name in the client's certificate, which TLS has verified; of this connection, so that behind a
+    /// proxy it is the proxy's.
+    pub client_certificate: Option<String>,
     /// Identity of the request in logs and in the trace.
     pub trace: Option<Traceparent>,
+}
+
+/// How a client speaks to the server that it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scheme {
+    /// In the clear.
+    #[default]
+    Http,
+    /// Encrypted.
+    Https,
+}
+
+impl Scheme {
+    /// Its name in a URL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port that a URL need not name.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
 }
 
 impl Request {

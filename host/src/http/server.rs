@@ -4,7 +4,7 @@
 //! kernel; running out of file descriptors makes the server wait, not spin or end; when it is told to
 //! stop, it takes no new connection and finishes the requests under way within the graceful timeout.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::poll_fn, io, net::SocketAddr, sync::Arc, task::Poll, time::Duration};
 
 use http::{Request, Response};
 use hyper::{
@@ -14,13 +14,13 @@ use hyper::{
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
-    net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     time::{sleep, timeout},
 };
 
 use super::{
-    connection::{self, Phase},
+    connection::{self, Phase, Terms},
+    listener::{BindError, Entrance, ListenAddress, Listener, Wire},
     routes::Handler,
     sendfile::Windows,
     service::{Application, filter},
@@ -69,16 +69,6 @@ impl Default for Limits {
     }
 }
 
-/// Why the server cannot start.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen at {address}: {source}")]
-pub struct BindError {
-    /// The address as it was configured.
-    pub address: String,
-    /// The system's reason.
-    pub source: io::Error,
-}
-
 /// How a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
@@ -89,26 +79,39 @@ pub struct Drained {
 /// A server that listens and does not accept yet.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
-    address: SocketAddr,
+    listeners: Vec<Listener>,
     limits: Arc<Limits>,
+    entrance: Arc<Entrance>,
 }
 
 impl Server {
-    /// Listens at `address`, `HOST:PORT`. Port 0 takes a free one.
+    /// Listens at `address`, `HOST:PORT`, for plain HTTP. Port 0 takes a free one.
     ///
     /// # Errors
     /// [`BindError`], one sentence.
     pub async fn bind(address: &str, limits: Limits) -> Result<Self, BindError> {
-        let failed = |source| BindError { address: address.to_owned(), source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let bound = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address: bound, limits: Arc::new(limits) })
+        Self::listen(&[ListenAddress::Tcp(address.to_owned())], limits, Entrance::default()).await
     }
 
-    /// Where the server listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Listens at several addresses.
+    ///
+    /// # Errors
+    /// [`BindError`], one sentence about the first one that failed.
+    pub async fn listen(
+        addresses: &[ListenAddress],
+        limits: Limits,
+        entrance: Entrance,
+    ) -> Result<Self, BindError> {
+        let mut listeners = Vec::new();
+        for address in addresses {
+            listeners.extend(Listener::open(address).await?);
+        }
+        Ok(Self { listeners, limits: Arc::new(limits), entrance: Arc::new(entrance) })
+    }
+
+    /// The first TCP address at which the server listens.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.listeners.iter().find_map(Listener::tcp_address)
     }
 
     /// Serves until `stop` is ready, then drains.
@@ -119,8 +122,22 @@ impl Server {
         let windows = self.limits.sendfile.then(Windows::reserve).and_then(|windows| {
             windows.inspect_err(|error| tracing::warn!(%error, "files are sent without sendfile")).ok()
         });
-        tracing::info!("listening at http://{}", self.address);
-        accept(self.listener, service, self.limits, windows, stop).await
+        for listener in &self.listeners {
+            tracing::info!("listening at {}", listener.url(self.entrance.tls.is_some()));
+        }
+        let following = self.entrance.tls.clone().map(|tls| {
+            tokio::spawn(async move {
+                if let Err(error) = tls.follow().await {
+                    tracing::error!(%error, "new certificates will not be noticed");
+                }
+            })
+        });
+        let terms = Terms { limits: self.limits, windows, entrance: self.entrance };
+        let drained = accept(self.listeners, service, Arc::new(terms), stop).await;
+        if let Some(following) = following {
+            following.abort();
+        }
+        drained
     }
 }
 
@@ -137,10 +154,9 @@ pub fn raise_file_limit() {
 
 /// Accepts connections and serves each in a task of its own until `stop` is ready, then drains.
 pub(crate) async fn accept<S, B>(
-    listener: TcpListener,
+    listeners: Vec<Listener>,
     service: S,
-    limits: Arc<Limits>,
-    windows: Option<Arc<Windows>>,
+    terms: Arc<Terms>,
     stop: impl Future<Output = ()>,
 ) -> Drained
 where
@@ -151,33 +167,28 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (phase, watching) = watch::channel(Phase::Running);
-    let places = Arc::new(Semaphore::new(limits.max_connections));
+    let places = Arc::new(Semaphore::new(terms.limits.max_connections));
     tokio::pin!(stop);
+    let mut turn = 0;
     loop {
+        turn += 1;
         let next = async {
             let place = Arc::clone(&places).acquire_owned().await;
-            (place, accept_one(&listener).await)
+            (place, accept_one(&listeners, turn).await)
         };
-        let (place, (stream, peer)) = tokio::select! {
+        let (place, (wire, peer)) = tokio::select! {
             () = &mut stop => break,
             next = next => next,
         };
-        let serving = connection::serve(
-            stream,
-            peer,
-            service.clone(),
-            Arc::clone(&limits),
-            windows.clone(),
-            watching.clone(),
-        );
+        let serving = connection::serve(wire, peer, service.clone(), Arc::clone(&terms), watching.clone());
         tokio::spawn(async move {
             let open = OpenConnection::count();
             serving.await;
             drop((open, place));
         });
     }
-    drop((listener, watching));
-    drain(&phase, limits.graceful).await
+    drop((listeners, watching));
+    drain(&phase, terms.limits.graceful).await
 }
 
 async fn drain(phase: &watch::Sender<Phase>, graceful: Duration) -> Drained {
@@ -193,16 +204,18 @@ async fn drain(phase: &watch::Sender<Phase>, graceful: Duration) -> Drained {
     Drained { cut_off }
 }
 
-/// Accepts the next connection, however long that takes.
-async fn accept_one(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+/// Accepts the next connection, however long that takes. The `turn` says where to look first, so that a busy
+/// listener does not keep another waiting.
+async fn accept_one(listeners: &[Listener], turn: usize) -> (Wire, Option<SocketAddr>) {
     let mut troubled = false;
+    let (first, last) = listeners.split_at(turn % listeners.len().max(1));
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                // The system's answer does not matter: without it the connection is only slower.
-                let _ = stream.set_nodelay(true);
-                return (stream, peer);
-            }
+        let accepted = poll_fn(|cx| {
+            let mut ready = last.iter().chain(first).map(|listener| listener.poll_accept(cx));
+            ready.find(Poll::is_ready).unwrap_or(Poll::Pending)
+        });
+        match accepted.await {
+            Ok(accepted) => return accepted,
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
                 if !troubled {

@@ -3,7 +3,7 @@
 //! The filter takes a request apart into what handlers know ([`Request`]). Guarantees: each request has
 //! an identity, is counted and logged once, and a panic of its handler is a 500 for it alone.
 
-use std::{convert::Infallible, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Buf;
 use futures::{FutureExt, Stream};
@@ -12,8 +12,10 @@ use warp::{Filter, reply::Response as Outgoing};
 
 use super::{
     access_log::Record,
-    exchange::{Request, Response, whole},
+    exchange::{Request, Response, Scheme, whole},
+    forwarded::{self, Origin},
     identity::Identity,
+    listener::{Entrance, Introduced},
     request_body::request_body,
     respond::{fault, respond},
     routes::Handler,
@@ -33,7 +35,12 @@ pub(crate) struct RequestFacts {
 /// What a connection is and can do.
 #[derive(Debug)]
 pub(crate) struct ConnectionFacts {
-    pub(crate) peer: SocketAddr,
+    /// Whom it is for, as far as the connection itself says.
+    pub(crate) introduced: Introduced,
+    pub(crate) scheme: Scheme,
+    /// Common name of the client's certificate.
+    pub(crate) client_certificate: Option<String>,
+    pub(crate) entrance: Arc<Entrance>,
     pub(crate) activity: Arc<Activity>,
     /// Present when the connection sends files itself.
     pub(crate) windows: Option<Arc<Windows>>,
@@ -72,12 +79,14 @@ impl Application {
         method: Method,
         path: &str,
         query: String,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         facts: Option<Arc<RequestFacts>>,
         body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
     ) -> Outgoing {
         let connection = facts.as_ref().map(|facts| Arc::clone(&facts.connection));
-        let peer = connection.as_ref().map(|connection| connection.peer);
+        let Origin { peer, scheme } = origin(&mut headers, connection.as_deref());
+        let client_certificate =
+            connection.as_ref().and_then(|connection| connection.client_certificate.clone());
         let user_agent = headers.get(header::USER_AGENT);
         let record = Record::begin(Identity::of(&headers), &method, path, peer, user_agent, facts);
         let unread = connection.as_ref().filter(|connection| connection.in_sequence && has_body(&headers));
@@ -89,7 +98,10 @@ impl Application {
         } else {
             let trace = Some(record.identity.trace);
             let path = path.to_owned();
-            self.handle(Request { method: method.clone(), path, query, headers, body, peer, trace }).await
+            let method = method.clone();
+            let request =
+                Request { method, path, query, headers, body, peer, scheme, client_certificate, trace };
+            self.handle(request).await
         };
         let windows = connection.as_ref().and_then(|connection| connection.windows.as_ref());
         let mut response = respond(response, &method, windows, record).await;
@@ -110,6 +122,16 @@ impl Application {
             }
         }
     }
+}
+
+/// What is known of the client, with what a trusted proxy says of it.
+fn origin(headers: &mut HeaderMap, connection: Option<&ConnectionFacts>) -> Origin {
+    let direct = Origin {
+        peer: connection.and_then(|connection| connection.introduced.peer),
+        scheme: connection.map(|connection| connection.scheme).unwrap_or_default(),
+    };
+    let trusted = connection.filter(|connection| connection.introduced.is_trusted);
+    forwarded::take(headers, direct, trusted.map(|connection| &connection.entrance.trusted_proxies))
 }
 
 fn has_body(headers: &HeaderMap) -> bool {

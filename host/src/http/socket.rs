@@ -1,4 +1,4 @@
-//! The TCP socket of one connection, with what an HTTP library cannot do from above.
+//! The socket of one connection, encrypted or not, with what an HTTP library cannot do from above.
 //!
 //! Guarantees:
 //! - a client that sends no request for too long, sends its header too slowly or takes no bytes of a
@@ -22,12 +22,14 @@ use std::{
 use bytes::{Buf, Bytes};
 use rustix::net::SendFlags;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
-    net::TcpStream,
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep},
 };
 
-use super::sendfile::{FilePart, Windows};
+use super::{
+    listener::Channel,
+    sendfile::{FilePart, Windows},
+};
 
 /// How long a client may take for what.
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +115,7 @@ impl Drop for ActiveRequest {
 
 /// See the module.
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: Channel,
     /// Bytes that were read to find out the protocol.
     replay: Bytes,
     windows: Option<Arc<Windows>>,
@@ -140,9 +142,9 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// `replay` is handed out before anything is read.
+    /// `replay` is handed out before anything is read. `windows` are for a channel that is not encrypted.
     pub(crate) fn new(
-        stream: TcpStream,
+        stream: Channel,
         replay: Bytes,
         windows: Option<Arc<Windows>>,
         activity: Arc<Activity>,
@@ -201,16 +203,9 @@ impl Socket {
     }
 
     /// Ends a write with an error when the client has taken nothing for too long.
-    fn timed_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        result: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
+    fn timed_write<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if result.is_ready() {
             self.write_stalled = None;
-            if matches!(result, Poll::Ready(Ok(1..))) {
-                self.last_write = Some(Instant::now());
-            }
             return result;
         }
         let since = *self.write_stalled.get_or_insert_with(Instant::now);
@@ -239,16 +234,8 @@ impl Socket {
     }
 
     fn poll_send_more(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.stream.poll_write_ready(cx))?;
-            let sent = self.stream.try_io(Interest::WRITABLE, || {
-                Ok(rustix::net::send(&self.stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?)
-            });
-            match sent {
-                Err(error) if is_temporary(&error) => {}
-                sent => return Poll::Ready(sent),
-            }
-        }
+        let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+        self.stream.poll_write_with(cx, |socket| Ok(rustix::net::send(socket, bytes, flags)?))
     }
 
     fn poll_send_file(
@@ -261,29 +248,20 @@ impl Socket {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        loop {
-            ready!(self.stream.poll_write_ready(cx))?;
+        let sent = ready!(self.stream.poll_write_with(cx, |socket| {
             let mut offset = part.offset;
-            let sent = self.stream.try_io(Interest::WRITABLE, || {
-                Ok(rustix::fs::sendfile(&self.stream, &part.file, Some(&mut offset), length)?)
-            });
-            match sent {
-                Err(error) if is_temporary(&error) => {}
-                Err(error) => return Poll::Ready(Err(error)),
-                Ok(0) => {
-                    let error = super::file_body::too_short(part.offset);
-                    tracing::error!(%error, "a response was broken off");
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, error)));
-                }
-                Ok(sent) => {
-                    self.pause = sent == length;
-                    if let Some(windows) = &self.windows {
-                        windows.count_sent(sent);
-                    }
-                    return Poll::Ready(Ok(sent));
-                }
-            }
+            Ok(rustix::fs::sendfile(socket, &part.file, Some(&mut offset), length)?)
+        }))?;
+        if sent == 0 {
+            let error = super::file_body::too_short(part.offset);
+            tracing::error!(%error, "a response was broken off");
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, error)));
         }
+        self.pause = sent == length;
+        if let Some(windows) = &self.windows {
+            windows.count_sent(sent);
+        }
+        Poll::Ready(Ok(sent))
     }
 
     /// Reads and drops what the client still sends, until it stops or the time is over.
@@ -302,11 +280,6 @@ impl Socket {
         cx.waker().wake_by_ref();
         Poll::Pending
     }
-}
-
-/// Whether a call on a non-blocking socket is to be made again once the socket is ready.
-fn is_temporary(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 impl AsyncRead for Socket {
@@ -335,9 +308,8 @@ impl AsyncRead for Socket {
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let result = self.poll_send(cx, &[IoSlice::new(bytes)]);
-        self.timed_write(cx, result)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -346,6 +318,9 @@ impl AsyncWrite for Socket {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = self.poll_send(cx, slices);
+        if matches!(result, Poll::Ready(Ok(1..))) {
+            self.last_write = Some(Instant::now());
+        }
         self.timed_write(cx, result)
     }
 
@@ -354,15 +329,22 @@ impl AsyncWrite for Socket {
         true
     }
 
+    /// TLS holds bytes back that the client has no room for.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let was_stalled = self.write_stalled.is_some();
+        let result = Pin::new(&mut self.stream).poll_flush(cx);
+        if was_stalled && result.is_ready() {
+            self.last_write = Some(Instant::now());
+        }
+        self.timed_write(cx, result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let until = match self.linger_until {
             Some(until) => until,
             None => {
-                ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+                let ended = Pin::new(&mut self.stream).poll_shutdown(cx);
+                ready!(self.timed_write(cx, ended))?;
                 if !self.activity.body_was_abandoned() {
                     return Poll::Ready(Ok(()));
                 }
@@ -417,7 +399,10 @@ impl Alarm {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{io::AsyncWriteExt, net::TcpListener};
+    use tokio::{
+        io::AsyncWriteExt,
+        net::{TcpListener, TcpStream},
+    };
 
     use super::*;
 
@@ -428,7 +413,8 @@ mod tests {
         let activity = Activity::new();
         let long = Duration::from_secs(600);
         let timeouts = Timeouts { header: long, idle: long, body: long, write: long, linger: long };
-        let mut socket = Socket::new(stream, Bytes::new(), None, Arc::clone(&activity), timeouts, true);
+        let channel = Channel::Plain(stream.into());
+        let mut socket = Socket::new(channel, Bytes::new(), None, Arc::clone(&activity), timeouts, true);
         drop(activity.begin());
         let queued = activity.idle_since();
         assert_eq!(socket.idle_since(), queued);
