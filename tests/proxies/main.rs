@@ -5,6 +5,7 @@
 //! nginx knows no longer, is a list of replacements with a reason for each.
 
 mod adapted;
+mod believed;
 mod clients;
 mod front;
 mod proxy;

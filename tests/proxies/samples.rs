@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A sample and what is replaced in it.
-fn sample(name: &str, replacements: &[Replacement]) -> String {
+pub(crate) fn sample(name: &str, replacements: &[Replacement]) -> String {
     let file = artifacts::workspace().join("xtask/packaging/proxies").join(name);
     adapt(&fs::read_to_string(file).expect("the sample is there"), replacements)
 }
@@ -44,8 +44,8 @@ fn places(certificates: &Certificates) -> [Replacement; 2] {
     ]
 }
 
-fn nginx() -> Front {
-    let (server, certificates) = (Server::start(), Certificates::new());
+pub(crate) fn nginx(server: Server) -> Front {
+    let certificates = Certificates::new();
     let proxy = Proxy::start(Program::Nginx, |folder, address| {
         let [certificate, key] = places(&certificates);
         let listen =
@@ -64,8 +64,8 @@ fn nginx() -> Front {
 const APACHE_MODULES: [&str; 7] =
     ["mpm_event", "authz_core", "reqtimeout", "ssl", "proxy", "proxy_http", "headers"];
 
-fn apache() -> Front {
-    let (server, certificates) = (Server::start(), Certificates::new());
+pub(crate) fn apache(server: Server) -> Front {
+    let certificates = Certificates::new();
     let proxy = Proxy::start(Program::Apache, |folder, address| {
         let at = folder.display();
         let text = |path: &Path| path.display().to_string();
@@ -105,8 +105,8 @@ fn apache() -> Front {
     Front::tls(proxy, certificates, server)
 }
 
-fn haproxy() -> Front {
-    let (server, certificates) = (Server::start(), Certificates::new());
+pub(crate) fn haproxy(server: Server) -> Front {
+    let certificates = Certificates::new();
     let proxy = Proxy::start(Program::Haproxy, |folder, address| {
         let pem = folder.join("registry.pem");
         fs::write(&pem, certificates.both()).expect("a file can be written");
@@ -133,37 +133,37 @@ fn haproxy() -> Front {
 
 #[test]
 fn docker_pushes_and_pulls_through_the_sample_for_nginx() {
-    clients::docker(&nginx());
+    clients::docker(&nginx(Server::start()));
 }
 
 #[test]
 fn docker_pushes_and_pulls_through_the_sample_for_apache() {
-    clients::docker(&apache());
+    clients::docker(&apache(Server::start()));
 }
 
 #[test]
 fn docker_pushes_and_pulls_through_the_sample_for_haproxy() {
-    clients::docker(&haproxy());
+    clients::docker(&haproxy(Server::start()));
 }
 
 #[test]
 fn skopeo_copies_a_large_layer_through_the_sample_for_nginx() {
-    clients::skopeo(&nginx());
+    clients::skopeo(&nginx(Server::start()));
 }
 
 #[test]
 fn skopeo_copies_a_large_layer_through_the_sample_for_apache() {
-    clients::skopeo(&apache());
+    clients::skopeo(&apache(Server::start()));
 }
 
 #[test]
 fn skopeo_copies_a_large_layer_through_the_sample_for_haproxy() {
-    clients::skopeo(&haproxy());
+    clients::skopeo(&haproxy(Server::start()));
 }
 
 #[test]
 fn docker_1_pushes_and_pulls_through_every_sample_and_is_sent_back_to_it() {
-    for front in [nginx(), apache(), haproxy()] {
+    for front in [nginx(Server::start()), apache(Server::start()), haproxy(Server::start())] {
         clients::docker_1(&front);
         clients::relative_locations(&front);
         assert_eq!(clients::endpoints(&front), front.registry());
