@@ -108,7 +108,7 @@ fn plain_http_on_the_encrypted_port_is_told_so() {
     // Also when the client sends more than is looked at.
     let answer = server.plain().send("PUT", "/v2/x/blobs/uploads/", &[], &vec![0; 1 << 20]);
     assert_eq!((answer.status, answer.text().as_str()), (400, "this port speaks https\n"));
-    assert_eq!(server.lines("plain HTTP"), 2);
+    server.await_lines("plain HTTP", 2);
     Curl::get(&url(&server)).trusting(&pair.certificate).expect(200);
 }
 

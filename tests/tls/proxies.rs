@@ -181,7 +181,7 @@ fn whoever_is_no_trusted_proxy_and_introduces_somebody_is_refused() {
     for header in [TEXT, BINARY] {
         assert_eq!(exchange(&server, &request(header)), "");
     }
-    assert_eq!(server.lines("and is no trusted proxy"), 2);
+    server.await_lines("and is no trusted proxy", 2);
     assert!(exchange(&server, &request(b"")).starts_with("HTTP/1.1 200"));
     assert_eq!(server.lines("203.0.113.7"), 0);
 
@@ -198,7 +198,7 @@ fn a_broken_introduction_costs_the_connection_and_without_the_setting_it_is_a_ba
     for broken in [&b"PROXY TCP4 nobody\r\n"[..], &endless, b"\r\n\r\n\0\r\nQUIT\n\xff\xff\xff\xff"] {
         assert_eq!(exchange(&server, broken), "", "{}", broken.escape_ascii());
     }
-    assert_eq!(server.lines("is broken"), 3);
+    server.await_lines("is broken", 3);
     let server = place.serve(TRUST, &["127.0.0.1:0"]);
     assert!(exchange(&server, &request(TEXT)).starts_with("HTTP/1.1 400"));
 }

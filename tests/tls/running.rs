@@ -132,6 +132,14 @@ impl Running {
         })
     }
 
+    /// Waits until so many lines of the log have this in them: a connection may end before its line is written.
+    pub(crate) fn await_lines(&self, part: &str, count: usize) {
+        wait_for(&format!("{count} lines of the log have {part:?}"), PATIENCE, || {
+            (self.lines(part) >= count).then_some(())
+        });
+        assert_eq!(self.lines(part), count, "{part}");
+    }
+
     /// How many lines of the log have this in it.
     pub(crate) fn lines(&self, part: &str) -> usize {
         self.process.log().lines().filter(|line| line.contains(part)).count()
