@@ -43,7 +43,9 @@ fn a_database_of_another_program_is_left_alone() {
     ] {
         let folder = Folder::new();
         sql(&folder.database(), schema);
+        let before = sql(&folder.database(), "SELECT name, sql FROM sqlite_master");
         expect_only_a_warning(&folder.serve(Place::new()), "something else than a search index");
+        assert_eq!(sql(&folder.database(), "SELECT name, sql FROM sqlite_master"), before);
     }
 }
 
@@ -65,7 +67,7 @@ fn a_database_that_somebody_locks_is_made_up_for_afterwards() {
     let client = server.client();
     push_v1(&client, "team/before");
     expect_found(&client, "", &[("team/before", None)]);
-    let locked = lock(&folder);
+    let locked = lock(&folder, "EXCLUSIVE");
     push_v1(&client, "team/meanwhile");
     client.send("DELETE", "/v1/repositories/team/before/", &[], b"").expect(200);
     client.get("/v1/search").expect(503);
@@ -74,6 +76,27 @@ fn a_database_that_somebody_locks_is_made_up_for_afterwards() {
     wait_for("the end of it is logged", PATIENCE, || {
         server.process().log().contains("the search index can be used again").then_some(())
     });
+}
+
+#[test]
+fn a_database_that_cannot_be_written_is_searched_as_it_is_with_one_warning() {
+    let folder = Folder::new();
+    let server = folder.serve(Place::new());
+    let client = server.client();
+    push_v1(&client, "team/before");
+    expect_found(&client, "", &[("team/before", None)]);
+    let locked = lock(&folder, "IMMEDIATE");
+    for name in ["team/one", "team/two"] {
+        push_v1(&client, name);
+        client.get("/v1/search").expect(200);
+    }
+    wait_for("a warning", PATIENCE, || warnings(&server).pop());
+    expect_found(&client, "", &[("team/before", None)]);
+    locked.kill();
+    expect_found(&client, "", &[("team/before", None), ("team/one", None), ("team/two", None)]);
+    let warnings = warnings(&server);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("cannot be changed"), "{warnings:?}");
 }
 
 #[test]

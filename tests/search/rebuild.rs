@@ -104,7 +104,7 @@ fn what_a_killed_server_had_not_written_down_is_found_after_the_next_start() {
     push_v1(&server.client(), "team/old");
     expect_found(&server.client(), "", &[("team/old", None)]);
     // Nothing can be written down, and then the server dies.
-    let locked = lock(&folder);
+    let locked = lock(&folder, "EXCLUSIVE");
     push_v1(&server.client(), "team/one");
     push_v2(&server.client(), "app", "1", Some("An application"), None);
     server.client().send("DELETE", "/v1/repositories/team/old/", &[], b"").expect(200);

@@ -132,16 +132,17 @@ print(json.dumps(rows))";
     serde_json::from_str(&text).expect("rows are JSON")
 }
 
-/// A process that lets nobody else read or write the database, until it is dropped.
-pub(crate) fn lock(folder: &Folder) -> Process {
+/// A process that holds the database as `EXCLUSIVE` (nobody else reads or writes) or `IMMEDIATE` (nobody else
+/// writes), until it is dropped.
+pub(crate) fn lock(folder: &Folder, how: &str) -> Process {
     const SCRIPT: &str = "\
 import sqlite3, sys, time
 connection = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
-connection.execute('BEGIN EXCLUSIVE')
+connection.execute('BEGIN ' + sys.argv[2])
 print('locked', flush=True)
 time.sleep(3600)";
     let mut command = Command::new("python3");
-    command.args(["-c", SCRIPT]).arg(folder.database());
+    command.args(["-c", SCRIPT]).arg(folder.database()).arg(how);
     let process = Process::start("python3", &mut command, &folder.file("lock.log"));
     wait_for("the database is locked", PATIENCE, || process.log().contains("locked").then_some(()));
     process

@@ -192,28 +192,23 @@ impl Database {
         self.file.as_ref().is_none_or(|(path, opened)| identity(path) == *opened)
     }
 
+    /// Makes the tables that are missing, unless those that are there are somebody else's.
     fn prepare_schema(&mut self) -> Result<(), Error> {
-        if !is_complete(&self.connection)? {
+        if is_complete(&self.connection)? {
+            check_columns(&self.connection)?;
+        } else {
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             transaction.execute_batch(SCHEMA)?;
             let is_new = check_version(&transaction)?.is_none();
             if is_new {
                 transaction.execute("INSERT INTO version (id) VALUES (?1)", [VERSION])?;
             }
+            check_columns(&transaction)?;
             transaction.commit()?;
             self.is_new = is_new;
         }
-        for columns in [
-            "SELECT id, name, description FROM repository LIMIT 0",
-            "SELECT name, store, in_v1, in_v2, image_description, revision, changed FROM docker_registry_repository LIMIT 0",
-        ] {
-            self.connection.prepare(columns).map_err(|error| match error {
-                rusqlite::Error::SqlInputError { .. } => Error::SomethingElse(error),
-                error => error.into(),
-            })?;
-        }
         if let Some((path, opened)) = &mut self.file {
-            // SQLite makes the file at the first write.
+            // The file may be as new as its first table.
             *opened = identity(path);
         }
         Ok(())
@@ -273,11 +268,17 @@ impl Database {
         Ok(outcomes)
     }
 
-    /// Forgets repositories that have been gone for long.
+    /// Whether repositories are remembered that have been gone for long.
+    pub(super) fn remembers_gone(&self) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM docker_registry_repository \
+                   WHERE NOT in_v1 AND NOT in_v2 AND changed < ?1)";
+        Ok(self.connection.query_row(sql, [long_ago()], |row| row.get(0))?)
+    }
+
+    /// Forgets them.
     pub(super) fn forget_gone(&mut self) -> Result<(), Error> {
-        let before = now().saturating_sub(REMEMBERED.as_secs().cast_signed());
         let sql = "DELETE FROM docker_registry_repository WHERE NOT in_v1 AND NOT in_v2 AND changed < ?1";
-        self.connection.execute(sql, [before])?;
+        self.connection.execute(sql, [long_ago()])?;
         Ok(())
     }
 }
@@ -302,6 +303,21 @@ fn check_version(connection: &Connection) -> Result<Option<i64>, Error> {
         Err(error) if is_mistaken(&error) => Err(Error::SomethingElse(error)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether the tables have the columns that are used here.
+fn check_columns(connection: &Connection) -> Result<(), Error> {
+    for columns in [
+        "SELECT id, name, description FROM repository LIMIT 0",
+        "SELECT name, store, in_v1, in_v2, image_description, revision, changed \
+         FROM docker_registry_repository LIMIT 0",
+    ] {
+        connection.prepare(columns).map_err(|error| match error {
+            error if is_mistaken(&error) => Error::SomethingElse(error),
+            error => error.into(),
+        })?;
+    }
+    Ok(())
 }
 
 /// Whether the tables are not those that the statement was written for.
@@ -383,6 +399,11 @@ fn text(value: ValueRef<'_>) -> Option<String> {
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_secs().cast_signed()
+}
+
+/// The time before which what is gone need not be remembered.
+fn long_ago() -> i64 {
+    now().saturating_sub(REMEMBERED.as_secs().cast_signed())
 }
 
 /// Which file a path leads to.

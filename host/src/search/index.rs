@@ -37,8 +37,24 @@ pub(super) struct Index {
 #[derive(Default)]
 struct State {
     database: Option<Database>,
+    /// Of searches and other looks into it.
+    reading: Trouble,
+    /// Of changes. A database may let itself be read and not be written.
+    writing: Trouble,
+}
+
+/// What went wrong the last time, if it did.
+#[derive(Default)]
+struct Trouble {
     failed: Option<(Instant, Unavailable)>,
     warned: bool,
+}
+
+/// What is done with the database.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Reading,
+    Writing,
 }
 
 impl Index {
@@ -46,46 +62,63 @@ impl Index {
         Self { place, store: store.into(), state: Arc::default(), found_new: Notify::new() }
     }
 
-    /// Does something with the database on a thread for blocking work.
-    pub(super) async fn with<T: Send + 'static>(
+    /// Looks something up in the database, on a thread for blocking work.
+    pub(super) async fn read<T: Send + 'static>(
         &self,
+        work: impl FnOnce(&mut Database) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        self.with(Work::Reading, work).await
+    }
+
+    /// Changes something in the database, on a thread for blocking work.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Database) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        self.with(Work::Writing, work).await
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        kind: Work,
         work: impl FnOnce(&mut Database) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Unavailable> {
         let turn = tokio::time::timeout(TURN, Arc::clone(&self.state).lock_owned()).await;
         let mut state = turn.map_err(|_| Unavailable("others have been at it for too long".into()))?;
-        if let Some((at, failure)) = &state.failed
+        if let Some((at, failure)) = &state.trouble(kind).failed
             && at.elapsed() < REPEATED
         {
             return Err(failure.clone());
         }
-        state.failed = None;
         let (place, store) = (self.place.clone(), Arc::clone(&self.store));
         let task = tokio::task::spawn_blocking(move || {
             let done = on_database(&mut state, &place, &store, work);
             (state, done)
         });
-        let (state, done) = match task.await {
-            Ok(ended) => ended,
-            Err(error) => return Err(Unavailable(error.to_string().into())),
-        };
-        self.ended(state, done)
+        match task.await {
+            Ok((state, done)) => self.ended(state, kind, done),
+            Err(error) => Err(Unavailable(error.to_string().into())),
+        }
     }
 
     /// Opens the database for somebody who is about to index everything in it, and needs not be told that it is new.
     pub(super) async fn open(&self) {
         // A failure shows at the next use as well.
-        let _ = self.with(|_| Ok(())).await;
+        let _ = self.read(|_| Ok(())).await;
         let _ = self.found_new.notified().now_or_never();
     }
 
     fn ended<T>(
         &self,
         mut state: OwnedMutexGuard<State>,
+        kind: Work,
         done: Result<(T, bool), Error>,
     ) -> Result<T, Unavailable> {
+        let trouble = state.trouble(kind);
         match done {
             Ok((value, is_new)) => {
-                if std::mem::take(&mut state.warned) {
+                trouble.failed = None;
+                if std::mem::take(&mut trouble.warned) {
                     tracing::info!("the search index can be used again");
                 }
                 if is_new {
@@ -95,15 +128,31 @@ impl Index {
             }
             Err(error) => {
                 let failure = Unavailable(error.to_string().into());
-                if !std::mem::replace(&mut state.warned, true) {
-                    tracing::warn!(
-                        error = %failure.0,
-                        "the search index cannot be used: searching answers 503, everything else goes on"
-                    );
+                if !std::mem::replace(&mut trouble.warned, true) {
+                    let error = &failure.0;
+                    match kind {
+                        Work::Reading => tracing::warn!(
+                            %error,
+                            "the search index cannot be used: searching answers 503, everything else goes on"
+                        ),
+                        Work::Writing => tracing::warn!(
+                            %error,
+                            "the search index cannot be changed: it is searched as it is, everything else goes on"
+                        ),
+                    }
                 }
-                state.failed = Some((Instant::now(), failure.clone()));
+                trouble.failed = Some((Instant::now(), failure.clone()));
                 Err(failure)
             }
+        }
+    }
+}
+
+impl State {
+    fn trouble(&mut self, kind: Work) -> &mut Trouble {
+        match kind {
+            Work::Reading => &mut self.reading,
+            Work::Writing => &mut self.writing,
         }
     }
 }

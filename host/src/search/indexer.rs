@@ -78,7 +78,7 @@ impl Indexer {
             if changes.is_empty() {
                 break;
             }
-            let written = self.index.with(move |database| database.apply(&changes)).await?;
+            let written = self.index.write(move |database| database.apply(&changes)).await?;
             looks = looks_of_changes
                 .into_iter()
                 .zip(&written)
@@ -92,7 +92,7 @@ impl Indexer {
     /// The index is read first: what it says there tells later whether the look was overtaken.
     async fn look(&self, name: String, look: Look) -> Result<Change, Failure> {
         let owned = name.clone();
-        let seen = self.index.with(move |database| database.read(&owned)).await?;
+        let seen = self.index.read(move |database| database.read(&owned)).await?;
         let v2_name = v2::RepositoryName::parse(&name);
         let (in_v1, in_v2) = futures::try_join!(self.is_in_v1(&name), self.is_in_v2(v2_name.as_ref()))?;
         let description = match (v2_name.filter(|_| in_v2), look) {

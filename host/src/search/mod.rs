@@ -110,7 +110,7 @@ impl Search {
         let settled = running.notes.settled();
         // The index as it is is better than no answer.
         let _ = tokio::time::timeout(LAG, settled).await;
-        running.indexer.index.with(move |database| database.find(&query, &visible)).await
+        running.indexer.index.read(move |database| database.find(&query, &visible)).await
     }
 
     /// Works off the notes that are left, for a short while, and ends.

@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use super::{
-    indexer::{Indexer, Look},
+    indexer::{Failure, Indexer, Look},
     reconcile::{Counts, reconcile},
 };
 use crate::registry::digest::Digest;
@@ -112,7 +112,8 @@ pub(super) async fn keep_reconciled(notes: Arc<Notes>, indexer: Arc<Indexer>) {
                 tokio::time::sleep(pause).await;
             }
             Err(error) => {
-                if pause == PAUSES.0 {
+                // The index has its own warning.
+                if pause == PAUSES.0 && !matches!(error, Failure::Index(_)) {
                     tracing::warn!(%error, "the search index is not up to date; trying again");
                 }
                 tokio::time::sleep(pause).await;

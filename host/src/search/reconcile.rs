@@ -53,7 +53,7 @@ pub(super) async fn reconcile(
     let look = if everything { Look::Everything } else { Look::Existence };
     let mut counts = Counts::default();
     // Before the walk: what is pushed meanwhile is not taken for gone.
-    let mut known = indexer.index.with(|database| database.names()).await?;
+    let mut known = indexer.index.read(|database| database.names()).await?;
     for namespace in indexer.v1.namespaces(&indexer.call).await? {
         let mut after = None;
         loop {
@@ -87,7 +87,9 @@ pub(super) async fn reconcile(
         }
     }
     counts.add(&settle(indexer, known.into_iter().collect(), &look).await?);
-    indexer.index.with(|database| database.forget_gone()).await?;
+    if indexer.index.read(|database| database.remembers_gone()).await? {
+        indexer.index.write(|database| database.forget_gone()).await?;
+    }
     Ok(counts)
 }
 
