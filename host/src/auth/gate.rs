@@ -22,7 +22,7 @@ const LINE: usize = 256;
 /// What a client is told that gave way.
 const PAUSE: Duration = Duration::from_secs(2);
 /// So much nicer than the rest of the server.
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 5;
 
 /// Hashes a password, or finds the answer otherwise.
 pub(super) type Attempt = Box<dyn FnOnce() -> bool + Send>;
@@ -91,12 +91,10 @@ impl Gate {
     /// # Errors
     /// [`Busy`] when too many from there have failed.
     pub(super) fn arrive(&self, peer: Option<SocketAddr>, name: &str) -> Result<Origin, Busy> {
-        let state = self.shared.state();
+        let mut state = self.shared.state();
         let origin = state.failures.origin(peer, name);
-        match state.failures.wait(&origin, Instant::now()) {
-            Some(retry_after) => Err(Busy { retry_after }),
-            None => Ok(origin),
-        }
+        let admitted = state.failures.admit(&origin, Instant::now());
+        admitted.map(|()| origin).map_err(|retry_after| Busy { retry_after })
     }
 
     /// Counts an attempt whose answer was known.
