@@ -231,6 +231,13 @@ mod tests {
         (gate, go)
     }
 
+    /// Lets the tasks run until so many attempts wait.
+    async fn waiting(gate: &Gate, attempts: usize) {
+        while gate.shared.state().line.len() != attempts {
+            tokio::task::yield_now().await;
+        }
+    }
+
     #[tokio::test]
     async fn who_has_asked_least_is_next() {
         let (gate, go) = held_up();
@@ -240,10 +247,10 @@ mod tests {
             let origin = gate.arrive(peer(address, port), name).unwrap();
             let order = order.clone();
             let attempt = Box::new(move || order.send((address, port)).is_ok());
-            let gate = Arc::clone(&gate);
-            all.push(tokio::spawn(async move { gate.attempt(origin, true, attempt).await }));
+            let asking = Arc::clone(&gate);
+            all.push(tokio::spawn(async move { asking.attempt(origin, true, attempt).await }));
             // Each must be in the line before the next comes.
-            tokio::task::yield_now().await;
+            waiting(&gate, all.len()).await;
         }
         go.send(()).unwrap();
         for attempt in all {
@@ -262,15 +269,15 @@ mod tests {
             let gate = Arc::clone(&gate);
             storm.push(tokio::spawn(async move { gate.attempt(origin, true, Box::new(|| false)).await }));
         }
-        tokio::task::yield_now().await;
+        waiting(&gate, LINE).await;
         let origin = gate.arrive(peer(2, 1), "a").unwrap();
         let right = {
             let gate = Arc::clone(&gate);
             tokio::spawn(async move { gate.attempt(origin, true, Box::new(|| true)).await })
         };
-        tokio::task::yield_now().await;
+        let sent_away = storm.pop().unwrap().await.unwrap();
         go.send(()).unwrap();
         assert_eq!(right.await.unwrap(), Ok(true));
-        assert_eq!(storm.pop().unwrap().await.unwrap(), Err(Busy { retry_after: PAUSE }));
+        assert_eq!(sent_away, Err(Busy { retry_after: PAUSE }));
     }
 }

@@ -70,10 +70,11 @@ fn with_token(
     login: &Login,
     endpoints: Option<String>,
 ) -> Response {
-    let token = login
-        .is_asked_for()
-        .then(|| login.v1_token(&repository.plain(), right))
-        .unwrap_or_else(|| Some(random_token(repository, right)));
+    let token = if login.is_asked_for() {
+        login.v1_token(&repository.plain(), right)
+    } else {
+        Some(random_token(repository, right))
+    };
     if let Some(token) = token {
         set(&mut response, header::WWW_AUTHENTICATE, &token);
         set(&mut response, X_DOCKER_TOKEN, &token);
