@@ -1,5 +1,6 @@
 //! What the configuration promises to operators and to the host, subject by subject.
 
+mod auth;
 mod checking;
 mod files;
 mod flavors;

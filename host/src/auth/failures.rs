@@ -17,8 +17,8 @@ const FORGOTTEN_IN: Duration = Duration::from_secs(3);
 const FREE: u32 = 20;
 /// More than this is not counted: a storm keeps nobody out for longer than a minute.
 const MOST: u32 = FREE + 20;
-/// Failures under one name from one address after which even a new connection must wait.
-const FREE_FOR_NAME: u32 = 5;
+/// New connections that may try one name from an address that has to wait; they are forgotten like failures.
+const NEW_CONNECTIONS: u32 = 5;
 const REMEMBERED: usize = 16 * 1024;
 
 /// Where an attempt comes from.
@@ -27,6 +27,7 @@ pub(super) struct Origin {
     pub(super) connection: Source,
     pub(super) address: Source,
     pub(super) name: Source,
+    new_connection: Source,
 }
 
 /// One of the things that failures are counted for.
@@ -38,6 +39,8 @@ pub(super) enum Source {
     Address(IpAddr),
     /// A name at an address, as a number that cannot be foretold.
     Name(IpAddr, u64),
+    /// First attempts of connections under a name, from an address that has to wait.
+    NewConnection(IpAddr, u64),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -70,8 +73,13 @@ impl Failures {
     pub(super) fn origin(&self, peer: Option<SocketAddr>, name: &str) -> Origin {
         let address = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| network(peer.ip()));
         let connection = peer.filter(|peer| peer.port() != 0).map_or(Source::Unknown, Source::Connection);
-        let name = Source::Name(address, self.names.hash_one(name));
-        Origin { connection, address: Source::Address(address), name }
+        let name = self.names.hash_one(name);
+        Origin {
+            connection,
+            address: Source::Address(address),
+            name: Source::Name(address, name),
+            new_connection: Source::NewConnection(address, name),
+        }
     }
 
     /// Failures that have not been forgotten.
@@ -82,16 +90,18 @@ impl Failures {
     /// Counts a failure.
     pub(super) fn add(&mut self, origin: &Origin, now: Instant) {
         for source in [origin.connection, origin.address, origin.name] {
-            let known = self.counts.get(source).map(|count| count.at(now));
-            let count = match known {
-                Some(count) if count.failures > 0 => {
-                    Count { failures: (count.failures + 1).min(MOST), ..count }
-                }
-                _ => Count { failures: 1, since: now },
-            };
-            if source != Source::Unknown {
-                self.counts.insert(source, count);
-            }
+            self.count(source, now);
+        }
+    }
+
+    fn count(&mut self, source: Source, now: Instant) {
+        let known = self.counts.get(source).map(|count| count.at(now));
+        let count = match known {
+            Some(count) if count.failures > 0 => Count { failures: (count.failures + 1).min(MOST), ..count },
+            _ => Count { failures: 1, since: now },
+        };
+        if source != Source::Unknown {
+            self.counts.insert(source, count);
         }
     }
 
@@ -99,16 +109,23 @@ impl Failures {
     pub(super) fn forgive(&mut self, origin: &Origin) {
         self.counts.remove(&origin.connection);
         self.counts.remove(&origin.name);
+        self.counts.remove(&origin.new_connection);
     }
 
-    /// How long somebody has to wait before the next attempt; `None` when it is welcome now.
+    /// Lets an attempt in, or says how long it has to wait.
     ///
-    /// An address with too many failures has to wait, but not the first attempt of a connection under a name
-    /// that has not failed often: others may share the address.
-    pub(super) fn wait(&self, origin: &Origin, now: Instant) -> Option<Duration> {
+    /// An address with too many failures has to wait, but not the first attempt of a connection under a name, now
+    /// and then: others may share the address, and the name may be theirs.
+    pub(super) fn admit(&mut self, origin: &Origin, now: Instant) -> Result<(), Duration> {
         let failures = self.of(origin.address, now);
-        let is_fresh = self.of(origin.connection, now) == 0 && self.of(origin.name, now) < FREE_FOR_NAME;
-        (failures >= FREE && !is_fresh).then(|| FORGOTTEN_IN * (failures - FREE + 1))
+        if failures < FREE {
+            return Ok(());
+        }
+        if self.of(origin.connection, now) == 0 && self.of(origin.new_connection, now) < NEW_CONNECTIONS {
+            self.count(origin.new_connection, now);
+            return Ok(());
+        }
+        Err(FORGOTTEN_IN * (failures - FREE + 1))
     }
 }
 
@@ -135,21 +152,26 @@ mod tests {
         for _ in 0..1000 {
             failures.add(&origin, start);
         }
-        let wait = failures.wait(&origin, start).expect("it has to wait");
+        let wait = failures.admit(&origin, start).expect_err("it has to wait");
         assert!(wait > Duration::ZERO && wait <= Duration::from_secs(63), "{wait:?}");
-        assert_eq!(failures.wait(&origin, start + wait), None);
+        assert_eq!(failures.admit(&origin, start + wait), Ok(()));
         let other = failures.origin(Some(SocketAddr::from(([10, 0, 0, 2], 1))), "ann");
-        assert_eq!(failures.wait(&other, start), None, "another address does not wait");
+        assert_eq!(failures.admit(&other, start), Ok(()), "another address does not wait");
     }
 
     #[test]
-    fn a_new_connection_of_a_storming_address_may_try_under_another_name() {
+    fn a_new_connection_of_a_storming_address_may_try_now_and_then() {
         let (mut failures, now) = (Failures::new(), Instant::now());
         for port in 1..100 {
             failures.add(&failures.origin(peer(port), "ann"), now);
         }
-        assert!(failures.wait(&failures.origin(peer(200), "ann"), now).is_some());
-        assert_eq!(failures.wait(&failures.origin(peer(200), "bob"), now), None);
-        assert!(failures.wait(&failures.origin(peer(5), "bob"), now).is_some(), "not a new connection");
+        let origin = |failures: &Failures, port, name| failures.origin(peer(port), name);
+        for port in 200..200 + u16::try_from(NEW_CONNECTIONS).unwrap() {
+            assert_eq!(failures.admit(&origin(&failures, port, "ann"), now), Ok(()));
+        }
+        assert!(failures.admit(&origin(&failures, 300, "ann"), now).is_err(), "too many new connections");
+        assert_eq!(failures.admit(&origin(&failures, 300, "ann"), now + FORGOTTEN_IN), Ok(()));
+        assert_eq!(failures.admit(&origin(&failures, 300, "bob"), now), Ok(()), "another name");
+        assert!(failures.admit(&origin(&failures, 5, "bob"), now).is_err(), "not a new connection");
     }
 }

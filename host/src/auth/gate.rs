@@ -22,7 +22,7 @@ const LINE: usize = 256;
 /// What a client is told that gave way.
 const PAUSE: Duration = Duration::from_secs(2);
 /// So much nicer than the rest of the server.
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 5;
 
 /// Hashes a password, or finds the answer otherwise.
 pub(super) type Attempt = Box<dyn FnOnce() -> bool + Send>;
@@ -91,12 +91,10 @@ impl Gate {
     /// # Errors
     /// [`Busy`] when too many from there have failed.
     pub(super) fn arrive(&self, peer: Option<SocketAddr>, name: &str) -> Result<Origin, Busy> {
-        let state = self.shared.state();
+        let mut state = self.shared.state();
         let origin = state.failures.origin(peer, name);
-        match state.failures.wait(&origin, Instant::now()) {
-            Some(retry_after) => Err(Busy { retry_after }),
-            None => Ok(origin),
-        }
+        let admitted = state.failures.admit(&origin, Instant::now());
+        admitted.map(|()| origin).map_err(|retry_after| Busy { retry_after })
     }
 
     /// Counts an attempt whose answer was known.
@@ -233,6 +231,13 @@ mod tests {
         (gate, go)
     }
 
+    /// Lets the tasks run until so many attempts wait.
+    async fn waiting(gate: &Gate, attempts: usize) {
+        while gate.shared.state().line.len() != attempts {
+            tokio::task::yield_now().await;
+        }
+    }
+
     #[tokio::test]
     async fn who_has_asked_least_is_next() {
         let (gate, go) = held_up();
@@ -242,10 +247,10 @@ mod tests {
             let origin = gate.arrive(peer(address, port), name).unwrap();
             let order = order.clone();
             let attempt = Box::new(move || order.send((address, port)).is_ok());
-            let gate = Arc::clone(&gate);
-            all.push(tokio::spawn(async move { gate.attempt(origin, true, attempt).await }));
+            let asking = Arc::clone(&gate);
+            all.push(tokio::spawn(async move { asking.attempt(origin, true, attempt).await }));
             // Each must be in the line before the next comes.
-            tokio::task::yield_now().await;
+            waiting(&gate, all.len()).await;
         }
         go.send(()).unwrap();
         for attempt in all {
@@ -264,15 +269,15 @@ mod tests {
             let gate = Arc::clone(&gate);
             storm.push(tokio::spawn(async move { gate.attempt(origin, true, Box::new(|| false)).await }));
         }
-        tokio::task::yield_now().await;
+        waiting(&gate, LINE).await;
         let origin = gate.arrive(peer(2, 1), "a").unwrap();
         let right = {
             let gate = Arc::clone(&gate);
             tokio::spawn(async move { gate.attempt(origin, true, Box::new(|| true)).await })
         };
-        tokio::task::yield_now().await;
+        let sent_away = storm.pop().unwrap().await.unwrap();
         go.send(()).unwrap();
         assert_eq!(right.await.unwrap(), Ok(true));
-        assert_eq!(storm.pop().unwrap().await.unwrap(), Err(Busy { retry_after: PAUSE }));
+        assert_eq!(sent_away, Err(Busy { retry_after: PAUSE }));
     }
 }

@@ -72,7 +72,8 @@ fn tls_problems(settings: &Settings) -> Vec<Problem> {
 
 /// What to say about a configuration that used to mean "ask an index" by what it does not say.
 pub(super) fn open_registry(settings: &Settings) -> Option<&'static str> {
-    (settings.standalone.is_none() && !settings.disable_token_auth).then_some(
+    let is_open = settings.standalone.is_none() && !settings.disable_token_auth && settings.auth.is_none();
+    is_open.then_some(
         "standalone is not written: docker-registry 0.7 to 0.9.1 asked an index then, this server serves \
          everyone; write `standalone: true` if that is meant",
     )
