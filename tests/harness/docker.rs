@@ -150,7 +150,8 @@ impl Docker {
 
     /// Makes another program talk to this daemon.
     pub fn point(&self, command: &mut Command) {
-        for (name, value) in self.command("docker").get_envs() {
+        // Its home stays its own.
+        for (name, value) in self.command("docker").get_envs().filter(|(name, _)| *name != "HOME") {
             match value {
                 Some(value) => command.env(name, value),
                 None => command.env_remove(name),

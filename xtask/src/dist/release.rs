@@ -57,13 +57,13 @@ pub(crate) struct Driver {
 }
 
 impl Release {
-    /// Builds the workspace with optimisations and looks at what came of it.
+    /// Builds the workspace with optimisations, without this program, and looks at what came of it.
     ///
     /// # Errors
     /// When it does not build, or needs a newer glibc than may be asked for.
     pub(crate) fn build(workspace: &Workspace, shell: &Shell) -> Result<Release> {
         let cargo = cargo();
-        cmd!(shell, "{cargo} build --workspace --release").quiet().run()?;
+        cmd!(shell, "{cargo} build --workspace --exclude xtask --release").quiet().run()?;
         let artifacts = workspace.artifacts(true);
         let metadata =
             cmd!(shell, "{cargo} metadata --format-version 1 --no-deps --offline").quiet().read()?;
