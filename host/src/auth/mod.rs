@@ -48,6 +48,9 @@ use crate::telemetry::seldom::Seldom;
 const LONGEST_PASSWORD: usize = 1024;
 /// Logins that are remembered, right and wrong ones apart.
 const REMEMBERED: usize = 16 * 1024;
+/// How long the answer to somebody is held back who has to wait. Without it, asking again at once would cost the
+/// server as much as any other request.
+const HELD_BACK: Duration = Duration::from_millis(500);
 static WRONG_LINES: Seldom = Seldom::new();
 static BUSY_LINES: Seldom = Seldom::new();
 
@@ -169,6 +172,7 @@ impl Authority {
                         "a login was put off: too many fail from there"
                     );
                 }
+                tokio::time::sleep(HELD_BACK).await;
             }
         }
         Err(refused)
