@@ -165,6 +165,11 @@ impl Drop for Docker {
         if let Some(daemon) = self.daemon.take() {
             daemon.terminate_quietly();
         }
+        // The daemon leaves this mounted after a container on the host's network, and the folder would stay with it.
+        let mounted = self.folder.path().join("run/netns/default");
+        if mounted.exists() {
+            let _ = Command::new("umount").args(["--lazy"]).arg(mounted).output();
+        }
     }
 }
 
