@@ -102,7 +102,7 @@ impl Reader<'_> {
             self.problem(
                 "standalone",
                 "this release cannot ask an index who may do what, so it would be open to everyone",
-                "write `standalone: true` and let the proxy in front ask for passwords",
+                "write `standalone: true` and let `auth` or the proxy in front ask for passwords",
             );
         }
         written

@@ -28,6 +28,7 @@ use std::{
 };
 
 use docker_registry_config::{AuthSettings, SecretKey};
+use tokio::sync::Semaphore;
 
 use self::{
     bounded::Bounded,
@@ -51,6 +52,8 @@ const REMEMBERED: usize = 16 * 1024;
 /// How long the answer to somebody is held back who has to wait. Without it, asking again at once would cost the
 /// server as much as any other request.
 const HELD_BACK: Duration = Duration::from_millis(500);
+/// Answers that are held back at once. More are given at once, or who has to wait could take every connection.
+const MOST_HELD_BACK: usize = 512;
 static WRONG_LINES: Seldom = Seldom::new();
 static BUSY_LINES: Seldom = Seldom::new();
 
@@ -89,6 +92,7 @@ pub struct Authority {
     gate: Gate,
     key: Key,
     known: Mutex<Known>,
+    held_back: Semaphore,
 }
 
 /// Logins by a signature over name, password and line.
@@ -123,6 +127,7 @@ impl Authority {
             gate: Gate::open().map_err(AuthProblem::Threads)?,
             key: Key::random(),
             known: Mutex::new(Known { right: Bounded::new(REMEMBERED), wrong: Bounded::new(REMEMBERED) }),
+            held_back: Semaphore::new(MOST_HELD_BACK),
         }))
     }
 
@@ -172,7 +177,9 @@ impl Authority {
                         "a login was put off: too many fail from there"
                     );
                 }
-                tokio::time::sleep(HELD_BACK).await;
+                if let Ok(_place) = self.held_back.try_acquire() {
+                    tokio::time::sleep(HELD_BACK).await;
+                }
             }
         }
         Err(refused)

@@ -30,6 +30,7 @@ pub(crate) struct Record {
     method: Method,
     path: String,
     peer: Option<SocketAddr>,
+    user: Option<String>,
     user_agent: Option<HeaderValue>,
     started: Instant,
     class: RouteClass,
@@ -58,6 +59,7 @@ impl Record {
             method: method.clone(),
             path: path.to_owned(),
             peer,
+            user: None,
             user_agent: user_agent.cloned(),
             started: Instant::now(),
             class,
@@ -67,6 +69,11 @@ impl Record {
             complete: false,
             facts,
         }
+    }
+
+    /// The client has shown that it is this user.
+    pub(crate) fn logged_in(&mut self, user: String) {
+        self.user = Some(user);
     }
 
     /// The response begins.
@@ -114,6 +121,7 @@ impl Drop for Record {
             target: ACCESS,
             id = self.identity.id_text(),
             peer = self.peer(),
+            user = self.user.as_deref(),
             client_certificate = self.client_certificate(),
             method = self.method.as_str(),
             path = self.path.as_str(),

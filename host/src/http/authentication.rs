@@ -26,7 +26,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 
 use super::{
-    exchange::{Request, Response, set, whole},
+    exchange::{Request, Response, Scheme, User, set, whole},
     routes::{Handler, is_v2},
     v1, v2,
 };
@@ -53,7 +53,15 @@ impl Handler for Authenticated {
     async fn handle(&self, request: Request) -> Response {
         let api = if is_v2(&request.path) { Face::V2 } else { Face::V1 };
         let mut response = match self.admit(api, request).await {
-            Ok(request) => return self.inner.handle(request).await,
+            Ok(request) => {
+                let user = request.login.user().map(str::to_owned);
+                let mut response = self.inner.handle(request).await;
+                // For the log.
+                if let Some(user) = user {
+                    response.extensions_mut().insert(User(user));
+                }
+                return response;
+            }
             Err(response) => response,
         };
         if api == Face::V2 {
@@ -126,7 +134,10 @@ impl Authenticated {
             request.header(header::HOST).filter(|host| !host.is_empty() && !host.contains(['"', '\\']));
         match host {
             Some(host) if api == Face::V2 && self.authority.welcomes_anonymous() => {
-                let scheme = scheme(request);
+                let scheme = match request.scheme {
+                    Scheme::Http => "http",
+                    Scheme::Https => "https",
+                };
                 let mut challenge =
                     format!("Bearer realm=\"{scheme}://{host}{TOKEN_PATH}\",service=\"{host}\"");
                 if let Need::Repository { name, right, .. } = need {
@@ -170,14 +181,6 @@ impl Authenticated {
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
-}
-
-/// The scheme under which the client reached the server. Only `https` is believed of what a client says: it
-/// makes nothing less safe.
-fn scheme(request: &Request) -> &'static str {
-    let is_https =
-        request.header("x-forwarded-proto").is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
-    if is_https { "https" } else { "http" }
 }
 
 fn basic_challenge(authority: &Authority) -> String {

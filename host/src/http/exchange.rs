@@ -84,6 +84,10 @@ impl Request {
     }
 }
 
+/// An extension of a response: the user who was logged in, for the log.
+#[derive(Debug, Clone)]
+pub struct User(pub String);
+
 /// What a handler returns.
 pub type Response = http::Response<ResponseBody>;
 

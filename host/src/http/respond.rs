@@ -22,7 +22,7 @@ use warp::{Reply, reply::Response as Outgoing};
 
 use super::{
     access_log::Record,
-    exchange::{Response, ResponseBody, whole},
+    exchange::{Response, ResponseBody, User, whole},
     file_body::{self, SharedRegion},
     identity::REQUEST_ID,
     sendfile::{self, Windows},
@@ -37,6 +37,9 @@ pub(crate) async fn respond(
     mut record: Record,
 ) -> Outgoing {
     let (mut parts, body) = response.into_parts();
+    if let Some(User(name)) = parts.extensions.remove() {
+        record.logged_in(name);
+    }
     parts.headers.insert(REQUEST_ID, record.identity.id.clone());
     if method == Method::HEAD {
         match &body {
