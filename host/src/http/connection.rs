@@ -13,7 +13,7 @@ use hyper::{
     service::{Service, service_fn},
 };
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
 use tokio::{
@@ -25,6 +25,7 @@ use tokio::{
 use super::{
     exchange::Scheme,
     listener::{Channel, Entrance, Introduced, Tls, Wire, common_name, introduce},
+    response_watch::{WatchedBody, WatchingExecutor},
     sendfile::Windows,
     server::Limits,
     service::{ConnectionFacts, Never, RequestFacts},
@@ -122,7 +123,11 @@ pub(crate) async fn serve<S, B>(
             drive(connection, phase).await
         }
         Protocol::Http2 => {
-            let connection = http2::Builder::new(TokioExecutor::new())
+            let service = service_fn(move |request| {
+                let answer = service.call(request);
+                async move { answer.await.map(|response| response.map(WatchedBody::new)) }
+            });
+            let connection = http2::Builder::new(WatchingExecutor { longest: limits.timeouts.write })
                 .timer(TokioTimer::new())
                 .keep_alive_interval(limits.timeouts.idle)
                 .max_header_list_size(u32::try_from(limits.max_header).unwrap_or(u32::MAX))

@@ -361,14 +361,14 @@ impl AsyncWrite for Socket {
 /// A timer for deadlines that usually move on before they come: it is set once and looks at the clock
 /// when it rings, instead of being set anew each time.
 #[derive(Default)]
-struct Alarm {
+pub(super) struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
     set: bool,
 }
 
 impl Alarm {
     /// Ready when `deadline` has passed.
-    fn poll_until(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_until(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
             if !self.set || sleep.deadline() > deadline {
