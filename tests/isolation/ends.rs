@@ -139,7 +139,7 @@ fn a_terminals_signals_to_the_driver_do_not_end_it() {
     let registry = Registry::start();
     let blob = registry.push(b"something");
     let process = registry.driver_process();
-    for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT] {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2] {
         kill_process(process, signal).expect("it runs");
     }
     registry.expect(&blob);

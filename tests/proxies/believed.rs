@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::{
     adapted::replace,
+    clients,
     front::{Certificates, Front},
     proxy::{Program, Proxy},
     samples::{apache, haproxy, nginx, sample},
@@ -54,6 +55,16 @@ fn sample_names_the_client(front: &Front) {
         let mut curl = front.curl(&path);
         run(curl.args(["--interface", CLIENT, "--header", &format!("{name}: {forged}")]));
         assert_client_is_known(front.server().process(), &path);
+    }
+    for forged in [
+        "X-Forwarded-Host: 10.9.9.9",
+        "X-Forwarded-Port: 10999",
+        "X-Forwarded-Proto: http",
+        "Forwarded: host=10.9.9.9",
+    ] {
+        // Without a port, which X-Forwarded-Port would add to.
+        let host = clients::endpoints_with(front, &["Host: registry.example.com", forged]);
+        assert_eq!(host, "registry.example.com", "{forged}");
     }
 }
 

@@ -109,9 +109,17 @@ pub(crate) fn relative_locations(front: &Front) {
 
 /// What `X-Docker-Endpoints` tells a V1 client that pushes through the proxy.
 pub(crate) fn endpoints(front: &Front) -> String {
+    endpoints_with(front, &[])
+}
+
+/// The same, to a client that sends these headers as well.
+pub(crate) fn endpoints_with(front: &Front, headers: &[&str]) -> String {
     let mut curl = front.curl("/v1/repositories/through/endpoints/");
     curl.args(["--request", "PUT", "--data", "[]", "--header", "Content-Type: application/json"]);
     curl.args(["--header", "X-Docker-Token: true", "--dump-header", "-", "--output", "/dev/null"]);
+    for header in headers {
+        curl.args(["--header", header]);
+    }
     let head = run(&mut curl);
     assert!(head.lines().next().is_some_and(|status| status.contains(" 200")), "{head}");
     let named = head.lines().find_map(|line| {

@@ -1,14 +1,16 @@
 //! What a client may not do: be too slow, too long or too many.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use docker_registry::http::{
-    exchange::{Request, empty, whole},
+    exchange::{Request, Response, ResponseBody, empty, whole, with_body},
     server::Server,
 };
+use docker_registry_driver_api::{ByteStream, Reading, ReadingBody};
+use futures::{StreamExt, stream};
 use http::StatusCode;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -19,6 +21,8 @@ use crate::{
 };
 
 const SHORT: Duration = Duration::from_millis(150);
+/// A guard against hanging.
+const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn a_connection_that_sends_nothing_is_closed() {
@@ -113,6 +117,105 @@ async fn an_http2_connection_with_pings_and_no_request_is_idle_and_sends_no_slow
         tokio::time::sleep(SHORT * 6).await;
     }
     connection.abort();
+}
+
+/// A connection whose client takes only so many bytes of each response until it has read them.
+async fn http2_with_window(address: std::net::SocketAddr, window: u32) -> http2::SendRequest<Full<Bytes>> {
+    let stream = TokioIo::new(TcpStream::connect(address).await.expect("the server accepts"));
+    let (client, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(window)
+        .keep_alive_interval(SHORT / 5)
+        .keep_alive_while_idle(true)
+        .handshake(stream)
+        .await
+        .expect("the server speaks HTTP/2");
+    tokio::spawn(connection);
+    client
+}
+
+fn get() -> http::Request<Full<Bytes>> {
+    http::Request::get("http://test/").body(Full::default()).expect("a request")
+}
+
+#[tokio::test]
+async fn an_http2_response_of_which_the_client_takes_nothing_is_given_up_with_all_that_it_holds() {
+    const LENGTH: u64 = 4 << 20;
+    let mut limits = patient();
+    limits.timeouts.write = SHORT * 2;
+    let held = Arc::new(());
+    let large = {
+        let held = Arc::clone(&held);
+        move |_: Request| {
+            let held = Arc::clone(&held);
+            let pieces = stream::repeat_with(move || {
+                let _ = &held;
+                Ok(Bytes::from(vec![b'x'; 1 << 20]))
+            });
+            async { streamed(LENGTH, pieces.take(4).boxed()) }
+        }
+    };
+    let server = start(limits, Answer(large)).await;
+    // Nothing at all, and a part of what the server hands to its HTTP library at once.
+    for window in [0, 100] {
+        let mut client = http2_with_window(server.address, window).await;
+        let mut answers = Vec::new();
+        for _ in 0..8 {
+            answers.push(client.send_request(get()).await.expect("the connection holds"));
+        }
+        assert!(Arc::strong_count(&held) > 2, "responses are under way");
+        let freed = async {
+            while Arc::strong_count(&held) > 2 {
+                tokio::time::sleep(SHORT / 5).await;
+            }
+        };
+        tokio::time::timeout(LONG, freed).await.expect("the responses are given up");
+        for answer in answers {
+            let body = tokio::time::timeout(LONG, answer.into_body().collect());
+            body.await.expect("the stream ends").expect_err("nobody takes a part for the whole");
+        }
+        client.ready().await.expect("the connection goes on");
+    }
+}
+
+#[tokio::test]
+async fn an_http2_response_whose_content_comes_slowly_from_the_storage_is_not_given_up() {
+    let mut limits = patient();
+    limits.timeouts.write = SHORT;
+    let slow = |_: Request| async {
+        let pieces = stream::iter(0..3).then(|_| async {
+            tokio::time::sleep(SHORT * 4).await;
+            Ok(Bytes::from(vec![b'x'; 50_000]))
+        });
+        streamed(150_000, pieces.boxed())
+    };
+    let server = start(limits, Answer(slow)).await;
+    let mut client = http2_with_window(server.address, 1 << 20).await;
+    let answer = client.send_request(get()).await.expect("the connection holds");
+    let body = answer.into_body().collect().await.expect("the whole body").to_bytes();
+    assert_eq!(body, vec![b'x'; 150_000]);
+}
+
+#[tokio::test]
+async fn an_http2_connection_that_only_answers_pings_after_a_request_is_idle() {
+    let mut limits = patient();
+    limits.timeouts.idle = SHORT;
+    let server = start(limits, Answer(echo)).await;
+    let mut client = http2_with_window(server.address, 1 << 20).await;
+    let answer = client.send_request(get()).await.expect("the connection holds");
+    answer.into_body().collect().await.expect("the body");
+    let closed = async {
+        while !client.is_closed() {
+            tokio::time::sleep(SHORT / 5).await;
+        }
+    };
+    tokio::time::timeout(LONG, closed).await.expect("the server closes the connection");
+}
+
+fn streamed(length: u64, stream: ByteStream) -> Response {
+    let body = ReadingBody::Stream(stream);
+    let reading = Reading { total_size: length, offset: 0, length, etag: None, body };
+    with_body(StatusCode::OK, ResponseBody::Reading(reading))
 }
 
 #[tokio::test]

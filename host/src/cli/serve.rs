@@ -25,7 +25,7 @@ use crate::{
         health::{CHECK_INTERVAL, Health},
         listener::{Entrance, ListenAddress, Tls},
         routes::{Handler, Routes},
-        server::{Limits, Server, raise_file_limit},
+        server::{Drained, Limits, Server, raise_file_limit},
         v1, v2,
     },
     registry::{abandoned, v2::Registry},
@@ -56,6 +56,7 @@ pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
         Builder::new_multi_thread().enable_all().thread_name("registry").build().map_err(Failure::failed)?;
     // Early: a signal that nobody waits for ends the process.
     reopen_logs_at_signal(&runtime, &logs)?;
+    ignore_hangup(&runtime)?;
     // Before the driver is opened, whose process inherits the limit.
     raise_file_limit();
     // Without the admin listener nobody reads metrics, and recorded values that nobody folds together would
@@ -141,6 +142,14 @@ fn reopen_logs_at_signal(runtime: &Runtime, logs: &Arc<Logs>) -> Result<(), Fail
     Ok(())
 }
 
+/// SIGHUP is what init systems send for a reload. Unhandled, it would end the process.
+fn ignore_hangup(runtime: &Runtime) -> Result<(), Failure> {
+    let _context = runtime.enter();
+    // Once caught it stays so, also when nobody listens to it.
+    drop(signal(SignalKind::hangup())?);
+    Ok(())
+}
+
 /// Logs what was noticed and what is doubtful; returns what is wrong.
 fn report(prepared: &Prepared) -> Result<(), Failure> {
     for notice in &prepared.loaded.notices {
@@ -202,6 +211,7 @@ async fn serve(
         .await
         .map_err(Failure::failed)?;
     let stopping = stop_signal(Arc::clone(&health), Arc::clone(logs))?;
+    tokio::pin!(stopping);
     let checking = {
         let (health, storage) = (Arc::clone(&health), Arc::clone(&storage));
         tokio::spawn(async move { health.check_storage(storage, CHECK_INTERVAL).await })
@@ -211,11 +221,18 @@ async fn serve(
         Some(database) => Search::start(database.clone(), store, &storage),
         None => Search::off(),
     };
-    contents::announce(&storage, settings.protocols).await;
-    health.set_started();
-
-    let handler = handler(routes(settings, &storage, &search), authority);
-    let drained = server.run(handler, stopping).await;
+    let is_ready = tokio::select! {
+        () = contents::announce(&storage, settings.protocols) => true,
+        // A storage that does not answer must not keep the server from ending.
+        () = &mut stopping => false,
+    };
+    let drained = if is_ready {
+        health.set_started();
+        let handler = handler(routes(settings, &storage, &search), authority);
+        server.run(handler, stopping).await
+    } else {
+        Drained { cut_off: 0 }
+    };
     checking.abort();
     purging.abort();
     search.finish().await;
@@ -317,8 +334,6 @@ fn routes(settings: &Settings, storage: &Storage, search: &Search) -> Routes {
 fn stop_signal(health: Arc<Health>, logs: Arc<Logs>) -> Result<impl Future<Output = ()>, Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // What init systems send for a reload. Unhandled, it would end the process.
-    let _hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         let name = tokio::select! {
             _ = terminate.recv() => "SIGTERM",

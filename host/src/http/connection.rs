@@ -1,7 +1,7 @@
 //! One client connection from accept to close: whom it is for, TLS, protocol, limits, drain.
 //!
 //! Guarantees: all that comes before the first request is bounded by one deadline, and a client that cannot be served
-//! costs one line in the log.
+//! costs one line in the log; many of them share one, except at the level `debug`.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use hyper::{
     service::{Service, service_fn},
 };
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
 use tokio::{
@@ -25,11 +25,13 @@ use tokio::{
 use super::{
     exchange::Scheme,
     listener::{Channel, Entrance, Introduced, Tls, Wire, common_name, introduce},
+    response_watch::{WatchedBody, WatchingExecutor},
     sendfile::Windows,
     server::Limits,
     service::{ConnectionFacts, Never, RequestFacts},
     socket::{Activity, Socket},
 };
+use crate::telemetry::seldom::Seldom;
 
 /// What an HTTP/2 client sends first when it knows that the server speaks it (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -39,6 +41,9 @@ const MAX_STREAMS: u32 = 64;
 /// Bytes of request bodies that an HTTP/2 client may send ahead, per stream and per connection.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
+
+static REFUSED_LINES: Seldom = Seldom::new();
+static PLAIN_HTTP_LINES: Seldom = Seldom::new();
 
 /// In which part of its life the server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,7 +85,12 @@ pub(crate) async fn serve<S, B>(
             Ok(Ok(Some(entered))) => entered,
             Ok(Ok(None)) => return,
             Ok(Err(error)) if is_a_refusal(&error) => {
-                return tracing::info!(peer = shown, %error, "a connection was refused");
+                return match REFUSED_LINES.now() {
+                    Some(held_back) => {
+                        tracing::info!(peer = shown, %error, held_back, "a connection was refused");
+                    }
+                    None => tracing::debug!(peer = shown, %error, "a connection was refused"),
+                };
             }
             Ok(Err(error)) => return tracing::debug!(peer = shown, %error, "a connection failed"),
             Err(_) => return tracing::debug!(peer = shown, "a connection sent nothing"),
@@ -122,7 +132,11 @@ pub(crate) async fn serve<S, B>(
             drive(connection, phase).await
         }
         Protocol::Http2 => {
-            let connection = http2::Builder::new(TokioExecutor::new())
+            let service = service_fn(move |request| {
+                let answer = service.call(request);
+                async move { answer.await.map(|response| response.map(WatchedBody::new)) }
+            });
+            let connection = http2::Builder::new(WatchingExecutor { longest: limits.timeouts.write })
                 .timer(TokioTimer::new())
                 .keep_alive_interval(limits.timeouts.idle)
                 .max_header_list_size(u32::try_from(limits.max_header).unwrap_or(u32::MAX))
@@ -189,10 +203,13 @@ async fn enter(
         // One that looks whether the port is open.
         None => return Ok(None),
         Some(first) if Tls::is_plain_http(first) => {
-            tracing::info!(
-                peer = introduced.peer.map(tracing::field::display),
-                "a client spoke plain HTTP where https is spoken"
-            );
+            let peer = introduced.peer.map(tracing::field::display);
+            match PLAIN_HTTP_LINES.now() {
+                Some(held_back) => {
+                    tracing::info!(peer, held_back, "a client spoke plain HTTP where https is spoken");
+                }
+                None => tracing::debug!(peer, "a client spoke plain HTTP where https is spoken"),
+            }
             send_to_https(wire, linger).await?;
             return Ok(None);
         }

@@ -5,7 +5,8 @@
 //! wrote in `Host`.
 //!
 //! `X-Forwarded-For` counts before `Forwarded`, that before `X-Real-IP`: a proxy that writes one and lets another
-//! through from outside is so most likely believed in what it wrote itself.
+//! through from outside is so most likely believed in what it wrote itself. Where there is an `X-Forwarded-For`, the
+//! other two say nothing about the address: when it names nobody, the client is the proxy.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -34,6 +35,7 @@ pub(crate) struct Origin {
 /// `trusted` is given when that is a proxy to be believed.
 pub(crate) fn take(headers: &mut HeaderMap, direct: Origin, trusted: Option<&TrustedProxies>) -> Origin {
     let mut said = Said::default();
+    let names_client = headers.contains_key(&FORWARDED_FOR);
     for name in [FORWARDED, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PORT, FORWARDED_PROTO, REAL_IP] {
         if !headers.contains_key(&name) {
             continue;
@@ -50,7 +52,7 @@ pub(crate) fn take(headers: &mut HeaderMap, direct: Origin, trusted: Option<&Tru
         headers.remove(&name);
     }
     let scheme = said.scheme.or(said.standard.scheme).unwrap_or(direct.scheme);
-    let client = said.client.or(said.standard.client).or(said.real_ip);
+    let client = if names_client { said.client } else { said.standard.client.or(said.real_ip) };
     if let Some(host) = said.host(headers.get(header::HOST), scheme) {
         headers.insert(header::HOST, host);
     }
@@ -243,6 +245,10 @@ mod tests {
         }
         let lines = [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "203.0.113.7")];
         assert_eq!(client_of(&lines), "203.0.113.7:0", "several lines are one list");
+        for list in ["unknown", "1.1.1.1, unknown", ""] {
+            let all = [("x-forwarded-for", list), ("forwarded", "for=1.1.1.1"), ("x-real-ip", "1.1.1.1")];
+            assert_eq!(client_of(&all), DIRECT, "{list}: the others are not asked");
+        }
         assert_eq!(client_of(&[("x-real-ip", "203.0.113.7")]), "203.0.113.7:0");
         assert_eq!(
             client_of(&[("x-real-ip", "1.1.1.1"), ("x-forwarded-for", "203.0.113.7")]),

@@ -12,6 +12,7 @@ mod identity;
 pub mod listener;
 mod request_body;
 mod respond;
+mod response_watch;
 mod retry_after;
 mod route_class;
 pub mod routes;

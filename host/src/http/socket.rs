@@ -132,7 +132,7 @@ pub(crate) struct Socket {
     /// Since when the client takes no bytes.
     write_stalled: Option<Instant>,
     write_alarm: Alarm,
-    /// When bytes were last sent. A request ends for its handler when its response is queued above, which
+    /// When bytes of a response were last sent. A request ends for its handler when its response is queued above, which
     /// may be long before.
     last_write: Option<Instant>,
     /// A full window has just been sent: others come first.
@@ -318,7 +318,9 @@ impl AsyncWrite for Socket {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = self.poll_send(cx, slices);
-        if matches!(result, Poll::Ready(Ok(1..))) {
+        // On HTTP/2, bytes that go out at once after a response may be the answer to a ping.
+        let is_response = self.in_sequence || self.write_stalled.is_some();
+        if is_response && matches!(result, Poll::Ready(Ok(1..))) {
             self.last_write = Some(Instant::now());
         }
         self.timed_write(cx, result)
@@ -361,14 +363,14 @@ impl AsyncWrite for Socket {
 /// A timer for deadlines that usually move on before they come: it is set once and looks at the clock
 /// when it rings, instead of being set anew each time.
 #[derive(Default)]
-struct Alarm {
+pub(super) struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
     set: bool,
 }
 
 impl Alarm {
     /// Ready when `deadline` has passed.
-    fn poll_until(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_until(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
             if !self.set || sleep.deadline() > deadline {

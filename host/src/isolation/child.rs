@@ -6,8 +6,8 @@
 //!
 //! - it ends as soon as the control socket ends, whatever the driver does at that moment, and takes along
 //!   what the driver has started in its group;
-//! - it ignores the signals with which a terminal or a service manager stops the server: the server stops
-//!   it, after the requests under way;
+//! - it ignores the signals with which a terminal or a service manager stops the server or has it open its logs anew:
+//!   the server stops it, after the requests under way;
 //! - the control socket is nobody else's: standard input is the null device before the library is loaded.
 
 use std::{
@@ -123,7 +123,15 @@ enum Message {
 }
 
 async fn serve(socket: OwnedFd, calls: Handle) -> io::Result<Ended> {
-    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()] {
+    for kind in [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+        SignalKind::quit(),
+        // Sent to the whole service after the logs were rotated, and meant for the server.
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+    ] {
         // From now on the signal does nothing, even when nobody listens to this.
         drop(signal(kind)?);
     }
