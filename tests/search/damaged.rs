@@ -127,3 +127,29 @@ fn triggers_and_views_in_a_database_of_somebody_else_do_not_run() {
     push_v1(&server.client(), "team/two");
     expect_found(&server.client(), "", &[("team/one", None), ("team/two", None)]);
 }
+
+#[test]
+fn a_repository_that_cannot_be_read_keeps_no_other_one_out_of_the_index() {
+    let folder = Folder::new();
+    let server = folder.serve(Place::new());
+    for name in ["app", "broken", "later"] {
+        push_v2(&server.client(), name, "1", Some("An application"), None);
+    }
+    let (_, place) = server.stop();
+    let storage = place.storage();
+    let link = storage.join("docker/registry/v2/repositories/broken/_manifests/tags/1/current/link");
+    assert!(link.is_file(), "{}", link.display());
+    fs::write(&link, "x".repeat(1 << 20)).expect("the link is made too long for one");
+    fs::remove_file(folder.database()).expect("the database");
+    let server = folder.serve(place);
+    let others = [("app", Some("An application")), ("later", Some("An application"))];
+    expect_found(&server.client(), "", &others);
+    let warnings =
+        wait_for("a warning", PATIENCE, || Some(warnings(&server)).filter(|warnings| !warnings.is_empty()));
+    assert!(warnings.len() == 1 && warnings[0].contains("broken could not be looked at"), "{warnings:?}");
+    let ended = folder.rebuild(&storage);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("broken could not be looked at"), "{ended:?}");
+    let counts = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert!(counts.starts_with("0 V1 and 3 V2 repositories"), "{counts}");
+}

@@ -5,8 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use docker_registry_config::{Environment, Key, Loaded, Loader, Problem, Problems, Settings, Severity};
-use serde_json::Value;
+use docker_registry_config::{
+    Environment, Key, KeyKind, Loaded, Loader, Problem, Problems, Settings, Severity,
+};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::configured_driver::ConfiguredDriver;
@@ -79,19 +81,31 @@ pub(super) fn open_registry(settings: &Settings) -> Option<&'static str> {
     )
 }
 
-/// A text that tells one storage from another: a digest of what the driver is opened with, secrets left out.
+/// A text that tells one storage from another: a digest of the driver's name and of the keys that say where the
+/// storage is. See [`identity`].
 pub(super) fn identity_of_storage(loaded: &Loaded, keys: &[Key]) -> String {
     let (values, _) = loaded.driver_settings(keys);
+    identity(&loaded.settings.storage, keys, values.values())
+}
+
+/// A driver does not say which of its keys locate the storage: buckets, containers, hosts, regions and folders are
+/// texts, so all texts count. How the storage is used does not: secrets, permissions (`..._mode`), and what is no text
+/// (sizes, times, switches). Slashes at the end lead to no other place.
+fn identity(driver: &str, keys: &[Key], values: &Map<String, Value>) -> String {
+    let locates = |key: &Key| key.kind == KeyKind::Text && !key.secret && !key.name.ends_with("mode");
     let mut hash = Sha256::new();
-    hash.update(loaded.settings.storage.as_bytes());
-    for (name, value) in values.values() {
-        if keys.iter().any(|key| key.name == name.as_str() && !key.secret) {
-            hash.update(format!("\n{name}={value}"));
+    hash.update(driver.as_bytes());
+    for (name, value) in values {
+        if let Some(text) = value.as_str()
+            && keys.iter().any(|key| key.name == name.as_str() && locates(key))
+        {
+            let text = Value::from(text.trim_end_matches('/'));
+            hash.update(format!("\n{name}={text}"));
         }
     }
     // A relative folder is another one elsewhere.
     let is_relative = |value: &Value| value.as_str().is_some_and(|path| Path::new(path).is_relative());
-    if values.values().get("storage_path").is_some_and(is_relative)
+    if values.get("storage_path").is_some_and(is_relative)
         && let Ok(folder) = std::env::current_dir()
     {
         hash.update(folder.as_os_str().as_encoded_bytes());
@@ -105,4 +119,38 @@ pub(super) fn identity_of_storage(loaded: &Loaded, keys: &[Key]) -> String {
 /// What makes it unusable as a whole.
 pub(super) fn load_configuration(file: Option<PathBuf>) -> Result<Loaded, Problems> {
     Loader::new(Environment::process()).file(file).load()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_where_a_storage_is_tells_it_from_another() {
+        let text = |name| Key::new(name, KeyKind::Text);
+        let secret = Key { secret: true, ..text("secret_key") };
+        let keys = [
+            text("storage_path"),
+            text("bucket"),
+            text("file_mode"),
+            secret,
+            Key::new("chunk_size", KeyKind::Size),
+        ];
+        let identity = |driver: &str, values: Value| {
+            identity(driver, &keys, values.as_object().expect("values are an object"))
+        };
+        let plain = identity("local", json!({"storage_path": "/data", "bucket": "b"}));
+        let same = json!({"storage_path": "/data/", "bucket": "b", "file_mode": "0640", "secret_key": "x",
+                          "chunk_size": 5, "unknown": "y"});
+        assert_eq!(identity("local", same), plain);
+        for (driver, other) in [
+            ("s3", json!({"storage_path": "/data", "bucket": "b"})),
+            ("local", json!({"storage_path": "/data2", "bucket": "b"})),
+            ("local", json!({"storage_path": "/data", "bucket": "c"})),
+        ] {
+            assert_ne!(identity(driver, other.clone()), plain, "{driver} {other}");
+        }
+    }
 }

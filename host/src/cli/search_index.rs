@@ -63,7 +63,7 @@ pub(super) fn run(command: SearchIndexCommand, output: &mut impl Write) -> Resul
         Some(database) => database.clone(),
     };
     let runtime = Builder::new_multi_thread().enable_all().build()?;
-    let counts = runtime.block_on(async {
+    let (counts, failed) = runtime.block_on(async {
         let opened = driver.open(&loaded, &keys).await?;
         let limits = &settings.limits;
         let storage = storage::decorate(opened, driver.name(), limits.driver_calls, limits.driver_timeout);
@@ -86,5 +86,5 @@ pub(super) fn run(command: SearchIndexCommand, output: &mut impl Write) -> Resul
         "{v1} V1 and {v2} V2 repositories in the storage; {added} added to the index, {changed} changed, \
          {removed} removed"
     )?;
-    Ok(())
+    failed.map_or(Ok(()), |sentence| Err(Failure::failed(sentence)))
 }

@@ -219,7 +219,10 @@ async fn serve(
     let purging = tokio::spawn(purge_for_ever(Arc::clone(&storage), settings.limits.upload_age));
     let search = match &settings.search {
         Some(database) => Search::start(database.clone(), store, &storage),
-        None => Search::off(),
+        None => {
+            tracing::info!("search finds nothing: search_backend is not set");
+            Search::off()
+        }
     };
     let is_ready = tokio::select! {
         () = contents::announce(&storage, settings.protocols) => true,

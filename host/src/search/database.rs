@@ -124,6 +124,8 @@ pub(super) struct Change {
     pub(super) in_v2: bool,
     /// What the image says of itself, where that was looked at.
     pub(super) description: Option<Option<String>>,
+    /// Whether looks that began earlier are overtaken by this one, even when it only confirms what the index says.
+    pub(super) overtakes: bool,
 }
 
 /// What came of a change.
@@ -139,7 +141,11 @@ pub(super) enum Outcome {
 
 impl Change {
     /// Whether there is anything to write.
-    pub(super) fn alters(&self) -> bool {
+    pub(super) fn is_written(&self) -> bool {
+        self.overtakes || self.alters()
+    }
+
+    fn alters(&self) -> bool {
         let said = self.description.as_ref().is_some_and(|said| *said != self.seen.image_description);
         let exists = self.in_v1 || self.in_v2;
         exists != self.seen.listed
@@ -351,7 +357,7 @@ fn write(transaction: &Transaction<'_>, store: &str, change: &Change) -> Result<
         return Ok(Outcome::Overtaken);
     }
     let change = &Change { seen: now_seen, ..change.clone() };
-    if !change.alters() {
+    if !change.is_written() {
         return Ok(Outcome::Unchanged);
     }
     let (name, seen) = (&change.name, &change.seen);
@@ -439,7 +445,7 @@ mod tests {
     fn change(database: &Database, name: &str, in_v1: bool, description: Option<&str>) -> Change {
         let seen = database.read(name).expect("it is read");
         let description = Some(description.map(str::to_owned));
-        Change { name: name.to_owned(), seen, in_v1, in_v2: false, description }
+        Change { name: name.to_owned(), seen, in_v1, in_v2: false, description, overtakes: false }
     }
 
     fn found(database: &Database) -> Vec<String> {

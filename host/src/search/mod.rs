@@ -3,7 +3,7 @@
 //!
 //! # How it stays true
 //! The storage decides, the index follows. A push or a deletion leaves nothing but a note with the repository's
-//! name ([`Search::note`]); whoever works off the notes looks at the storage and writes down what is there. So
+//! name ([`Search::note_when_done`]); whoever works off the notes looks at the storage and writes down what is there. So
 //! the order of notes does not matter, a lost note is mended by looking at everything ([`reconcile`]), and that
 //! happens at each start.
 //!
@@ -83,18 +83,11 @@ impl Search {
         Self(Some(Arc::new(Running { indexer, notes, tasks: Mutex::new(tasks) })))
     }
 
-    /// Something was pushed to a repository or deleted from it.
-    pub fn note(&self, repository: &impl Named) {
-        if let Some(running) = &self.0 {
-            running.notes.leave(repository.indexed_name(), None);
-        }
-    }
-
-    /// A tag was pointed to this manifest, which may describe the repository anew.
-    pub fn note_tagged(&self, repository: &v2::RepositoryName, digest: &Digest) {
-        if let Some(running) = &self.0 {
-            running.notes.leave(repository.indexed_name(), Some(digest.clone()));
-        }
+    /// Something is about to be pushed to a repository or deleted from it. The note is left when what this returns is
+    /// dropped: after success, after a failure halfway, and when the client went away meanwhile.
+    #[must_use = "dropped at once, it leaves its note before anything has changed"]
+    pub fn note_when_done(&self, repository: &impl Named) -> Note {
+        Note { search: self.clone(), repository: repository.indexed_name(), tagged: None }
     }
 
     /// Looks for repositories. Those for whose names `visible` is false are neither found nor counted.
@@ -110,7 +103,7 @@ impl Search {
         let settled = running.notes.settled();
         // The index as it is is better than no answer.
         let _ = tokio::time::timeout(LAG, settled).await;
-        running.indexer.index.read(move |database| database.find(&query, &visible)).await
+        running.indexer.index.search(move |database| database.find(&query, &visible)).await
     }
 
     /// Works off the notes that are left, for a short while, and ends.
@@ -119,6 +112,28 @@ impl Search {
         let _ = tokio::time::timeout(LAG, running.notes.settled()).await;
         for task in running.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
+        }
+    }
+}
+
+/// A note that is left when it is dropped.
+pub struct Note {
+    search: Search,
+    repository: String,
+    tagged: Option<Digest>,
+}
+
+impl Note {
+    /// A tag was pointed to this manifest, which may describe the repository anew.
+    pub fn tagged(&mut self, digest: &Digest) {
+        self.tagged = Some(digest.clone());
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        if let Some(running) = &self.search.0 {
+            running.notes.leave(std::mem::take(&mut self.repository), self.tagged.take());
         }
     }
 }

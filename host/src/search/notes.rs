@@ -6,14 +6,14 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{Notify, watch};
 
 use super::{
-    indexer::{Failure, Indexer, Look},
-    reconcile::{Counts, reconcile},
+    indexer::{Failure, Indexer, Look, Reason},
+    reconcile::{Counts, forget_gone, reconcile},
 };
 use crate::registry::digest::Digest;
 
@@ -21,6 +21,10 @@ use crate::registry::digest::Digest;
 const MOST: usize = 4096;
 /// Pauses between tries to look at everything.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+/// Longest pause when only some repositories cannot be looked at: each try looks at all the others as well.
+const PAUSE_FOR_SOME: Duration = Duration::from_secs(60 * 60);
+/// How often repositories that have been gone for long are forgotten, at least.
+const FORGETTING: Duration = Duration::from_secs(60 * 60);
 
 /// The notes that wait.
 pub(super) struct Notes {
@@ -84,36 +88,61 @@ impl Notes {
 
 /// Works off notes for ever.
 pub(super) async fn work_off(notes: Arc<Notes>, indexer: Arc<Indexer>) {
+    let mut forgotten = Instant::now();
     loop {
         notes.arrived.notified().await;
         let (looks, left) = notes.take();
-        if let Err(error) = indexer.settle(looks).await {
-            tracing::debug!(%error, "pushes and deletions are missing in the search index for now");
+        let missing = match indexer.settle(looks, Reason::Note).await {
+            Ok(settled) => settled.failures.sentence(),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(error) = missing {
+            tracing::debug!(error, "pushes and deletions are missing in the search index for now");
             notes.missed.notify_one();
         }
         notes.done.send_replace(left);
+        if forgotten.elapsed() >= FORGETTING {
+            forgotten = Instant::now();
+            // The index has its own warning.
+            let _ = forget_gone(&indexer).await;
+        }
     }
 }
 
-/// Looks at everything: now, when notes were missed, and when the database is new.
+/// Compares everything: now, when notes were missed, and when the database is new. The first time descriptions of
+/// what is known are not read again; later they are: a note that was missed may have been of a new description.
 pub(super) async fn keep_reconciled(notes: Arc<Notes>, indexer: Arc<Indexer>) {
-    let mut pause = PAUSES.0;
+    let (mut pause, mut everything, mut warned) = (PAUSES.0, false, false);
     loop {
         indexer.index.open().await;
-        match reconcile(&indexer, false, |_| ()).await {
-            Ok(counts) => {
-                report(&counts);
-                pause = PAUSES.0;
-                tokio::select! {
-                    () = notes.missed.notified() => {}
-                    () = indexer.index.found_new.notified() => continue,
+        match reconcile(&indexer, everything, |_| ()).await {
+            Ok((counts, failures)) => {
+                let failed = failures.sentence();
+                match &failed {
+                    None => {
+                        report(&counts);
+                        (pause, warned) = (PAUSES.0, false);
+                    }
+                    Some(error) if !std::mem::replace(&mut warned, true) => {
+                        tracing::warn!(error, "the search index is up to date but for some repositories");
+                    }
+                    Some(_) => {}
                 }
-                // Whatever made it miss something may last for a moment.
-                tokio::time::sleep(pause).await;
+                tokio::select! {
+                    () = notes.missed.notified() => {
+                        everything = true;
+                        // Whatever made it miss something may last for a moment.
+                        tokio::time::sleep(PAUSES.0).await;
+                    }
+                    () = indexer.index.found_new.notified() => everything = true,
+                    () = tokio::time::sleep(pause), if failed.is_some() => {
+                        pause = (pause * 2).min(PAUSE_FOR_SOME);
+                    }
+                }
             }
             Err(error) => {
                 // The index has its own warning.
-                if pause == PAUSES.0 && !matches!(error, Failure::Index(_)) {
+                if !matches!(error, Failure::Index(_)) && !std::mem::replace(&mut warned, true) {
                     tracing::warn!(%error, "the search index is not up to date; trying again");
                 }
                 tokio::time::sleep(pause).await;

@@ -1,7 +1,8 @@
 //! The index compared with the whole storage: at the start of a server, and by `search-index rebuild`.
 //!
 //! Repositories are settled some at a time, in transactions of their own. So searches go on meanwhile, never see an
-//! empty index, and a push of the same moment wins.
+//! empty index, and a push of the same moment wins. What the storage does not let itself be looked at stays in the
+//! index as it is; the others are compared all the same.
 
 use docker_registry_config::IndexDatabase;
 
@@ -9,7 +10,7 @@ pub use super::indexer::Failure;
 use super::{
     Named,
     database::Outcome,
-    indexer::{Indexer, Look},
+    indexer::{Failures, Indexer, Look, Reason},
 };
 use crate::storage::Storage;
 
@@ -32,38 +33,51 @@ pub struct Counts {
 }
 
 /// Compares everything, descriptions included, and reports after each batch. `store` as for
-/// [`super::Search::start`].
+/// [`super::Search::start`]. The text says what could not be looked at, if anything.
 ///
 /// # Errors
-/// What is done by then stays so.
+/// The index or the whole storage cannot be used. What is done by then stays so.
 pub async fn rebuild(
     database: IndexDatabase,
     store: &str,
     storage: &Storage,
     progress: impl FnMut(&Counts),
-) -> Result<Counts, Failure> {
-    reconcile(&Indexer::new(database, store, storage), true, progress).await
+) -> Result<(Counts, Option<String>), Failure> {
+    let (counts, failures) = reconcile(&Indexer::new(database, store, storage), true, progress).await?;
+    Ok((counts, failures.sentence()))
 }
 
 pub(super) async fn reconcile(
     indexer: &Indexer,
     everything: bool,
     mut progress: impl FnMut(&Counts),
-) -> Result<Counts, Failure> {
+) -> Result<(Counts, Failures), Failure> {
     let look = if everything { Look::Everything } else { Look::Existence };
-    let mut counts = Counts::default();
+    let (mut counts, mut failures) = (Counts::default(), Failures::default());
     // Before the walk: what is pushed meanwhile is not taken for gone.
     let mut known = indexer.index.read(|database| database.names()).await?;
-    for namespace in indexer.v1.namespaces(&indexer.call).await? {
+    let namespaces = indexer.v1.namespaces(&indexer.call).await;
+    let is_v1_listed = namespaces.is_ok();
+    let namespaces = namespaces.or_else(|error| {
+        failures.count("the list of V1 namespaces", error.into())?;
+        Ok::<_, Failure>(Vec::new())
+    })?;
+    for namespace in namespaces {
         let mut after = None;
         loop {
-            let page = indexer.v1.repositories_in(&indexer.call, &namespace, after).await?;
+            let page = match indexer.v1.repositories_in(&indexer.call, &namespace, after).await {
+                Ok(page) => page,
+                Err(error) => {
+                    failures.count(&format!("the V1 namespace {}", namespace.start()), error.into())?;
+                    break;
+                }
+            };
             let names: Vec<String> = page.repositories.iter().map(Named::indexed_name).collect();
             for name in &names {
                 known.remove(name);
             }
             counts.v1 += names.len();
-            counts.add(&settle(indexer, names, &look).await?);
+            settle(indexer, names, &look, &mut counts, &mut failures).await?;
             progress(&counts);
             after = page.next;
             if after.is_none() {
@@ -73,33 +87,54 @@ pub(super) async fn reconcile(
     }
     let mut after = None;
     loop {
-        let page = indexer.v2.list_repositories(&indexer.call, after.as_ref(), BATCH).await?;
+        let page = match indexer.v2.list_repositories(&indexer.call, after.as_ref(), BATCH).await {
+            Ok(page) => page,
+            // The storage as a whole fails: to look at each repository would take long and show nothing.
+            Err(error) if !is_v1_listed && after.is_none() => return Err(error.into()),
+            Err(error) => {
+                failures.count("the list of V2 repositories", error.into())?;
+                break;
+            }
+        };
         let names: Vec<String> = page.repositories.iter().map(Named::indexed_name).collect();
         for name in &names {
             known.remove(name);
         }
         counts.v2 += names.len();
-        counts.add(&settle(indexer, names, &look).await?);
+        settle(indexer, names, &look, &mut counts, &mut failures).await?;
         progress(&counts);
         after = page.repositories.into_iter().next_back();
         if !page.more {
             break;
         }
     }
-    counts.add(&settle(indexer, known.into_iter().collect(), &look).await?);
+    settle(indexer, known.into_iter().collect(), &look, &mut counts, &mut failures).await?;
+    forget_gone(indexer).await?;
+    Ok((counts, failures))
+}
+
+/// Forgets repositories that have been gone for long.
+pub(super) async fn forget_gone(indexer: &Indexer) -> Result<(), Failure> {
     if indexer.index.read(|database| database.remembers_gone()).await? {
         indexer.index.write(|database| database.forget_gone()).await?;
     }
-    Ok(counts)
+    Ok(())
 }
 
-async fn settle(indexer: &Indexer, names: Vec<String>, look: &Look) -> Result<Vec<Outcome>, Failure> {
-    let mut outcomes = Vec::new();
+async fn settle(
+    indexer: &Indexer,
+    names: Vec<String>,
+    look: &Look,
+    counts: &mut Counts,
+    failures: &mut Failures,
+) -> Result<(), Failure> {
     for names in names.chunks(BATCH) {
         let looks = names.iter().map(|name| (name.clone(), look.clone())).collect();
-        outcomes.extend(indexer.settle(looks).await?);
+        let settled = indexer.settle(looks, Reason::Comparison).await?;
+        counts.add(&settled.outcomes);
+        failures.add(settled.failures);
     }
-    Ok(outcomes)
+    Ok(())
 }
 
 impl Counts {

@@ -26,8 +26,8 @@ impl Api {
         let (call, login) = (request.call(), request.login.clone());
         let endpoints = self.endpoints(&request);
         let content = read_body(request).await?;
+        let _note = self.search.note_when_done(repository);
         self.registry.merge_index_images(&call, repository, content).await?;
-        self.search.note(repository);
         let response =
             if success == StatusCode::NO_CONTENT { no_content() } else { answer(success, &json!("")) };
         Ok(with_token(response, repository, Right::Push, &login, endpoints))

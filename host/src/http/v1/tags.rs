@@ -43,8 +43,8 @@ impl Api {
         let call = request.call();
         let user_agent = request.header(header::USER_AGENT).unwrap_or_default().to_owned();
         let content = read_body(request).await?;
+        let _note = self.search.note_when_done(repository);
         self.registry.put_tag(&call, repository, tag, content, &PushedBy { user_agent }).await?;
-        self.search.note(repository);
         Ok(done())
     }
 
@@ -54,8 +54,8 @@ impl Api {
         tag: &str,
         request: Request,
     ) -> Result<Response, Failure> {
+        let _note = self.search.note_when_done(repository);
         self.registry.delete_tag(&request.call(), repository, tag).await?;
-        self.search.note(repository);
         Ok(done())
     }
 
@@ -64,10 +64,8 @@ impl Api {
         repository: &RepositoryName,
         request: Request,
     ) -> Result<Response, Failure> {
-        let deleted = self.registry.delete_repository(&request.call(), repository).await;
-        // Some of it may be gone when it failed.
-        self.search.note(repository);
-        deleted?;
+        let _note = self.search.note_when_done(repository);
+        self.registry.delete_repository(&request.call(), repository).await?;
         Ok(done())
     }
 

@@ -82,9 +82,11 @@ impl Api {
             request.header(header::CONTENT_TYPE).map(essence).filter(|essence| !essence.is_empty());
         let content = self.read_manifest(request, body).await?;
         let manifest = PutManifest { media_type, digest: digest.clone(), tags: tags.clone(), content };
+        // Some tags may be written when it fails.
+        let mut note = (!tags.is_empty()).then(|| self.search.note_when_done(name));
         let stored = self.registry.put_manifest(call, name, manifest).await?;
-        if !tags.is_empty() {
-            self.search.note_tagged(name, &stored);
+        if let Some(note) = &mut note {
+            note.tagged(&stored);
         }
         let mut response = exchange::empty(StatusCode::CREATED);
         exchange::set(&mut response, header::LOCATION, &format!("/v2/{name}/manifests/{stored}"));
@@ -109,13 +111,12 @@ impl Api {
         let call = request.call();
         let reference = Reference::parse(reference)?.ok_or_else(unknown)?;
         self.check_deletion()?;
-        let deleted = match reference {
-            Reference::Tag(tag) => self.registry.delete_tag(call, name, &tag).await,
-            Reference::Digest(digest) => self.registry.delete_manifest(call, name, &digest).await,
-        };
-        // Some tags may be gone when it failed.
-        self.search.note(name);
-        deleted?;
+        // Some tags may be gone when it fails.
+        let _note = self.search.note_when_done(name);
+        match reference {
+            Reference::Tag(tag) => self.registry.delete_tag(call, name, &tag).await?,
+            Reference::Digest(digest) => self.registry.delete_manifest(call, name, &digest).await?,
+        }
         Ok(exchange::empty(StatusCode::ACCEPTED))
     }
 
