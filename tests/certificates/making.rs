@@ -106,8 +106,10 @@ fn it_says_what_to_put_where() {
     let bench = Workbench::new();
     let said = bench.cert("new registry.example.com --out certificates").output;
     let certificate = bench.path("certificates/registry.crt").display().to_string();
+    let key = bench.path("certificates/registry.key").display().to_string();
     for expected in [
         &format!("  tls:\n    certificate: {certificate}\n")[..],
+        &format!("chgrp docker-registry {key}; chmod 0640 {key}\n"),
         "    cp registry.crt /etc/docker/certs.d/registry.example.com:5000/ca.crt\n",
         "    cp registry.crt /etc/containers/certs.d/registry.example.com:5000/ca.crt\n",
         "{\"insecure-registries\": [\"registry.example.com:5000\"]}",

@@ -34,11 +34,21 @@ impl<'a> Container<'a> {
     /// Like [`Container::start`]; returns once the server in it is ready.
     pub(crate) fn ready(docker: &'a Docker, options: &[&str], command: &[&str]) -> Container<'a> {
         let container = Container::start(docker, options, command);
-        wait_for("the server is ready", PATIENCE, || {
-            assert_eq!(container.state("Running"), "true", "{}", container.log());
-            container.health().status.success().then_some(())
-        });
+        container.becomes_ready();
         container
+    }
+
+    /// `docker restart`; returns once the server is ready again.
+    pub(crate) fn restart(&self) {
+        self.docker.run(&["restart", "--time", "60", &self.id]);
+        self.becomes_ready();
+    }
+
+    fn becomes_ready(&self) {
+        wait_for("the server is ready", PATIENCE, || {
+            assert_eq!(self.state("Running"), "true", "{}", self.log());
+            self.health().status.success().then_some(())
+        });
     }
 
     /// The name that docker gave it.

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use docker_registry_tests::docker::Docker;
+use docker_registry_tests::{docker::Docker, http::Client, server::free_address};
 use tempfile::TempDir;
 
 use crate::{
@@ -12,10 +12,13 @@ use crate::{
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("without_any_option_it_serves_and_says_that_images_go_with_the_container", bare),
+    ("a_published_port_of_a_container_with_a_network_is_served", published),
     ("a_volume_of_the_v1_image_is_used", volume_of_the_v1_image),
     ("a_volume_of_the_v2_image_is_used_when_only_that_is_mounted", volume_of_the_v2_image),
     ("a_configuration_by_variable_with_flavor_and_storage_path_is_used", configuration_by_variable),
-    ("the_compose_form_with_an_empty_configuration_folder_is_used", compose),
+    ("the_compose_form_says_which_configuration_was_looked_for_and_what_is_there", compose),
+    ("a_configuration_of_distribution_is_refused_in_a_sentence", configuration_of_distribution),
+    ("a_log_that_an_option_names_is_no_configuration_at_the_next_start", log_in_the_volume),
     ("a_configuration_where_distribution_has_it_is_used_by_each_form_of_the_command", commands),
     ("the_commands_of_the_older_images_start_the_server", older_commands),
     ("other_commands_and_programs_run_instead_of_the_server", other_commands),
@@ -47,6 +50,36 @@ fn bare(docker: &Docker) {
     // What kubernetes and --link set is no port.
     let container = Container::ready(docker, &["-e", "REGISTRY_PORT=tcp://10.0.0.1:5000"], &[]);
     says(&container, "listening at http://0.0.0.0:5000");
+}
+
+/// A network that containers reach this machine by; the daemon has none by itself.
+struct Network<'a>(&'a Docker);
+
+impl Network<'_> {
+    const NAME: &'static str = "published";
+
+    fn new(docker: &Docker) -> Network<'_> {
+        docker.run(&["network", "create", Self::NAME]);
+        Network(docker)
+    }
+}
+
+impl Drop for Network<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.command("docker").args(["network", "rm", Self::NAME]).output();
+    }
+}
+
+fn published(docker: &Docker) {
+    let network = Network::new(docker);
+    // `-p 5000:5000`, but port 5000 of this machine may be somebody's.
+    let address = free_address();
+    let ports = format!("{}:5000", address.port());
+    let container = Container::ready(docker, &["--network", Network::NAME, "-p", &ports], &[]);
+    Client::new(address).get("/v2/").expect(200);
+    // The network can go when nobody is in it.
+    drop(container);
+    drop(network);
 }
 
 fn volume_of_the_v1_image(docker: &Docker) {
@@ -84,8 +117,15 @@ fn configuration_by_variable(docker: &Docker) {
 
     let sample = include_str!("../../config/config_sample.yml");
     write(settings.path(), "config_sample.yml", sample);
+    // On this machine's network the usual ports may be somebody's.
+    let port = format!("REGISTRY_PORT={}", free_address().port());
     let options = [
-        &mount(settings.path(), "/registory_conf")[..],
+        "--net=host",
+        "-e",
+        &port,
+        "-e",
+        "REGISTRY_ADMIN=off",
+        &mount(settings.path(), "/registory_conf"),
         &mount(storage.path(), "/registry_sto"),
         "-e",
         "DOCKER_REGISTRY_CONFIG=/registory_conf/config_sample.yml",
@@ -101,6 +141,7 @@ fn configuration_by_variable(docker: &Docker) {
 
 fn compose(docker: &Docker) {
     let (settings, data) = (folder(), folder());
+    write(settings.path(), "registry-web.yml", "registry: {}\n");
     let options = [
         &mount(settings.path(), "/etc/docker/registry:ro")[..],
         &mount(data.path(), "/var/lib/registry"),
@@ -110,6 +151,30 @@ fn compose(docker: &Docker) {
     let container = Container::ready(docker, &options, &[]);
     says(&container, "images are kept in /var/lib/registry, because that is mounted");
     says(&container, "/etc/docker/registry/config.yml");
+    says(&container, "registry-web.yml");
+}
+
+fn configuration_of_distribution(docker: &Docker) {
+    let settings = folder();
+    let written = "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: /var/lib/registry\n\
+                   http:\n  addr: 0.0.0.0:5000\n";
+    write(settings.path(), "v2.yml", written);
+    let volume = mount(&settings.path().join("v2.yml"), "/etc/docker/registry/config.yml");
+    let (code, text) = run_once(docker, &[&volume], &[]);
+    assert_eq!(code, 64, "{text}");
+    assert!(text.contains("this is a configuration of distribution (registry 2.x)"), "{text}");
+}
+
+fn log_in_the_volume(docker: &Docker) {
+    let data = folder();
+    let volume = mount(data.path(), "/var/lib/registry");
+    let command = ["serve", "--access-log", "/var/lib/registry/access.log", "--graceful-timeout=10"];
+    let container = Container::ready(docker, &[&volume], &command);
+    assert!(data.path().join("access.log").exists());
+    container.restart();
+    let log = container.log();
+    let kept = log.matches("images are kept in /var/lib/registry, because that is mounted").count();
+    assert_eq!(kept, 2, "{log}");
 }
 
 fn commands(docker: &Docker) {

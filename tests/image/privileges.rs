@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
 };
 
 use docker_registry_tests::docker::Docker;
@@ -17,6 +17,9 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("a_volume_of_root_is_given_to_the_servers_user_once_and_with_all_that_is_in_it", volume_of_root),
     ("another_user_is_left_alone", another_user),
     ("a_read_only_container_without_capabilities_serves_from_a_tmpfs", hardened),
+    ("a_read_only_container_without_capabilities_keeps_images_in_a_volume_of_its_user", hardened_with_volume),
+    ("a_folder_that_is_called_almost_like_one_of_the_system_is_given_as_well", names_like_the_systems),
+    ("what_a_link_points_to_is_given_and_the_systems_own_folders_never_are", links_and_folders_of_the_system),
     ("root_without_the_right_to_change_owners_serves_all_the_same", without_chown),
 ];
 
@@ -56,7 +59,7 @@ fn another_user(docker: &Docker) {
     let container = Container::ready(docker, &["--user=1234"], &[]);
     assert_eq!(container.identity(), unprivileged(1234));
     let folder = tempfile::tempdir().unwrap();
-    std::os::unix::fs::chown(folder.path(), Some(1234), Some(1234)).unwrap();
+    chown(folder.path(), Some(1234), Some(1234)).unwrap();
     let volume = mount(folder.path(), "/var/lib/registry");
     let options = ["--user=1234:1234", "--read-only", "--cap-drop=ALL", &volume];
     let container = Container::ready(docker, &options, &[]);
@@ -71,6 +74,56 @@ fn hardened(docker: &Docker) {
     assert_eq!(container.identity(), unprivileged(0));
     let container = Container::ready(docker, &[&options[..], &["--user=5000"]].concat(), &[]);
     assert_eq!(container.identity(), unprivileged(REGISTRY));
+}
+
+fn hardened_with_volume(docker: &Docker) {
+    let folder = tempfile::tempdir().unwrap();
+    chown(folder.path(), Some(REGISTRY), Some(REGISTRY)).unwrap();
+    let volume = mount(folder.path(), "/var/lib/registry");
+    let options = ["--read-only", "--cap-drop=ALL", &volume];
+    let container = Container::ready(docker, &[&options[..], &["--user=5000"]].concat(), &[]);
+    assert_eq!(container.identity(), unprivileged(REGISTRY));
+    drop(container);
+    // Root without capabilities may not write there.
+    let container = Container::start(docker, &options, &[]);
+    assert_eq!(container.ended(), 1, "{}", container.log());
+    assert!(
+        container.log().contains("cannot write to /var/lib/registry: add --user 5000"),
+        "{}",
+        container.log()
+    );
+}
+
+fn names_like_the_systems(docker: &Docker) {
+    for place in ["/devops/registry", "/library"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (volume, setting) = (mount(folder.path(), place), format!("STORAGE_PATH={place}"));
+        let container = Container::ready(docker, &[&volume, "-e", &setting], &[]);
+        assert_eq!(container.identity(), unprivileged(REGISTRY));
+        assert_eq!(fs::metadata(folder.path()).unwrap().uid(), REGISTRY, "{place}");
+    }
+}
+
+fn links_and_folders_of_the_system(docker: &Docker) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let owner = |path: &str| fs::symlink_metadata(folder.path().join(path)).unwrap().uid();
+    fs::create_dir(folder.path().join("images")).unwrap();
+    symlink("images", folder.path().join("link")).unwrap();
+    let volume = mount(folder.path(), "/data");
+    let container = Container::ready(docker, &[&volume, "-e", "STORAGE_PATH=/data/link"], &[]);
+    assert_eq!(container.identity(), unprivileged(REGISTRY));
+    assert_eq!((owner("images"), owner("")), (REGISTRY, 0));
+    drop(container);
+
+    // Everybody may write to this one, so that the server starts although it stays with its owner.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let volume = mount(folder.path(), "/opt");
+    for place in ["/opt", "/opt/", "/opt/images/.."] {
+        let setting = format!("STORAGE_PATH={place}");
+        drop(Container::ready(docker, &[&volume, "-e", &setting], &[]));
+        assert_eq!(owner(""), 0, "{place}");
+    }
 }
 
 fn without_chown(docker: &Docker) {

@@ -1,10 +1,18 @@
 //! The packages on a Debian: what dpkg makes of them, from the installation to the purge.
 
-use std::{fs, net::SocketAddr, os::unix::fs::MetadataExt, path::PathBuf};
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::{MetadataExt, symlink},
+    path::PathBuf,
+};
 
 use docker_registry_tests::{artifacts, debian::Machine, http::Client, server::free_address};
 
-use crate::serving::{has, keeps};
+use crate::{
+    serving::{has, keeps},
+    upgraded::later,
+};
 
 pub(crate) const SERVICE: &str = "/etc/init.d/docker-registry-server";
 pub(crate) const LOG: &str = "/var/log/docker-registry/server.log";
@@ -48,7 +56,7 @@ fn packages_install_serve_keep_what_the_administrator_wrote_and_leave_nothing_bu
     let list = machine.run("docker-registry", &["driver", "list"]);
     assert!(list.contains("/usr/lib/docker-registry/drivers/libdocker_registry_driver_local.so"), "{list}");
 
-    // Started by the init script, as the service's user.
+    // Started by the init script, as the service's user, who also writes the log.
     let (registry, _) = choose_ports(&machine);
     assert!(!machine.output(SERVICE, &["status"]).status.success());
     machine.run(SERVICE, &["start"]);
@@ -58,6 +66,9 @@ fn packages_install_serve_keep_what_the_administrator_wrote_and_leave_nothing_bu
     let status = machine.run("cat", &[&format!("/proc/{}/status", id.trim())]);
     let owner = status.lines().find_map(|line| line.strip_prefix("Uid:\t")).unwrap();
     assert!(owner.starts_with(&format!("{number}\t")), "{owner}");
+    let log = fs::metadata(machine.path(LOG)).unwrap();
+    assert_eq!((log.uid(), log.mode() & 0o777), (number, 0o640));
+    assert_eq!(fs::metadata(machine.path("/run/docker-registry")).unwrap().uid(), number);
     let client = Client::new(registry);
     keeps(&client, 1);
     // A reload is no end.
@@ -69,12 +80,22 @@ fn packages_install_serve_keep_what_the_administrator_wrote_and_leave_nothing_bu
     assert!(!machine.output(SERVICE, &["status"]).status.success());
     assert!(client.try_send("GET", "/v2/", &[], b"").is_err(), "nobody listens any more");
 
-    // Installed once more, as an upgrade does: what was written stays.
+    // Upgraded to a version that brings other files: what was written stays, the rest is the new one's.
     let configuration = machine.path("/etc/docker-registry/config.yml");
     let changed = fs::read_to_string(&configuration).unwrap() + "# changed by hand\n";
     fs::write(&configuration, &changed).unwrap();
-    machine.install(&[&server]);
+    let rotation = "/etc/logrotate.d/docker-registry-server";
+    let newer = later(&server, |root, _, _| {
+        for path in ["/etc/docker-registry/config.yml", rotation] {
+            let path = root.join(path.trim_start_matches('/'));
+            fs::write(&path, fs::read_to_string(&path).unwrap() + "# newer\n").unwrap();
+        }
+    });
+    machine.install(&[&newer.package]);
     assert_eq!(fs::read_to_string(&configuration).unwrap(), changed);
+    let beside = machine.path("/etc/docker-registry/config.yml.dpkg-dist");
+    assert!(fs::read_to_string(beside).unwrap().ends_with("# newer\n"), "the new one is beside it");
+    assert!(fs::read_to_string(machine.path(rotation)).unwrap().ends_with("# newer\n"));
     assert!(
         fs::read_to_string(machine.path("/etc/default/docker-registry-server")).unwrap().contains("# ours")
     );
@@ -100,6 +121,22 @@ fn packages_install_serve_keep_what_the_administrator_wrote_and_leave_nothing_bu
     let left = machine.run("find", &["/etc", "/usr", "/var", "-xdev", "-name", "*docker-registry*"]);
     let left: Vec<&str> = left.lines().filter(|path| !path.starts_with("/var/lib/systemd")).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_link_in_the_place_of_the_log_does_not_lead_root_to_another_file() {
+    let machine = Machine::start();
+    machine.install(&packages().each_ref().map(|package| package.as_path()));
+    choose_ports(&machine);
+    // What the service's user, to whom the folder belongs, could put there.
+    fs::write(machine.path("/etc/precious"), "mine\n").unwrap();
+    for target in ["/etc/precious", "/etc/not-there"] {
+        let _ = fs::remove_file(machine.path(LOG));
+        symlink(target, machine.path(LOG)).unwrap();
+        assert!(!machine.output(SERVICE, &["start"]).status.success(), "{target}");
+    }
+    assert_eq!(fs::read_to_string(machine.path("/etc/precious")).unwrap(), "mine\n");
+    assert!(!machine.path("/etc/not-there").exists());
 }
 
 #[test]

@@ -11,8 +11,15 @@ fn systemd_finds_nothing_to_say_against_the_unit() {
     run(Command::new("dpkg-deb").arg("--extract").arg(package).arg(folder.path()));
     let name = "docker-registry-server.service";
     let unit = fs::read_to_string(folder.path().join("lib/systemd/system").join(name)).unwrap();
-    for line in ["User=docker-registry", "ProtectSystem=strict", "NoNewPrivileges=yes", "Restart=on-failure"]
-    {
+    for line in [
+        "User=docker-registry",
+        "ProtectSystem=strict",
+        "StateDirectory=docker-registry",
+        "RuntimeDirectory=docker-registry",
+        "LogsDirectory=docker-registry",
+        "NoNewPrivileges=yes",
+        "Restart=on-failure",
+    ] {
         assert!(unit.lines().any(|found| found == line), "{line} is missing:\n{unit}");
     }
     // The program has to exist for the check, and does so here only.

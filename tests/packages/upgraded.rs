@@ -14,15 +14,16 @@ use crate::{
     serving::{has, keeps},
 };
 
-/// The package of a driver in two versions; the second is the first with another number in control file and note.
-struct Versions {
+/// A package in two versions; the second is the first with another number and some change.
+pub(crate) struct Versions {
     first: String,
     second: String,
-    package: PathBuf,
+    pub(crate) package: PathBuf,
     _folder: TempDir,
 }
 
-fn later(package: &Path) -> Versions {
+/// Packs a package anew under a higher version. `change` gets the unpacked files and both versions.
+pub(crate) fn later(package: &Path, change: impl FnOnce(&Path, &str, &str)) -> Versions {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("root");
     run(Command::new("dpkg-deb").arg("--raw-extract").arg(package).arg(&root));
@@ -33,16 +34,20 @@ fn later(package: &Path) -> Versions {
     let second = format!("9{}", &first[1..]);
     let changed = control.replace(&format!("Version: {first}"), &format!("Version: {second}"));
     fs::write(root.join("DEBIAN/control"), changed).unwrap();
+    change(&root, &first, &second);
+    let package = folder.path().join("later.deb");
+    run(Command::new("dpkg-deb").args(["--root-owner-group", "--build"]).arg(&root).arg(&package));
+    Versions { first, second, package, _folder: folder }
+}
 
+/// Gives the driver in an unpacked package the second version in its note.
+fn renumber(root: &Path, first: &str, second: &str) {
     let library = root.join("usr/lib/docker-registry/drivers/libdocker_registry_driver_local.so");
     let mut content = fs::read(&library).unwrap();
     let note = format!("version={first}\n");
     let at = content.windows(note.len()).position(|bytes| bytes == note.as_bytes()).expect("the note");
     content[at..at + note.len()].copy_from_slice(format!("version={second}\n").as_bytes());
     fs::write(&library, content).unwrap();
-    let package = folder.path().join("later.deb");
-    run(Command::new("dpkg-deb").args(["--root-owner-group", "--build"]).arg(&root).arg(&package));
-    Versions { first, second, package, _folder: folder }
 }
 
 #[test]
@@ -54,7 +59,7 @@ fn a_driver_package_upgraded_under_a_running_server_counts_from_the_restart_on()
     machine.run(SERVICE, &["start"]);
     let (client, admin) = (Client::new(registry), Client::new(admin));
     keeps(&client, 1);
-    let Versions { first, second, package, _folder } = later(&driver);
+    let Versions { first, second, package, _folder } = later(&driver, renumber);
     let runs = |version: &str| {
         let metrics = admin.get("/metrics").expect(200).text();
         metrics.contains(&format!("driver_version=\"{version}\""))

@@ -151,6 +151,8 @@ The server, in its flavor of config.yml:
   tls:
     certificate: {certificate}
     key: {key}
+A server that runs as another user has to be able to read the key: chgrp docker-registry {key}; chmod 0640 {key}
+(in a container: chgrp 5000).
 
 Each client trusts the file itself; only the certificate goes there, never the key. 5000 is the port that clients
 write; with port 443 the folder is the host alone.

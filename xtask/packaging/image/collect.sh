@@ -45,9 +45,18 @@ for program in chown mkdir setpriv; do
     cp -L "$(command -v $program)" usr/bin/$program
 done
 # Libraries, the loader among them, by the paths that the loader itself finds.
-for file in bin/sh usr/bin/* usr/local/bin/docker-registry usr/local/lib/docker-registry/drivers/*.so; do
-    ldd "$file"
-done | sed -n 's|^[^/]*\(/[^ ]*\) (0x.*|\1|p' | sort -u | while read -r library; do
+needed=$(
+    for file in bin/sh usr/bin/* usr/local/bin/docker-registry usr/local/lib/docker-registry/drivers/*.so; do
+        ldd "$file" || exit 1
+    done
+)
+case $needed in
+    *"not found"*)
+        echo "the base image lacks libraries:" "$needed" >&2
+        exit 1
+        ;;
+esac
+echo "$needed" | sed -n 's|^[^/]*\(/[^ ]*\) (0x.*|\1|p' | sort -u | while read -r library; do
     put "$library"
 done
 # Look-ups of names, which C libraries before 2.34 have in files of their own.

@@ -82,11 +82,20 @@ case "${1-}" in
 esac
 [ "$1" = serve ] || exec docker-registry "$@"
 
-# The configuration file on the command line.
-file=
-for word in "$@"; do
-    [ ! -f "$word" ] || file=$word
-done
+# The configuration file on the command line of `serve`: the word that is neither an option nor the value of one. A log
+# that an option names is there from the second start on, and is no configuration.
+configuration_file() {
+    shift
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --access-log | --bind | --error-log | --graceful-timeout | --log-format) [ $# -eq 1 ] || shift ;;
+            -?*) ;;
+            *) echo "$1" ;;
+        esac
+        shift
+    done
+}
+file=$(configuration_file "$@")
 
 # --- 2. Where images go
 v1_place=/tmp/registry
@@ -110,24 +119,43 @@ case $place in
 esac
 
 # --- 3. Who the server is
-if [ "$(user_id)" != 0 ] || ! has_capabilities "$user_capabilities"; then
+# Relative, or a folder of the system: whoever configured it takes care of it.
+is_of_the_system() {
+    case $1 in
+        / | /bin | /bin/* | /dev | /dev/* | /etc | /etc/* | /lib | /lib/* | /lib64 | /lib64/*) ;;
+        /proc | /proc/* | /sys | /sys/* | /usr | /usr/*) ;;
+        /boot | /home | /media | /mnt | /opt | /root | /run | /sbin | /srv | /tmp | /var | /var/lib) ;;
+        /*) return 1 ;;
+    esac
+}
+
+# Root without capabilities may write no more than what belongs to root.
+serve_as_root() {
+    if [ -d "$place" ] && [ ! -O "$place" ] && [ ! -w "$place" ]; then
+        say "root without capabilities cannot write to $place: add --user $user, or whoever else owns that folder"
+        exit 1
+    fi
     exec docker-registry "$@"
-fi
-case $place in
-    # Relative, or a folder of the system: whoever configured it takes care of it.
-    "" | / | /bin* | /dev* | /etc* | /lib* | /proc* | /sys* | /tmp | /usr* | /var | /var/lib) ;;
-    /*)
-        is_new=
-        [ -d "$place" ] || { mkdir -p "$place" && is_new=yes; } || true
-        # The owner of the top folder stands for all: it is changed last.
-        if [ -d "$place" ] && ! as_registry sh -c '[ -O "$1" ]' sh "$place"; then
-            if has_capabilities "$chown_capability" && chown -R "$user:$user" "$place"; then
-                [ -n "$is_new" ] || say "$place belongs to the user registry ($user) from now on"
-            elif ! as_registry sh -c '[ -w "$1" ]' sh "$place"; then
-                say "$place cannot be given to the user registry ($user): the server runs as root"
-                exec docker-registry "$@"
-            fi
+}
+
+[ "$(user_id)" = 0 ] || exec docker-registry "$@"
+has_capabilities "$user_capabilities" || serve_as_root "$@"
+while [ "$place" != "${place%/}" ] && [ "$place" != / ]; do
+    place=${place%/}
+done
+if ! is_of_the_system "$place"; then
+    is_new=
+    [ -d "$place" ] || { mkdir -p "$place" && is_new=yes; } || true
+    # A link is no folder that can be given to somebody; what it points to is.
+    folder=$(cd -P -- "$place" 2>/dev/null && pwd -P) || folder=
+    # The owner of the top folder stands for all: it is changed last.
+    if [ -d "$place" ] && ! is_of_the_system "$folder" && ! as_registry sh -c '[ -O "$1" ]' sh "$place"; then
+        if has_capabilities "$chown_capability" && chown -R "$user:$user" "$folder"; then
+            [ -n "$is_new" ] || say "$place belongs to the user registry ($user) from now on"
+        elif ! as_registry sh -c '[ -w "$1" ]' sh "$place"; then
+            say "$place cannot be given to the user registry ($user): the server runs as root"
+            serve_as_root "$@"
         fi
-        ;;
-esac
+    fi
+fi
 exec setpriv --reuid "$user" --regid "$user" --clear-groups --no-new-privs -- docker-registry "$@"

@@ -1,7 +1,7 @@
 //! Debian packages: one of the server and one of each driver.
 //!
 //! The server's package has another name than Debian's own docker-registry, whose program has the same path, and
-//! takes its place. A driver's package asks for the major version of the driver API, whoever provides it.
+//! takes its place. A driver's package asks for the driver API, that version or a later minor one, whoever provides it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -103,7 +103,7 @@ fn driver_package(shell: &Shell, release: &Release, driver: &Driver) -> Result<P
         name: driver.package.clone(),
         version: driver.version.clone(),
         fields: vec![
-            format!("Depends: {depends}, docker-registry-driver-api-{major}"),
+            format!("Depends: {depends}, docker-registry-driver-api-{major} (>= {})", release.api),
             format!("Enhances: {SERVER}"),
         ],
         description: format!(

@@ -59,9 +59,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
 pub(crate) fn write(workspace: &Workspace, shell: &Shell, folder: &Path) -> Result<Vec<String>> {
     let release = Release::build(workspace, shell)?;
     // What an earlier run left must not be taken for a part of this one.
-    if folder.join(SUMS).exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("{} cannot be cleared", folder.display()))?;
-    }
+    remove_earlier(folder).with_context(|| format!("{} cannot be cleared", folder.display()))?;
     fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     let time = source_time(shell);
     let mut files = vec![tarball::write(&release, folder, time)?];
@@ -70,8 +68,24 @@ pub(crate) fn write(workspace: &Workspace, shell: &Shell, folder: &Path) -> Resu
     Ok(files)
 }
 
-/// The list of digests beside the files, as `sha256sum --check` reads it. It marks the folder as ours.
+/// The list of digests beside the files, as `sha256sum --check` reads it. It says what an earlier run wrote.
 const SUMS: &str = "SHA256SUMS";
+
+/// Removes the files that the list in a folder names, and the list. Whatever else is in the folder is somebody's.
+fn remove_earlier(folder: &Path) -> Result<()> {
+    let sums = folder.join(SUMS);
+    if !sums.exists() {
+        return Ok(());
+    }
+    for name in fs::read_to_string(&sums)?.lines().filter_map(|line| Some(line.split_once("  ")?.1)) {
+        // Only what lies in the folder itself.
+        let file = folder.join(name);
+        if file.parent() == Some(folder) && file.is_file() {
+            fs::remove_file(file)?;
+        }
+    }
+    Ok(fs::remove_file(sums)?)
+}
 
 fn write_sums(folder: &Path, files: &[String]) -> Result<()> {
     let mut sums = String::new();
@@ -89,4 +103,30 @@ fn source_time(shell: &Shell) -> u64 {
     let given = env::var("SOURCE_DATE_EPOCH").ok();
     let committed = || cmd!(shell, "git log -1 --format=%ct").quiet().ignore_stderr().read().ok();
     given.or_else(committed).and_then(|text| text.trim().parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_of_an_earlier_run_are_removed() {
+        let outside = tempfile::tempdir().unwrap();
+        let folder = outside.path().join("out");
+        fs::create_dir_all(folder.join("photos")).unwrap();
+        for file in ["ours.deb", "theirs.txt", "photos/one.jpg", "../outside.txt"] {
+            fs::write(folder.join(file), "content").unwrap();
+        }
+        remove_earlier(&folder).unwrap();
+        assert!(folder.join("ours.deb").exists(), "without a list nothing is removed");
+
+        let names = ["ours.deb", "gone.deb", "photos", "photos/one.jpg", "../outside.txt"];
+        let sums: String = names.iter().map(|name| format!("{}  {name}\n", "0".repeat(64))).collect();
+        fs::write(folder.join(SUMS), sums).unwrap();
+        remove_earlier(&folder).unwrap();
+        assert!(!folder.join("ours.deb").exists() && !folder.join(SUMS).exists());
+        for kept in ["theirs.txt", "photos/one.jpg", "../outside.txt"] {
+            assert!(folder.join(kept).exists(), "{kept} is gone");
+        }
+    }
 }
