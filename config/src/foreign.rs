@@ -43,7 +43,7 @@ fn equivalent(entries: &[Entry]) -> String {
                 Node::Map(options) => yaml::entry(options, "rootdirectory").and_then(text),
                 _ => None,
             });
-            let folder = folder.unwrap_or("/var/lib/registry");
+            let folder = flow_text(folder.unwrap_or("/var/lib/registry"));
             (format!("storage: local, storage_path: {folder}"), String::new())
         }
     };
@@ -58,7 +58,45 @@ fn equivalent(entries: &[Entry]) -> String {
     if let Some(level) = level.and_then(LogLevel::parse) {
         keys.push_str(&format!(", loglevel: {level}"));
     }
+    if let Some(tls) = child(entries, "http").and_then(|http| child(http, "tls")) {
+        keys.push_str(&group("tls", &texts(tls, &TLS)));
+    }
+    if let Some(htpasswd) = htpasswd(entries) {
+        keys.push_str(&format!(", auth: {{{}}}", &group("htpasswd", &texts(htpasswd, &HTPASSWD))[2..]));
+    }
     format!("dev: {{{keys}}}{more}")
+}
+
+/// Keys of distribution's `http.tls` and `auth.htpasswd` that have the same name and meaning here.
+const TLS: [&str; 2] = ["certificate", "key"];
+const HTPASSWD: [&str; 2] = ["path", "realm"];
+
+/// What asks for passwords in both programs. Without a file of them it asks for none here.
+fn htpasswd(entries: &[Entry]) -> Option<&[Entry]> {
+    let htpasswd = child(child(entries, "auth")?, "htpasswd")?;
+    yaml::entry(htpasswd, "path").and_then(text).map(|_| htpasswd)
+}
+
+/// Those of the keys that are written, as `key: value`.
+fn texts(entries: &[Entry], names: &[&str]) -> Vec<String> {
+    let written = names.iter().filter_map(|name| Some((name, yaml::entry(entries, name).and_then(text)?)));
+    written.map(|(name, value)| format!("{name}: {}", flow_text(value))).collect()
+}
+
+/// A further key of a mapping in braces, itself a mapping; nothing when that is empty.
+fn group(name: &str, inner: &[String]) -> String {
+    if inner.is_empty() { String::new() } else { format!(", {name}: {{{}}}", inner.join(", ")) }
+}
+
+/// A text as it can stand in a mapping in braces, in quotes where it needs them.
+pub(crate) fn flow_text(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || " /._-".contains(c);
+    let begins_plain = text.starts_with(|c: char| c == '/' || c.is_ascii_alphabetic());
+    if begins_plain && !text.ends_with(' ') && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        serde_json::Value::from(text).to_string()
+    }
 }
 
 /// What the other file asks for and the equivalent does not have, by name: nobody must believe that the new server
@@ -76,13 +114,28 @@ fn left_behind(entries: &[Entry]) -> String {
                 let options = inner.iter().filter(|option| STORAGE_OPTIONS.contains(&option.name.as_str()));
                 names.extend(options.map(|option| format!("storage.{}", option.name)));
             }
-            "http" => names.extend(others(inner, "http", &["addr"])),
+            "http" => {
+                names.extend(others(inner, "http", &["addr", "tls"]));
+                let tls = child(inner, "tls").unwrap_or_default();
+                names.extend(others(tls, "http.tls", &TLS));
+            }
             "log" => names.extend(others(inner, "log", &["level"])),
-            "auth" => names.extend(others(inner, "auth", &[])),
+            "auth" => {
+                let carried: &[&str] = if htpasswd(entries).is_some() { &["htpasswd"] } else { &[] };
+                names.extend(others(inner, "auth", carried).into_iter().filter(|name| name != "auth.none"));
+                // `auth: silly`, without anything below.
+                names.extend(text(entry).filter(|text| *text != "none").map(|text| format!("auth.{text}")));
+            }
             other => names.push(other.to_owned()),
         }
     }
-    if names.is_empty() { String::new() } else { format!("; not carried over: {}", names.join(", ")) }
+    if names.is_empty() {
+        return String::new();
+    }
+    let loses_auth = htpasswd(entries).is_none() && names.iter().any(|name| name.starts_with("auth."));
+    let warning =
+        if loses_auth { ", and without auth.htpasswd everybody is let in without a password" } else { "" };
+    format!("; not carried over: {}{warning}", names.join(", "))
 }
 
 fn others(entries: &[Entry], group: &str, known: &[&str]) -> Vec<String> {

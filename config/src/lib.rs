@@ -31,6 +31,7 @@
 
 mod auth;
 mod compatibility;
+mod distribution_variables;
 mod driver;
 mod env_value;
 mod environment;

@@ -1,5 +1,6 @@
 //! From the operator's file and environment to what the host asks for.
 
+use crate::distribution_variables;
 use crate::driver::{self, DriverSettings};
 use crate::env_value::Reference;
 use crate::environment::Environment;
@@ -139,7 +140,14 @@ impl Loader {
                 notices.push(format!("{name} has no effect: {instead}"));
             }
         }
-        Ok(Loaded { settings, notices, problems, flavor, environment })
+        let mut loaded = Loaded { settings, notices, problems, flavor, environment };
+        // Without a file nothing is served.
+        if reads_file {
+            let read = loaded.variables(|_| true);
+            let Loaded { settings, notices, problems, environment, .. } = &mut loaded;
+            distribution_variables::look(environment, &read, settings, notices, problems);
+        }
+        Ok(loaded)
     }
 }
 

@@ -1,6 +1,8 @@
 //! How the server is started.
 
-use std::fs;
+use std::{fs, process::Command};
+
+use docker_registry_tests::process::{PATIENCE, Process, wait_for};
 
 use crate::running::{CONFIGURATION, Folder, file};
 
@@ -37,7 +39,7 @@ fn bind_may_be_repeated() {
     let folder = Folder::with(CONFIGURATION);
     let arguments = ["serve", "--bind", "127.0.0.1:0", "--bind", "127.0.0.2:0"];
     let server = folder.serve(&mut folder.program(&arguments), "server.log");
-    docker_registry_tests::process::wait_for("both listen", docker_registry_tests::process::PATIENCE, || {
+    wait_for("both listen", PATIENCE, || {
         (server.log().matches("Listening at: http://127.0.0.").count() == 2).then_some(())
     });
     let log = server.log();
@@ -113,8 +115,58 @@ fn the_upstart_job_of_0_6_is_answered_with_the_line_to_write() {
     assert_eq!(ended.errors.lines().count(), 1);
 }
 
+/// The job with the printed line in it: what stands between `script` and `end script` is a shell's.
+#[test]
+fn the_upstart_job_of_0_6_starts_a_server_with_the_line_to_write() {
+    let folder = Folder::with(CONFIGURATION);
+    let job = fs::read_to_string(file("upstart-0.6.conf")).expect("a file");
+    let old = job.lines().find_map(|line| line.strip_prefix("exec ")).expect("the job starts something");
+    let arguments: Vec<&str> = old.split_whitespace().collect();
+    let errors = folder.run(&arguments).errors;
+    let (_, new) = errors.trim_end().split_once("write instead: ").expect("the line to write");
+    let (_, script) = job.split_once("script\n").expect("a script");
+    let (script, _) = script.split_once("end script").expect("its end");
+    let script = script
+        .replace(old, new)
+        .replace("/var/log/docker-registry", &folder.path("").display().to_string())
+        .replace("0.0.0.0:5000", "127.0.0.1:0");
+    let mut command = Command::new("/bin/sh");
+    command.env_clear().args(["-e", "-c", &script]);
+    command.envs(folder.program(&[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("REGISTRY_HOME", folder.path("")).env("PATH", docker_registry_tests::artifacts::folder());
+    let server = folder.serve(&mut command, "server.log");
+    server.client().get("/v1/_ping").expect(200);
+    server.stop();
+    assert!(folder.text("access.log").contains("\"GET /v1/_ping HTTP/1.1\" 200 "));
+}
+
 #[test]
 fn nothing_is_called_gunicorn() {
     let built = docker_registry_tests::artifacts::folder();
     assert!(built.join("docker-registry").exists() && !built.join("gunicorn").exists());
+}
+
+/// With the admin listener off, the socket itself is asked; PID is a process that was started with a file alone.
+#[test]
+fn health_asks_at_the_unix_socket_of_a_server_started_with_a_file_alone() {
+    let folder = Folder::empty();
+    let socket = folder.path("registry.sock");
+    let text = format!("{CONFIGURATION}  host: unix:{}\n", socket.display());
+    fs::write(folder.path("mine.yml"), text).expect("a file");
+    assert_eq!(folder.run(&["health", "mine.yml"]).code, 1);
+    let mut command = folder.program(&["mine.yml"]);
+    let mut process = Process::start("docker-registry", &mut command, &folder.path("server.log"));
+    wait_for("the socket is there", PATIENCE, || {
+        assert!(process.is_running(), "it ended: {}", folder.text("server.log"));
+        socket.exists().then_some(())
+    });
+    let id = process.id().to_string();
+    for arguments in [&["health", "mine.yml"][..], &["health", "--server", &id]] {
+        let ended = folder.run(arguments);
+        assert_eq!(ended.code, 0, "{}", ended.errors);
+        let expected = format!("unix:{} takes connections", socket.display());
+        assert!(ended.output.starts_with(&expected), "{}", ended.output);
+    }
+    assert!(process.terminate().success());
+    assert_eq!(folder.run(&["health", "mine.yml"]).code, 1);
 }

@@ -7,6 +7,7 @@ mod answers;
 mod batch_push;
 mod command_lines;
 mod files;
+mod garbage;
 mod log_files;
 mod log_formats;
 mod protocols;

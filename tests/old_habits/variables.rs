@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::running::{CONFIGURATION, Folder};
+use crate::running::{CONFIGURATION, Ended, Folder};
 
 /// The log of a server with these variables, once it listens.
 fn log_with(variables: &[(&str, &str)]) -> String {
@@ -120,4 +120,87 @@ fn a_log_that_cannot_be_opened_is_a_sentence() {
     let sentence = format!("docker-registry: the log {path} cannot be opened: No such file or directory");
     assert!(ended.errors.contains(&sentence), "{}", ended.errors);
     assert!(!fs::exists(folder.path("absent")).expect("a look"));
+}
+
+/// `docker run -e REGISTRY_AUTH=htpasswd -e REGISTRY_AUTH_HTPASSWD_PATH=...`, the usual way to protect `registry:2`.
+#[test]
+fn passwords_by_variables_of_distribution_are_refused_with_the_keys_to_write() {
+    let variables = [
+        ("REGISTRY_AUTH", "htpasswd"),
+        ("REGISTRY_AUTH_HTPASSWD_PATH", "/auth/htpasswd"),
+        ("REGISTRY_AUTH_HTPASSWD_REALM", "Registry Realm"),
+    ];
+    let hint = "auth: {htpasswd: {path: /auth/htpasswd, realm: Registry Realm}}, or unset";
+    for folder in [Folder::with(CONFIGURATION), Folder::empty()] {
+        for arguments in [&[][..], &["serve"], &["config", "check"]] {
+            let mut command = folder.program(arguments);
+            let ended = Ended::of(command.envs(variables).output().expect("the program runs"));
+            assert_eq!(ended.code, 64, "{}", ended.errors);
+            let sentence = "auth: nobody would be asked for a password, because variables of distribution are not read: \
+                            REGISTRY_AUTH, REGISTRY_AUTH_HTPASSWD_PATH, REGISTRY_AUTH_HTPASSWD_REALM (write";
+            let line = ended.errors.lines().find(|line| line.contains(sentence)).expect(&ended.errors);
+            assert!(line.contains(hint), "{line}");
+        }
+    }
+    for alone in [("REGISTRY_AUTH_TOKEN_REALM", "https://example.org"), ("REGISTRY_AUTH", "silly")] {
+        let folder = Folder::with(CONFIGURATION);
+        let output = folder.program(&["serve"]).envs([alone]).output().expect("the program runs");
+        assert_eq!(Ended::of(output).code, 64, "{alone:?}");
+    }
+}
+
+#[test]
+fn variables_of_distribution_do_not_matter_where_the_configuration_asks_for_passwords() {
+    let folder = Folder::empty();
+    let passwords = folder.path("htpasswd");
+    fs::write(&passwords, "").expect("a file");
+    let auth = "  auth: {htpasswd: {path: _env:REGISTRY_AUTH_HTPASSWD_PATH}}\n";
+    fs::write(folder.path("config.yml"), format!("{CONFIGURATION}{auth}")).expect("a file");
+    let mut command = folder.program(&[]);
+    command.env("REGISTRY_AUTH", "htpasswd").env("REGISTRY_AUTH_HTPASSWD_PATH", passwords);
+    let server = folder.serve(&mut command, "server.log");
+    server.client().get("/v2/").expect(401);
+    server.stop();
+    let log = folder.text("server.log");
+    assert_eq!(log.matches("REGISTRY_AUTH has no effect: the key auth counts").count(), 1, "{log}");
+    assert!(!log.contains("REGISTRY_AUTH_HTPASSWD_PATH"), "{log}");
+}
+
+#[test]
+fn each_variable_of_distribution_without_effect_is_a_line_with_the_key_to_write() {
+    let expected = [
+        ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "the key is storage_path"),
+        ("REGISTRY_STORAGE_S3_SECRETKEY", "docker-registry driver inspect NAME"),
+        ("REGISTRY_HTTP_ADDR", "REGISTRY_PORT"),
+        ("REGISTRY_HTTP_TLS_CERTIFICATE", "tls.certificate"),
+        ("REGISTRY_HTTP_HEADERS_X", "there is no such key"),
+        ("REGISTRY_LOG_LEVEL", "LOGLEVEL"),
+        ("REGISTRY_PROXY_REMOTEURL", "does not mirror"),
+        ("REGISTRY_NOTIFICATIONS_ENDPOINTS", "no notifications"),
+    ];
+    // Our own, those of other programs, and what orchestrators inject for services.
+    let silent = [
+        ("REGISTRY_LOG_FORMAT", "text"),
+        ("REGISTRY_PROXY_PROTOCOL", "off"),
+        ("REGISTRY_AUTH_FILE", "/run/containers/auth.json"),
+        ("REGISTRY_AUTH", "none"),
+        ("REGISTRY_PORT_5000_TCP", "tcp://10.0.0.1:5000"),
+        ("REGISTRY_SERVICE_HOST", "10.0.0.1"),
+        ("REGISTRY_AUTH_PORT", "tcp://10.0.0.1:5001"),
+        ("REGISTRY_AUTH_PORT_5001_TCP_ADDR", "10.0.0.1"),
+        ("REGISTRY_AUTH_SERVICE_PORT_HTTP", "5001"),
+        ("REGISTRY_AUTH_NAME", "/front/registry_auth"),
+        ("REGISTRY_STORAGE_SERVICE_HOST", "10.0.0.1"),
+        ("REGISTRY_OF_SOMEBODY", "x"),
+    ];
+    let wrong: Vec<(&str, &str)> = expected.iter().map(|(name, _)| (*name, "3f9c0ffee")).collect();
+    let log = log_with(&[&wrong[..], &silent].concat());
+    for (variable, instead) in expected {
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(variable)).collect();
+        assert_eq!(lines.len(), 1, "{variable}:\n{log}");
+        assert!(lines[0].contains("has no effect: ") && lines[0].contains(instead), "{}", lines[0]);
+    }
+    assert!(log.contains("STORAGE_PATH"), "{log}");
+    assert_eq!(log.matches("has no effect").count(), expected.len(), "{log}");
+    assert!(!log.contains("3f9c0ffee"), "{log}");
 }

@@ -79,12 +79,35 @@ fn a_configuration_of_distribution_is_refused_with_its_equivalent() {
     let flavor = "dev: {storage: local, storage_path: /var/lib/registry, host: \"0.0.0.0\", port: 5000, loglevel: info}";
     assert!(sentence.contains(&format!("as the whole file: {flavor}; ")), "{sentence}");
     assert!(
-        sentence.ends_with("; not carried over: storage.delete, auth.token, notifications)"),
+        sentence.ends_with(
+            "; not carried over: storage.delete, auth.token, notifications, and without auth.htpasswd everybody is \
+             let in without a password)"
+        ),
         "{sentence}"
     );
     // What the hint says to write does work.
     let loaded = crate::support::load(&format!("{flavor}\n"), &[]);
     assert_eq!(loaded.check(Some(&[Key::new("storage_path", KeyKind::Text)])).to_string(), "");
+}
+
+#[test]
+fn passwords_and_tls_of_distribution_are_in_the_equivalent() {
+    let text = "version: 0.1\nstorage: {filesystem: {rootdirectory: /srv}}\nhttp:\n  addr: :5000\n  tls: {certificate: \
+                /a.crt, key: /a.key, clientcas: [/b]}\nauth: {htpasswd: {realm: 'our: registry', path: /etc/htpasswd}}\n";
+    let sentence = crate::support::problems(text, &[], &[]).concat();
+    let flavor = "dev: {storage: local, storage_path: /srv, port: 5000, tls: {certificate: /a.crt, key: /a.key}, \
+                  auth: {htpasswd: {path: /etc/htpasswd, realm: \"our: registry\"}}}";
+    let expected = format!("as the whole file: {flavor}; not carried over: http.tls.clientcas)");
+    assert!(sentence.ends_with(&expected), "{sentence}");
+    let settings = crate::support::load(&format!("{flavor}\n"), &[]).settings;
+    let auth = settings.auth.expect("passwords");
+    assert_eq!((auth.htpasswd, auth.realm), (PathBuf::from("/etc/htpasswd"), "our: registry".to_owned()));
+    assert!(settings.tls.is_some());
+    for silly in ["silly", "{silly: {realm: x}}"] {
+        let text = format!("version: 0.1\nstorage: inmemory\nauth: {silly}\n");
+        let sentence = crate::support::problems(&text, &[], &[]).concat();
+        assert!(sentence.contains("not carried over: auth.silly, and without auth.htpasswd "), "{sentence}");
+    }
 }
 
 #[test]

@@ -11,6 +11,10 @@ enum Meaning {
     Same(&'static str),
     /// A variable before the command.
     Variable(&'static str),
+    /// A variable before the command, and the key of the configuration that it is the default of.
+    Key(&'static str, &'static str),
+    /// The PROXY protocol. The option has no value.
+    ProxyProtocol,
     /// `NAME=VALUE`, itself a variable before the command.
     Assignment,
     /// Nothing. The option has a value.
@@ -21,7 +25,7 @@ enum Meaning {
     InitSystem,
 }
 
-use Meaning::{Assignment, Bind, InitSystem, Nothing, NothingAlone, Same, Variable};
+use Meaning::{Assignment, Bind, InitSystem, Key, Nothing, NothingAlone, ProxyProtocol, Same, Variable};
 
 /// Options of gunicorn 18 and 19: the short and the long form, and what they are here.
 const OPTIONS: &[(&str, &str, Meaning)] = &[
@@ -44,12 +48,12 @@ const OPTIONS: &[(&str, &str, Meaning)] = &[
     ("", "--access-logformat", Nothing),
     ("", "--backlog", Nothing),
     ("", "--ca-certs", Nothing),
-    ("", "--certfile", Nothing),
+    ("", "--certfile", Key("REGISTRY_TLS_CERTIFICATE", "tls.certificate")),
     ("", "--chdir", Nothing),
     ("", "--ciphers", Nothing),
     ("", "--forwarded-allow-ips", Nothing),
     ("", "--keep-alive", Nothing),
-    ("", "--keyfile", Nothing),
+    ("", "--keyfile", Key("REGISTRY_TLS_KEY", "tls.key")),
     ("", "--limit-request-field_size", Nothing),
     ("", "--limit-request-fields", Nothing),
     ("", "--limit-request-line", Nothing),
@@ -69,7 +73,7 @@ const OPTIONS: &[(&str, &str, Meaning)] = &[
     ("", "--debug", NothingAlone),
     ("", "--log-syslog", NothingAlone),
     ("", "--preload", NothingAlone),
-    ("", "--proxy-protocol", NothingAlone),
+    ("", "--proxy-protocol", ProxyProtocol),
     ("", "--reload", NothingAlone),
     ("", "--spew", NothingAlone),
 ];
@@ -103,6 +107,7 @@ struct Translation {
     variables: Vec<String>,
     options: Vec<String>,
     left_out: Vec<String>,
+    keys: Vec<&'static str>,
     needs_init_system: bool,
 }
 
@@ -122,6 +127,12 @@ impl Translation {
                 translation.left_out.push(name.to_owned());
                 continue;
             }
+            if matches!(meaning, ProxyProtocol) {
+                // gunicorn believes the machine itself and takes connections without the header, too.
+                translation.add(name, Key("REGISTRY_PROXY_PROTOCOL", "proxy_protocol"), "optional");
+                translation.add(name, Key("REGISTRY_TRUSTED_PROXIES", "trusted_proxies"), "[127.0.0.1]");
+                continue;
+            }
             let value = attached.or_else(|| words.next().map(String::as_str));
             translation.add(name, meaning, value.unwrap_or_default());
         }
@@ -133,11 +144,15 @@ impl Translation {
             Bind => self.options.extend(["--bind".to_owned(), quoted(&address(value))]),
             Same(ours) => self.options.extend([ours.to_owned(), quoted(value)]),
             Variable(variable) => self.variables.push(format!("{variable}={}", quoted(value))),
+            Key(variable, key) => {
+                self.variables.push(format!("{variable}={}", quoted(value)));
+                self.keys.push(key);
+            }
             Assignment => self.variables.push(match value.split_once('=') {
                 Some((variable, value)) => format!("{variable}={}", quoted(value)),
                 None => format!("{value}="),
             }),
-            Nothing | NothingAlone => self.left_out.push(format!("{name} {}", quoted(value))),
+            Nothing | NothingAlone | ProxyProtocol => self.left_out.push(format!("{name} {}", quoted(value))),
             InitSystem => {
                 self.needs_init_system = true;
                 self.left_out.push(format!("{name} {}", quoted(value)));
@@ -151,6 +166,11 @@ impl Translation {
         let mut sentence = format!("this is a command line of gunicorn; write instead: {}", line.join(" "));
         if !self.left_out.is_empty() {
             sentence.push_str(&format!("  # without a counterpart: {}", self.left_out.join(", ")));
+        }
+        if !self.keys.is_empty() {
+            // A shell takes what follows for a comment.
+            let mark = if self.left_out.is_empty() { "  # " } else { "; " };
+            sentence.push_str(&format!("{mark}the keys of the configuration are {}", self.keys.join(", ")));
         }
         if self.needs_init_system {
             sentence.push_str("; let the init system start it as that user and group");
@@ -177,8 +197,12 @@ fn option(word: &str) -> Option<(&'static str, Meaning, Option<&str>)> {
 
 /// gunicorn's address with what it leaves out.
 fn address(written: &str) -> String {
-    if written.starts_with("unix:") || written.starts_with("fd://") {
+    if written.starts_with("unix:") {
         return written.to_owned();
+    }
+    // A socket that is open already is one that systemd passes.
+    if written.starts_with("fd://") {
+        return "systemd".to_owned();
     }
     let written = written.strip_prefix("tcp://").unwrap_or(written);
     match written.rsplit_once(':') {
@@ -217,6 +241,17 @@ mod tests {
         let sentence = translate(&typed).expect("gunicorn's");
         assert_eq!(sentence, format!("{expected}; let the init system start it as that user and group"));
         assert!(of("-b 127.0.0.1 wsgi:app").expect("gunicorn's").ends_with("serve --bind 127.0.0.1:8000"));
+    }
+
+    #[test]
+    fn tls_the_proxy_protocol_and_sockets_of_systemd_have_counterparts() {
+        let sentence = of("gunicorn --certfile /a.crt --keyfile=/a.key --proxy-protocol -b fd://3 wsgi:app");
+        let expected = "write instead: REGISTRY_TLS_CERTIFICATE=/a.crt REGISTRY_TLS_KEY=/a.key \
+                        REGISTRY_PROXY_PROTOCOL=optional REGISTRY_TRUSTED_PROXIES=[127.0.0.1] docker-registry serve \
+                        --bind systemd  # the keys of the configuration are tls.certificate, tls.key, proxy_protocol, \
+                        trusted_proxies";
+        let sentence = sentence.expect("gunicorn's");
+        assert!(sentence.ends_with(expected), "{sentence}");
     }
 
     #[test]

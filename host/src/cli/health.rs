@@ -3,17 +3,23 @@
 //! It needs no other program. Exit code 0 means that requests can be sent; 1 comes with the reason.
 
 use std::{
+    ffi::{OsStr, OsString},
     fs,
     io::{Read, Write},
     net::{TcpStream, ToSocketAddrs},
-    path::PathBuf,
+    os::unix::{ffi::OsStrExt, net::UnixStream},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use docker_registry_config::Address;
 
-use super::{Arguments, Command, Failure, prepare::load_configuration};
+use super::{
+    Arguments, Command, Failure,
+    old_command_lines::{self, Typed},
+    prepare::load_configuration,
+};
 
 /// How long the server may take for a connection, and for each piece of its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,9 +41,15 @@ pub(super) fn check(arguments: HealthArguments, output: &mut impl Write) -> Resu
     let file = arguments.file.or_else(|| arguments.server.and_then(configuration_of));
     let settings = load_configuration(file)?.settings;
     let Some(admin) = settings.admin else {
-        let address = reachable(&settings.bind);
-        connect(&address).map_err(|reason| Failure::Failed(format!("{address}: {reason}")))?;
-        writeln!(output, "{address} takes connections; more is not known because the admin listener is off")?;
+        let (place, connected) = match &settings.listening.unix_socket {
+            Some(path) => (format!("unix:{}", path.display()), UnixStream::connect(path).map(drop)),
+            None => {
+                let address = reachable(&settings.bind);
+                (address.to_string(), connect(&address).map(drop))
+            }
+        };
+        connected.map_err(|reason| Failure::Failed(format!("{place}: {reason}")))?;
+        writeln!(output, "{place} takes connections; more is not known because the admin listener is off")?;
         return Ok(());
     };
     let address = reachable(&admin);
@@ -53,9 +65,26 @@ pub(super) fn check(arguments: HealthArguments, output: &mut impl Write) -> Resu
 
 /// The file that a server was started with. `None` when it was started without one, or is no server.
 fn configuration_of(process: u32) -> Option<PathBuf> {
-    let line = fs::read_to_string(format!("/proc/{process}/cmdline")).ok()?;
-    let arguments = line.strip_suffix('\0').unwrap_or(&line).split('\0');
-    match Arguments::try_parse_from(arguments).ok()?.command {
+    let line = fs::read(format!("/proc/{process}/cmdline")).ok()?;
+    let line = line.strip_suffix(b"\0").unwrap_or(&line);
+    configuration_in(line.split(|byte| *byte == 0).map(|word| OsStr::from_bytes(word).to_owned()).collect())
+}
+
+/// The file in a command line, read as the start reads it. What stands before the program's name is another one
+/// that runs it: the small init of `docker run --init`, or the image's entry point.
+fn configuration_in(mut words: Vec<OsString>) -> Option<PathBuf> {
+    let is_called = |word: &OsString, names: &[&str]| {
+        Path::new(word).file_name().is_some_and(|name| names.iter().any(|known| name == *known))
+    };
+    let program = ["docker-registry", "docker-registry-entrypoint"];
+    let start = words.iter().position(|word| is_called(word, &program)).unwrap_or(0);
+    words.drain(..start);
+    // The image takes its command with and without a program's name.
+    if words.get(1).is_some_and(|word| is_called(word, &["docker-registry", "registry"])) {
+        words.remove(0);
+    }
+    let Typed::Arguments(typed) = old_command_lines::read(words, &Arguments::command()) else { return None };
+    match Arguments::try_parse_from(typed).ok()?.command {
         Command::Serve(serve) => serve.file,
         _ => None,
     }
@@ -98,5 +127,31 @@ fn ready(address: &Address) -> std::io::Result<Result<(), String>> {
         Some("200") => Ok(Ok(())),
         Some("503") => Ok(Err(body.trim().to_owned())),
         _ => Ok(Err(format!("`{status}` is no answer of an admin listener"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_a_server_is_found_in_each_form_of_its_command_line() {
+        for line in [
+            "docker-registry serve /a/x.yml --bind 127.0.0.1:0",
+            "/usr/bin/docker-registry /a/x.yml",
+            "registry /a/x.yml",
+            "registry serve /a/x.yml",
+            "/sbin/docker-init -- docker-registry serve /a/x.yml",
+            "/sbin/docker-init -- /usr/local/bin/docker-registry-entrypoint /a/x.yml",
+            "/sbin/docker-init -- /usr/local/bin/docker-registry-entrypoint registry serve /a/x.yml",
+        ] {
+            let found = configuration_in(line.split(' ').map(OsString::from).collect());
+            assert_eq!(found, Some(PathBuf::from("/a/x.yml")), "{line}");
+        }
+        for line in
+            ["docker-registry", "docker-registry serve", "docker-registry config check /a/x.yml", "sleep 5"]
+        {
+            assert_eq!(configuration_in(line.split(' ').map(OsString::from).collect()), None, "{line}");
+        }
     }
 }
