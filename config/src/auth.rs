@@ -164,7 +164,19 @@ impl Reader<'_> {
                 }
             }
         }
+        if self.list("protocols").iter().any(|protocol| protocol == "v1") {
+            self.warn_of_v1();
+        }
         Some(access)
+    }
+
+    /// The operator may believe that rules keep the images of one team from another.
+    fn warn_of_v1(&mut self) {
+        let line = self.keys.get("access").and_then(|resolved| resolved.origin.line());
+        let message = "rules do not part V1 images, which belong to no repository: whoever may push anywhere can put \
+                       a V1 image that the pushes of others then use";
+        let hint = "write `protocols: [v2]` unless all who may push trust each other";
+        self.problems.push(Problem::warning(&self.flavor.file, "access", message).at(line).hint(hint));
     }
 }
 

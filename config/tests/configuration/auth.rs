@@ -35,7 +35,7 @@ fn a_file_is_enough_and_the_rest_has_defaults() {
 #[test]
 fn rules_are_read_in_order() {
     let auth = settings(&format!(
-        "  {FILE}\n  access:\n    - {{user: ann, repository: team/*, right: push}}\n    \
+        "  {FILE}\n  protocols: [v2]\n  access:\n    - {{user: ann, repository: team/*, right: push}}\n    \
          - {{user: '*', repository: '**', right: pull}}\n    - {{user: anonymous, repository: public, right: pull}}\n    \
          - {{user: 1234, repository: a, right: delete}}"
     ));
@@ -49,6 +49,14 @@ fn rules_are_read_in_order() {
             rule(AccessWho::User("1234".into()), "a", AccessRight::Delete),
         ]
     );
+}
+
+#[test]
+fn rules_beside_v1_come_with_a_warning() {
+    let rules = format!("  {FILE}\n  access: [{{user: ann, repository: a, right: push}}]");
+    let warning = first_problem(&rules);
+    assert!(warning.contains("access: rules do not part V1 images"), "{warning}");
+    assert_eq!(first_problem(&format!("{rules}\n  protocols: [v2]")), "");
 }
 
 #[test]
