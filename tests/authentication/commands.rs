@@ -57,6 +57,28 @@ fn users_are_added_changed_checked_and_removed() {
 }
 
 #[test]
+fn commands_at_once_lose_nobody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("htpasswd");
+    let users: Vec<String> = (0..12).map(|number| format!("user{number}")).collect();
+    std::thread::scope(|scope| {
+        for user in &users {
+            let file = &file;
+            scope.spawn(move || {
+                assert_eq!(code(&run(&["add", "--stdin"], file, &[user], "one\n")), 0, "{user}")
+            });
+        }
+    });
+    let text = fs::read_to_string(&file).expect("a file");
+    let mut lines: Vec<&str> = text.lines().map(|line| line.split(':').next().expect("a name")).collect();
+    lines.sort_unstable();
+    let mut expected: Vec<&str> = users.iter().map(String::as_str).collect();
+    expected.sort_unstable();
+    assert_eq!(lines, expected);
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing else is left there");
+}
+
+#[test]
 fn the_rest_of_the_file_its_mode_and_a_link_to_it_stay() {
     let folder = tempfile::tempdir().expect("a folder");
     let (file, link) = (folder.path().join("passwords"), folder.path().join("htpasswd"));

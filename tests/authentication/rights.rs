@@ -202,6 +202,42 @@ fn with_anonymous_clients_a_token_stands_for_the_password() {
 }
 
 #[test]
+fn the_realm_of_a_token_has_the_scheme_that_the_client_used() {
+    for (keys, scheme) in [("", "http"), ("  trusted_proxies: [127.0.0.1]\n", "https")] {
+        let registry = registry(&format!("{RULES}{PUBLIC}{keys}"));
+        let host = registry.server.registry();
+        let headers = [("X-Forwarded-Proto", "https")];
+        let answer = registry.client().send("GET", "/v2/", &headers, b"").expect(401);
+        let expected = format!("Bearer realm=\"{scheme}://{host}/v2/_token\",service=\"{host}\"");
+        assert_eq!(answer.header("www-authenticate"), Some(expected.as_str()), "{keys}");
+    }
+}
+
+#[test]
+fn what_needs_a_login_is_for_no_cache_that_others_share() {
+    let registry = registry(RULES);
+    let digest = fill(&registry, "base/a");
+    for method in ["GET", "HEAD"] {
+        let answer = ask(&registry, "boss", method, &format!("/v2/base/a/blobs/{digest}")).expect(200);
+        assert_eq!(answer.header("cache-control"), Some("private, max-age=31536000"));
+    }
+}
+
+#[test]
+fn with_v1_rules_come_with_a_warning() {
+    for (keys, is_warned) in [("", true), ("  protocols: [v2]\n", false)] {
+        let files = Files::new(&format!("{RULES}{keys}"));
+        let folder = docker_registry_tests::artifacts::folder();
+        let mut command = std::process::Command::new(folder.join("docker-registry"));
+        command.args(["config", "check"]).arg(files.configuration()).env_remove("SETTINGS_FLAVOR");
+        command.env("STORAGE_PATH", "/tmp").env("DOCKER_REGISTRY_DRIVER_PATH", folder);
+        let output = command.output().expect("the program runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!((output.status.code(), text.contains("V1 image")), (Some(0), is_warned), "{text}");
+    }
+}
+
+#[test]
 fn rules_that_could_never_match_are_problems_of_the_configuration() {
     for (rules, problem) in [
         ("  access: []\n", "an empty list lets nobody do anything"),

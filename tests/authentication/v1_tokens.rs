@@ -56,6 +56,22 @@ fn push_with(registry: &Registry, token: &str, image: &Image) {
 }
 
 #[test]
+fn what_needs_a_login_is_for_no_cache_that_others_share() {
+    let registry = Files::new("").start();
+    let image = Image::new(None, b"a layer".to_vec());
+    push_with(&registry, &write_token(&registry), &image);
+    for part in ["json", "layer", "ancestry"] {
+        let password = basic("ann", SECRET);
+        let headers = [("Authorization", password.as_str())];
+        let answer = registry.client().send("GET", &image.path(part), &headers, b"").expect(200);
+        assert_eq!(answer.header("cache-control"), Some("private, max-age=31536000"), "{part}");
+        let headers = [headers[0], ("If-Modified-Since", "Thu, 01 Jan 1970 00:00:00 GMT")];
+        let answer = registry.client().send("GET", &image.path(part), &headers, b"").expect(304);
+        assert_eq!(answer.header("cache-control"), Some("private, max-age=31536000"), "{part}");
+    }
+}
+
+#[test]
 fn docker_login_finds_out_whether_the_password_is_right() {
     let registry = Files::new("").start();
     let account = |password: &str| {

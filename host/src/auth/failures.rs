@@ -1,7 +1,8 @@
 //! How many logins have failed lately, and from where.
 //!
 //! A failure is counted for the connection, for the client's address and for the name at that address. Counts
-//! sink with time, and the memory that they take is bounded.
+//! sink with time, and the memory that they take is bounded. So is what is known of the names that have logged in
+//! from an address.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -61,12 +62,15 @@ impl Count {
 #[derive(Debug)]
 pub(super) struct Failures {
     counts: Bounded<Source, Count>,
+    /// Names at addresses from where somebody has logged in under them.
+    good: Bounded<Source, ()>,
     names: RandomState,
 }
 
 impl Failures {
     pub(super) fn new() -> Self {
-        Self { counts: Bounded::new(REMEMBERED), names: RandomState::new() }
+        let (counts, good) = (Bounded::new(REMEMBERED), Bounded::new(REMEMBERED));
+        Self { counts, good, names: RandomState::new() }
     }
 
     /// Where an attempt under a name comes from.
@@ -110,6 +114,13 @@ impl Failures {
         self.counts.remove(&origin.connection);
         self.counts.remove(&origin.name);
         self.counts.remove(&origin.new_connection);
+        self.good.insert(origin.name, ());
+    }
+
+    /// Whether nobody has logged in lately under the name from the address. Whether the password file has the name
+    /// must not matter: who is preferred would tell it to everybody.
+    pub(super) fn is_stranger(&self, origin: &Origin) -> bool {
+        self.good.peek(&origin.name).is_none()
     }
 
     /// Lets an attempt in, or says how long it has to wait.

@@ -3,8 +3,10 @@
 //! Hashing is slow on purpose, so that it has threads of its own, half as many as there are cores, with a low
 //! priority: requests of clients that are logged in never wait for it. Attempts wait in a line of bounded length.
 //! Next is who has failed and asked least, on this connection, under this name, from this address; when the line
-//! is full, who has most gives way. So a storm of wrong passwords keeps out only whom nothing tells from it:
-//! somebody who tries, from the address of the storm, under the very name that it tries, for the first time.
+//! is full, who has most gives way. Before the address counts whether somebody has logged in under the name from
+//! there, and never whether the name exists, which would tell it to everybody. So a storm of wrong passwords keeps
+//! out only whom nothing tells from it: somebody who tries for the first time, from the address of the storm,
+//! under the very name that it tries, or when it takes another name each time and fills the line.
 
 use std::{
     net::SocketAddr,
@@ -62,8 +64,8 @@ struct Waiting {
 struct Turn {
     connection: u32,
     name: u32,
-    /// Only where all else is the same, so that names cannot be sounded out when there is no storm.
-    is_unknown: bool,
+    /// Whether nobody has logged in from there under the name.
+    is_stranger: bool,
     address: u32,
     number: u64,
 }
@@ -106,16 +108,11 @@ impl Gate {
     ///
     /// # Errors
     /// [`Busy`] when others have better claims to the places in the line.
-    pub(super) async fn attempt(
-        &self,
-        origin: Origin,
-        is_known: bool,
-        attempt: Attempt,
-    ) -> Result<bool, Busy> {
+    pub(super) async fn attempt(&self, origin: Origin, attempt: Attempt) -> Result<bool, Busy> {
         let (answer, answered) = oneshot::channel();
         {
             let mut state = self.shared.state();
-            let turn = state.turn(&origin, is_known);
+            let turn = state.turn(&origin);
             state.line.push(Waiting { origin, turn, attempt, answer });
             if state.line.len() > LINE {
                 state.send_one_away();
@@ -144,7 +141,7 @@ impl Shared {
 }
 
 impl State {
-    fn turn(&mut self, origin: &Origin, is_known: bool) -> Turn {
+    fn turn(&mut self, origin: &Origin) -> Turn {
         let (now, number) = (Instant::now(), self.next_number);
         self.next_number += 1;
         let count = |source: Source, of: fn(&Origin) -> Source| {
@@ -157,7 +154,7 @@ impl State {
         Turn {
             connection: count(origin.connection, |origin| origin.connection),
             name: count(origin.name, |origin| origin.name),
-            is_unknown: !is_known,
+            is_stranger: self.failures.is_stranger(origin),
             address: count(origin.address, |origin| origin.address),
             number,
         }
@@ -225,7 +222,7 @@ mod tests {
                 wait.recv().is_ok()
             });
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            runtime.block_on(holding.attempt(origin, false, attempt)).unwrap();
+            runtime.block_on(holding.attempt(origin, attempt)).unwrap();
         });
         has_started.recv().unwrap();
         (gate, go)
@@ -248,7 +245,7 @@ mod tests {
             let order = order.clone();
             let attempt = Box::new(move || order.send((address, port)).is_ok());
             let asking = Arc::clone(&gate);
-            all.push(tokio::spawn(async move { asking.attempt(origin, true, attempt).await }));
+            all.push(tokio::spawn(async move { asking.attempt(origin, attempt).await }));
             // Each must be in the line before the next comes.
             waiting(&gate, all.len()).await;
         }
@@ -261,19 +258,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_has_logged_in_from_there_goes_before_strangers() {
+        let (gate, go) = held_up();
+        let origin = |name, port| gate.arrive(peer(1, port), name).unwrap();
+        let good = origin("good", 1);
+        gate.shared.state().failures.forgive(&good);
+        let (order, seen) = mpsc::channel();
+        let mut all = Vec::new();
+        for (name, port) in [("a", 2), ("b", 3), ("good", 4)] {
+            let (order, asking, origin) = (order.clone(), Arc::clone(&gate), origin(name, port));
+            let attempt = Box::new(move || order.send(name).is_ok());
+            all.push(tokio::spawn(async move { asking.attempt(origin, attempt).await }));
+            waiting(&gate, all.len()).await;
+        }
+        let elsewhere = gate.arrive(peer(2, 1), "good").unwrap();
+        assert!(gate.shared.state().failures.is_stranger(&elsewhere), "another address");
+        go.send(()).unwrap();
+        for attempt in all {
+            assert_eq!(attempt.await.unwrap(), Ok(true));
+        }
+        drop(order);
+        assert_eq!(seen.iter().collect::<Vec<_>>(), ["good", "a", "b"]);
+    }
+
+    #[tokio::test]
     async fn a_full_line_sends_away_who_asked_most() {
         let (gate, go) = held_up();
         let mut storm = Vec::new();
         for _ in 0..LINE {
             let origin = gate.arrive(peer(1, 1), "a").unwrap();
             let gate = Arc::clone(&gate);
-            storm.push(tokio::spawn(async move { gate.attempt(origin, true, Box::new(|| false)).await }));
+            storm.push(tokio::spawn(async move { gate.attempt(origin, Box::new(|| false)).await }));
         }
         waiting(&gate, LINE).await;
         let origin = gate.arrive(peer(2, 1), "a").unwrap();
         let right = {
             let gate = Arc::clone(&gate);
-            tokio::spawn(async move { gate.attempt(origin, true, Box::new(|| true)).await })
+            tokio::spawn(async move { gate.attempt(origin, Box::new(|| true)).await })
         };
         let sent_away = storm.pop().unwrap().await.unwrap();
         go.send(()).unwrap();

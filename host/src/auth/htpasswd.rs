@@ -3,16 +3,27 @@
 //! `user:hash` a line; empty lines and lines that begin with `#` are comments. A line that cannot be used never
 //! lets anybody in: it is named with its number, and its user is as good as unknown.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::LazyLock,
+};
 
-use super::scheme::Scheme;
+use super::{
+    key::{Key, Signature},
+    scheme::Scheme,
+};
+
+/// Gives every name, known or not, its place in the circle of users; the same for as long as the process lives.
+static PLACES: LazyLock<Key> = LazyLock::new(Key::random);
 
 /// The users of a file.
 #[derive(Debug, Default)]
 pub(crate) struct Htpasswd {
     users: HashMap<String, User>,
-    /// A hash of the costliest scheme, against which passwords of unknown users are hashed.
-    costliest: Option<User>,
+    /// The users in a circle. The password of an unknown user is hashed against the line of the next one, so that
+    /// time tells nothing: unknown names have the schemes of the file, each name always the same one, and a user
+    /// who comes or goes changes it for few names.
+    circle: BTreeMap<Signature, String>,
     /// What is wrong with single lines, or unwise: `line 3: …`.
     pub(crate) warnings: Vec<String>,
 }
@@ -71,14 +82,13 @@ impl Htpasswd {
             // The hash may be a password in plain text, which is not repeated.
             let Some(scheme) = Scheme::of(hash) else {
                 warn(format!(
-                    "the password of `{name}` is in plain text or in an unknown scheme and lets nobody in"
+                    "the password of `{name}` is in plain text, in an unknown scheme, or takes too much or too \
+                     little time, and lets nobody in"
                 ));
                 continue;
             };
             let user = User { hash: hash.to_owned(), scheme };
-            if file.costliest.as_ref().is_none_or(|known| known.scheme.cost() < scheme.cost()) {
-                file.costliest = Some(user.clone());
-            }
+            file.circle.insert(place(name), name.to_owned());
             file.users.insert(name.to_owned(), user);
         }
         file
@@ -89,18 +99,17 @@ impl Htpasswd {
         self.users.get(name)
     }
 
-    /// Whether the password is the user's. Wrong answers cost the same for every name, known or not.
+    /// Whether the password is the user's. One hash is made, whether the name is known or not.
     pub(crate) fn verify(&self, name: &str, password: &str) -> bool {
         let user = self.user(name);
-        if user.is_some_and(|user| user.scheme.verify(password, &user.hash)) {
-            return true;
-        }
-        if let Some(costliest) = &self.costliest
-            && user.is_none_or(|user| user.scheme.cost() < costliest.scheme.cost())
-        {
-            costliest.scheme.verify(password, &costliest.hash);
-        }
-        false
+        let Some(hashed_against) = user.or_else(|| self.stand_in(name)) else { return false };
+        hashed_against.scheme.verify(password, &hashed_against.hash) && user.is_some()
+    }
+
+    /// The user against whose line the password of an unknown name is hashed.
+    fn stand_in(&self, name: &str) -> Option<&User> {
+        let next = self.circle.range(place(name)..).next().or_else(|| self.circle.first_key_value());
+        self.user(next?.1)
     }
 
     /// How many can log in.
@@ -109,9 +118,57 @@ impl Htpasswd {
     }
 }
 
+fn place(name: &str) -> Signature {
+    PLACES.sign(&[name.as_bytes()])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unknown_name_has_one_scheme_and_all_of_them_the_schemes_of_the_file() {
+        let mut text = String::new();
+        for user in 0..50 {
+            text.push_str(&format!("sha{user}:{{SHA}}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n"));
+            text.push_str(&format!("des{user}:rl3bqCZpRVDZ6\n"));
+        }
+        let (file, again) = (Htpasswd::parse(&text), Htpasswd::parse(&text));
+        assert_eq!(file.len(), 100);
+        let mut schemes = [0, 0];
+        for number in 0..1000 {
+            let name = format!("nobody{number}");
+            let scheme = file.stand_in(&name).unwrap().scheme;
+            assert_eq!(again.stand_in(&name).unwrap().scheme, scheme, "{name}");
+            schemes[usize::from(scheme == Scheme::Sha1)] += 1;
+            assert!(!file.verify(&name, "password"), "the password of the one who stands in");
+        }
+        assert!(schemes.iter().all(|names| *names > 50), "{schemes:?}");
+        assert!(!Htpasswd::default().verify("ann", "password"));
+    }
+
+    #[test]
+    fn hashes_that_take_minutes_or_are_no_bcrypt_let_nobody_in() {
+        let salt = "abcdefghijklmnopqrstuu";
+        let bcrypt = |cost: &str, digest: &str| format!("$2y${cost}${salt}{digest}");
+        let (digest, sha_digest) = ("5WSH5s5VSkKLSMJzXnXnXnXnXnXnXnO", "x".repeat(43));
+        for (hash, is_usable) in [
+            (bcrypt("10", digest), true),
+            (bcrypt("17", digest), true),
+            (bcrypt("18", digest), false),
+            (bcrypt("31", digest), false),
+            (bcrypt("03", digest), false),
+            (bcrypt("10", &digest.replace('X', "!")), false),
+            (format!("$5$rounds=1000$salt${sha_digest}"), true),
+            (format!("$5$rounds=5000000$salt${sha_digest}"), true),
+            (format!("$5$rounds=999$salt${sha_digest}"), false),
+            (format!("$5$rounds=5000001$salt${sha_digest}"), false),
+            (format!("$5$salt${sha_digest}"), true),
+        ] {
+            let file = Htpasswd::parse(&format!("ann:{hash}\n"));
+            assert_eq!((file.len() == 1, file.warnings.is_empty()), (is_usable, is_usable), "{hash}");
+        }
+    }
 
     #[test]
     fn lines_that_cannot_be_used_are_named_and_let_nobody_in() {

@@ -204,7 +204,6 @@ impl Authority {
             self.gate.failed(&origin);
             return Ok(false);
         }
-        let is_known = user.is_some();
         let (authority, name, password) = (Arc::downgrade(self), name.to_owned(), password.to_owned());
         let attempt = move || {
             let Some(authority) = authority.upgrade() else { return false };
@@ -216,7 +215,7 @@ impl Authority {
             authority.remember(signature, right);
             right
         };
-        self.gate.attempt(origin, is_known, Box::new(attempt)).await
+        self.gate.attempt(origin, Box::new(attempt)).await
     }
 
     fn known(&self, signature: &Signature) -> Option<bool> {

@@ -11,6 +11,8 @@
 //! bcrypt looks at the first 72 bytes of a password, DES crypt at the first 8. Comparisons take the same time
 //! whatever differs.
 
+use std::ops::RangeInclusive;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha1::{Digest, Sha1};
 
@@ -20,6 +22,11 @@ use super::{apache_md5, key::Key};
 const SHA_MARK: &str = "{SHA}";
 /// The bytes of a SHA-1 in Base64.
 const SHA_LENGTH: usize = 28;
+
+/// bcrypt's costs. One more than the largest would hold a thread for half a minute.
+const BCRYPT_COSTS: RangeInclusive<u32> = 4..=17;
+/// The rounds of SHA crypt. More would hold a thread for minutes.
+const ROUNDS: RangeInclusive<u32> = 1000..=5_000_000;
 
 /// A way to hash passwords.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,14 +44,16 @@ pub(crate) enum Scheme {
 }
 
 impl Scheme {
-    /// The scheme of a hash as it stands in the file; `None` for plain text and for what nobody knows.
+    /// The scheme of a hash as it stands in the file; `None` for plain text, for what nobody knows, and for what
+    /// takes too long.
     pub(crate) fn of(hash: &str) -> Option<Self> {
         if !hash.is_ascii() {
             return None;
         }
         if let Some(rest) = hash.strip_prefix("$2") {
-            let cost = rest.strip_prefix(['a', 'b', 'y'])?.strip_prefix('$')?.get(..2)?.parse().ok()?;
-            return (hash.len() == 60 && (4..=31).contains(&cost)).then_some(Self::Bcrypt(cost));
+            rest.strip_prefix(['a', 'b', 'y'])?;
+            let cost = hash.parse::<bcrypt::HashParts>().ok()?.get_cost();
+            return BCRYPT_COSTS.contains(&cost).then_some(Self::Bcrypt(cost));
         }
         if hash.starts_with(apache_md5::MARK) {
             return (salt(hash)?.len() <= 8).then_some(Self::ApacheMd5);
@@ -81,17 +90,6 @@ impl Scheme {
     /// Whether a stolen file gives such passwords away.
     pub(crate) fn is_weak(self) -> bool {
         !matches!(self, Self::Bcrypt(_) | Self::Sha256Crypt(_) | Self::Sha512Crypt(_))
-    }
-
-    /// What one password costs, roughly in microseconds: enough to find the costliest of a file.
-    pub(crate) fn cost(self) -> u64 {
-        match self {
-            Self::Bcrypt(logarithm) => 50 << logarithm,
-            Self::ApacheMd5 | Self::Md5Crypt => 300,
-            Self::Sha1 => 1,
-            Self::Sha256Crypt(rounds) | Self::Sha512Crypt(rounds) => u64::from(rounds) / 2,
-            Self::DesCrypt => 100,
-        }
     }
 
     /// Whether the password fits the hash, which is of this scheme.
@@ -134,5 +132,6 @@ fn rounds(hash: &str) -> Option<u32> {
         None => 5000,
     };
     let digest = parts.next()?;
-    (parts.next().is_none() && matches!(digest.len(), 43 | 86)).then_some(rounds)
+    let is_whole = parts.next().is_none() && matches!(digest.len(), 43 | 86);
+    (is_whole && ROUNDS.contains(&rounds)).then_some(rounds)
 }

@@ -2,7 +2,8 @@
 //!
 //! A password is typed at a prompt or comes from standard input; it is never an argument, which every user of the
 //! machine could read. A file is replaced as a whole by rename, so that a running server sees the old users or
-//! the new ones. It keeps its owner, its mode, its comments and the lines of all others.
+//! the new ones. It keeps its owner, its mode, its comments and the lines of all others. Of two commands at once the
+//! second waits, so that neither loses what the other did.
 
 use std::{
     fs,
@@ -12,6 +13,10 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 
 use super::Failure;
 use crate::auth::{htpasswd::Line, scheme::Scheme, watched_file::read_once};
@@ -164,14 +169,25 @@ fn rewritten(file: &Path, user: &str, hash: Option<&str>) -> Result<bool, Failur
         Err(error) if error.kind() == io::ErrorKind::NotFound && hash.is_some() => file.to_owned(),
         Err(error) => return Err(Failure::failed(format!("{}: {error}", file.display()))),
     };
+    let failed = |error: io::Error| Failure::failed(format!("{}: {error}", file.display()));
+    // Held until the end. The file itself is another one after each change.
+    let folder = fs::File::open(folder_of(&target)).map_err(failed)?;
+    // A folder on NFS cannot be locked, which is no reason to change nothing there.
+    while flock(&folder, FlockOperation::LockExclusive) == Err(Errno::INTR) {}
     let text = match fs::read_to_string(&target) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(Failure::failed(format!("{}: {error}", file.display()))),
+        Err(error) => return Err(failed(error)),
     };
     let (text, was_there) = edited(&text, user, hash);
     if was_there || hash.is_some() {
-        replace(&target, &text).map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
+        replace(&target, &text).map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::BUSY) => Failure::failed(format!(
+                "{} is mounted by itself and cannot be replaced: mount its folder instead",
+                file.display()
+            )),
+            _ => failed(error),
+        })?;
     }
     Ok(was_there)
 }
@@ -198,8 +214,12 @@ fn edited(text: &str, user: &str, hash: Option<&str>) -> (String, bool) {
     (edited, was_there)
 }
 
+fn folder_of(target: &Path) -> &Path {
+    target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 fn replace(target: &Path, text: &str) -> io::Result<()> {
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(target);
     let mut new = tempfile::Builder::new().prefix(".htpasswd-").tempfile_in(folder)?;
     new.write_all(text.as_bytes())?;
     let mode = match fs::metadata(target) {

@@ -22,6 +22,10 @@ pub(super) const X_DOCKER_TOKEN: HeaderName = HeaderName::from_static("x-docker-
 
 /// How long what never changes may be kept: a year.
 const KEPT_FOR: Duration = Duration::from_secs(31_536_000);
+/// What 0.9.1 says of it.
+const KEPT_BY_ALL: &str = "public, max-age=31536000";
+/// What is said instead when there are passwords: a cache that others share would give it to everybody.
+const KEPT_BY_ONE: &str = "private, max-age=31536000";
 /// The time of the last change that all images share (0.9.1).
 pub(super) const LAST_MODIFIED: &str = "Thu, 01 Jan 1970 00:00:00 GMT";
 
@@ -60,10 +64,17 @@ fn do_not_keep(response: &mut Response) {
 /// Marks an answer as one that never changes.
 pub(super) fn keep(response: &mut Response) {
     let expires = httpdate::fmt_http_date(SystemTime::now() + KEPT_FOR);
-    set(response, header::CACHE_CONTROL, "public, max-age=31536000");
+    set(response, header::CACHE_CONTROL, KEPT_BY_ALL);
     set(response, header::EXPIRES, &expires);
     set(response, header::LAST_MODIFIED, LAST_MODIFIED);
     response.headers_mut().remove(header::PRAGMA);
+}
+
+/// Leaves an answer that may be kept to the cache of the client alone.
+pub(super) fn keep_from_others(response: &mut Response) {
+    if response.headers().get(header::CACHE_CONTROL).is_some_and(|value| value == KEPT_BY_ALL) {
+        set(response, header::CACHE_CONTROL, KEPT_BY_ONE);
+    }
 }
 
 /// The answer to a client that has it already.
@@ -72,4 +83,19 @@ pub(super) fn not_modified() -> Response {
     keep(&mut response);
     response.headers_mut().remove(header::LAST_MODIFIED);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_needs_a_login_is_kept_by_its_client_alone() {
+        for (mut response, said) in
+            [(not_modified(), "private, max-age=31536000"), (done(), "no-cache"), (no_content(), "no-cache")]
+        {
+            keep_from_others(&mut response);
+            assert_eq!(response.headers()[header::CACHE_CONTROL], said);
+        }
+    }
 }

@@ -101,11 +101,14 @@ impl Api {
     ///
     /// Dropping the future gives the request up: an upload that it began is discarded.
     pub async fn handle(&self, request: Request) -> Response {
-        let method = request.method.clone();
+        let (method, is_login_needed) = (request.method.clone(), request.login.is_asked_for());
         let mut response = match self.answer(request).await {
             Ok(response) => response,
             Err(failure) => failure.response(&method),
         };
+        if is_login_needed {
+            json::keep_from_others(&mut response);
+        }
         self.name_version(&mut response);
         if method == Method::HEAD { without_body(response) } else { response }
     }

@@ -187,12 +187,18 @@ pub(crate) fn need(method: &Method, path: &str) -> Need {
             | Route::TagMetadata(repository, _),
         ) => {
             let name = repository.plain();
-            let short_name = name.strip_prefix("library/").map(str::to_owned);
+            let short_name = short_name(&name);
             Need::Repository { name, short_name, right }
         }
         Ok(Route::RepositoryAuth) => Need::User,
         Ok(Route::Redirect(_) | Route::Root | Route::Search) | Err(_) => Need::Entry,
     }
+}
+
+/// The name that V1 takes for the same: without `library/`, unless more than one segment follows. `library/a/b` is
+/// not `a/b`.
+pub(super) fn short_name(name: &str) -> Option<String> {
+    name.strip_prefix("library/").filter(|name| !name.contains('/')).map(str::to_owned)
 }
 
 /// The value of `Allow`, in the order in which 0.9.1 happens to write it.
@@ -280,6 +286,20 @@ mod tests {
         for path in ["/v1/repositories/a%00b/", "/v1/repositories/%ff/", "/v1/images/%0a/json"] {
             assert!(matches!(find(path), Err(Failure::BadPath)), "{path}");
         }
+    }
+
+    #[test]
+    fn library_may_be_left_out_before_one_segment_only() {
+        for (path, short) in [("app", Some("app")), ("library/app", Some("app")), ("library/team/app", None)]
+        {
+            let Need::Repository { short_name, .. } =
+                need(&Method::GET, &format!("/v1/repositories/{path}/tags"))
+            else {
+                panic!("{path} is a repository")
+            };
+            assert_eq!(short_name.as_deref(), short, "{path}");
+        }
+        assert_eq!(short_name("team/app"), None);
     }
 
     #[test]

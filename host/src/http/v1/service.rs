@@ -113,7 +113,7 @@ fn visible_to(request: &Request) -> impl Fn(&str) -> bool + Send + 'static {
     let login = request.login.clone();
     move |repository| {
         // The index has V1's form, in which `library/` may have been left out by who wrote the rule.
-        let short_name = repository.strip_prefix("library/").map(str::to_owned);
+        let short_name = route::short_name(repository);
         login.may(&Need::Repository { name: repository.to_owned(), short_name, right: Right::Pull })
     }
 }

@@ -11,6 +11,8 @@ use crate::{
 
 /// A year: content by digest never changes.
 const CACHE_CONTROL: &str = "max-age=31536000";
+/// The same when there are passwords: a cache that others share would give it to everybody.
+const PRIVATE_CACHE_CONTROL: &str = "private, max-age=31536000";
 
 impl Api {
     /// `GET`: the blob or the wanted range of it (OCI distribution specification, end-2).
@@ -33,7 +35,7 @@ impl Api {
         });
         let status = if content_range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
         let mut response = exchange::with_body(status, ResponseBody::Reading(reading));
-        set_facts(&mut response, &digest);
+        set_facts(&mut response, request, &digest);
         exchange::set(&mut response, header::CONTENT_TYPE, "application/octet-stream");
         if let Some(content_range) = content_range {
             exchange::set(&mut response, header::CONTENT_RANGE, &content_range);
@@ -60,11 +62,11 @@ impl Api {
         let facts = self.registry.stat_blob(request.call(), name, digest).await?;
         if ranges::is_cached(&request.headers, &etag(digest)) {
             let mut response = exchange::empty(StatusCode::NOT_MODIFIED);
-            set_facts(&mut response, digest);
+            set_facts(&mut response, request, digest);
             return Ok(response);
         }
         let mut response = exchange::empty(StatusCode::OK);
-        set_facts(&mut response, digest);
+        set_facts(&mut response, request, digest);
         exchange::set(&mut response, header::CONTENT_TYPE, "application/octet-stream");
         exchange::set(&mut response, header::CONTENT_LENGTH, &facts.size.to_string());
         Ok(response)
@@ -91,9 +93,10 @@ pub(super) fn etag(digest: &Digest) -> String {
     format!("\"{digest}\"")
 }
 
-fn set_facts(response: &mut Response, digest: &Digest) {
+fn set_facts(response: &mut Response, request: &Head, digest: &Digest) {
     exchange::set(response, CONTENT_DIGEST, &digest.to_string());
     exchange::set(response, header::ETAG, &etag(digest));
     exchange::set(response, header::ACCEPT_RANGES, "bytes");
-    exchange::set(response, header::CACHE_CONTROL, CACHE_CONTROL);
+    let cache_control = if request.login.is_asked_for() { PRIVATE_CACHE_CONTROL } else { CACHE_CONTROL };
+    exchange::set(response, header::CACHE_CONTROL, cache_control);
 }
