@@ -1,6 +1,10 @@
 //! Ways to get in without a password, on everything that the server has. All end with 401.
 
+use std::process::Command;
+
 use docker_registry_tests::http::Response;
+use docker_registry_tests::process::{PATIENCE, run, wait_for};
+use docker_registry_tests::v2::{manifest, push_blob, push_manifest};
 
 use crate::place::{Files, Registry, SECRET, basic, basic_of};
 
@@ -183,6 +187,36 @@ fn a_refusal_looks_as_its_client_expects() {
     let answer = registry.client().get("/v1/repositories/team/app/tags").expect(401);
     assert_eq!(answer.text(), "{\"error\": \"Requires authorization\"}");
     assert!(registry.client().head("/v2/").expect(401).body.is_empty());
+}
+
+/// `curl user1:user1@HOST/v1/search`, by which people list what a registry has.
+#[test]
+fn a_search_without_a_term_lists_every_repository_to_who_is_logged_in_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = folder.path().join("search.db").display().to_string();
+    let keys = format!("  search_backend: sqlalchemy\n  sqlalchemy_index_database: sqlite:///{database}\n");
+    let files = Files::new(&keys);
+    files.set("user1", "user1");
+    let registry = files.start();
+    let value = basic("user1", "user1");
+    let client = registry.client().with_header("Authorization", &value);
+    for name in ["app", "team/app"] {
+        let blob = (push_blob(&client, name, b"{}"), 2);
+        push_manifest(&client, name, "latest", &manifest(&[blob.clone(), blob])).expect(201);
+    }
+    let found = wait_for("both are in the index", PATIENCE, || {
+        let answer = client.get("/v1/search").expect(200).text();
+        answer.contains("\"num_results\": 2").then_some(answer)
+    });
+    let names = r#"[{"description": null, "name": "app"}, {"description": null, "name": "team/app"}]"#;
+    assert_eq!(found, format!(r#"{{"num_results": 2, "query": "", "results": {names}}}"#));
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--fail"]);
+    curl.arg(format!("http://user1:user1@{}/v1/search", registry.server.registry()));
+    assert_eq!(run(&mut curl), found);
+    expect_401(registry.client().get("/v1/search"), "/v1/search");
+    let wrong = basic("user1", "user2");
+    expect_401(registry.client().send("GET", "/v1/search", &[("Authorization", &wrong)], b""), "/v1/search");
 }
 
 #[test]
