@@ -49,7 +49,7 @@ fn bare(docker: &Docker) {
     says(&container, "images are kept in /tmp/registry, which goes with the container");
     // What kubernetes and --link set is no port.
     let container = Container::ready(docker, &["-e", "REGISTRY_PORT=tcp://10.0.0.1:5000"], &[]);
-    says(&container, "listening at http://0.0.0.0:5000");
+    says(&container, "Listening at: http://0.0.0.0:5000");
 }
 
 /// A network that containers reach this machine by; the daemon has none by itself.
@@ -189,13 +189,13 @@ fn commands(docker: &Docker) {
     }
     // Without the entrypoint, as some compose files have it.
     let container = Container::ready(docker, &[&volume, "--entrypoint=registry"], &["serve", FILE]);
-    says(&container, "listening at http://");
+    says(&container, "Listening at: http://");
 }
 
 fn older_commands(docker: &Docker) {
     for command in [&["docker-registry"][..], &["docker-registry", "serve"], &["serve"]] {
         let container = Container::ready(docker, &[], command);
-        says(&container, "listening at http://0.0.0.0:5000");
+        says(&container, "Listening at: http://0.0.0.0:5000");
     }
 }
 

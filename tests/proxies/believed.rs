@@ -124,9 +124,9 @@ impl Passed {
     }
 }
 
-/// The address in the line `listening at https://HOST:PORT …`, once it is whole.
+/// The address in the line `Listening at: https://HOST:PORT …`, once it is whole.
 fn announced(log: &str) -> Option<SocketAddr> {
-    let (_, rest) = log.split_once("listening at https://")?;
+    let (_, rest) = log.split_once("Listening at: https://")?;
     let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'))?;
     rest[..end].parse().ok()
 }
