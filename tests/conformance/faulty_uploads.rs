@@ -25,7 +25,7 @@ pub(crate) fn faults() -> Vec<Fault> {
     if cfg!(feature = "long") {
         faults.extend(uploads! {
             HangingAppendIsWaitedFor, "a_hanging_append_is_waited_for",
-                "fencing/a_hanging_append_is_taken_over", "it never waits for one that hangs";
+                "fencing/a_hanging_append_is_taken_over", "and never waits for it";
         });
     }
     faults
