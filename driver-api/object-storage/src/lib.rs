@@ -1,0 +1,14 @@
+//! What the drivers for object stores share, so that nothing is written twice.
+//!
+//! A driver for an object store implements [`Bucket`]: the calls that its store has, one HTTP request
+//! each, no retries, no state. This crate makes a whole
+//! [`Driver`](docker_registry_driver_api::Driver) of it: names and folders, pages in the right order,
+//! uploads that stream in constant memory and go on in another process, fencing, copies of any size,
+//! deletions in batches, retries with backoff, reads that survive a broken connection.
+//!
+//! Third-party drivers may use it as the ones of this project do.
+
+pub mod bucket;
+
+pub use bucket::Bucket;
+pub use object_store;
