@@ -96,6 +96,8 @@ pub struct Launch {
     pub verbose: bool,
     /// What our server is started with instead of flavor `dev` of the sample.
     pub chosen: Option<Chosen>,
+    /// Variables that our server is given besides.
+    pub environment: Vec<(String, String)>,
 }
 
 /// A configuration and a driver folder of the test's own.
@@ -117,7 +119,7 @@ impl Launch {
             Product::Ours => artifacts::folder().to_owned(),
             Product::Distribution => PathBuf::new(),
         };
-        Launch { product, artifacts, verbose: true, chosen: None }
+        Launch { product, artifacts, verbose: true, chosen: None, environment: Vec::new() }
     }
 }
 
@@ -235,6 +237,7 @@ fn start_ours(launch: &Launch, place: &Place, log: &Path) -> Option<Started> {
             .env("SQLALCHEMY_INDEX_DATABASE", format!("sqlite:///{}", place.file("search.db").display()))
             .env("DOCKER_REGISTRY_DRIVER_PATH", &launch.artifacts),
     };
+    command.envs(launch.environment.iter().map(|(name, value)| (name, value)));
     if !launch.verbose {
         // Silent, so the port is chosen here.
         let address = free_address();

@@ -65,7 +65,13 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
         Product::Ours
     };
     let servers = [first, Product::Distribution].map(|product| {
-        let launch = Launch { product, artifacts: workspace.artifacts(true), verbose: false, chosen: None };
+        let launch = Launch {
+            product,
+            artifacts: workspace.artifacts(true),
+            verbose: false,
+            chosen: None,
+            environment: Vec::new(),
+        };
         Server::launch(launch, Place::new())
     });
 
