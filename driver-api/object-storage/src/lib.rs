@@ -9,6 +9,23 @@
 //! Third-party drivers may use it as the ones of this project do.
 
 pub mod bucket;
+mod copying;
+mod deleting;
+pub mod driver;
+mod engine;
+mod garbage;
+mod listing;
+mod memory;
+mod objects;
+mod reading;
+mod retry;
+pub mod settings;
+mod uploads;
+mod write;
 
 pub use bucket::Bucket;
+pub use docker_registry_driver_api as driver_api;
+pub use driver::{ObjectStorage, Opened};
+pub use engine::Engine;
 pub use object_store;
+pub use settings::StoreSettings;
