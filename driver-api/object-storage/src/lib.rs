@@ -21,6 +21,7 @@ mod reading;
 mod retry;
 pub mod settings;
 mod uploads;
+mod write;
 
 pub use bucket::Bucket;
 pub use docker_registry_driver_api as driver_api;
