@@ -80,8 +80,8 @@ stop() {
 }
 trap stop EXIT INT TERM
 
-# Nothing is reported to anybody, and a bucket that is not there stays so.
-"$program" -logtostderr=true server -dir="$work/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
+# Nothing is reported to anybody, and a bucket that is not there stays so. Encryption at rest needs a key.
+WEED_S3_SSE_KEK=$(printf '%064d' 7) "$program" -logtostderr=true server -dir="$work/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
     -master.telemetry=false -master.port="$master" -master.port.grpc="$master_grpc" \
     -master.volumeSizeLimitMB=4096 -master.volumePreallocate=false \
     -volume.port="$volume" -volume.port.grpc="$volume_grpc" -volume.max=100 -volume.preStopSeconds=0 \
