@@ -60,7 +60,8 @@ impl Fake {
             return self.batch(asked, &proved, body).await;
         }
         let is_upload = asked.path.starts_with("/upload/");
-        let path = asked.path.trim_start_matches("/upload").trim_start_matches("/storage/v1/");
+        let path = asked.path.trim_start_matches("/upload").trim_start_matches("/download");
+        let path = path.trim_start_matches("/storage/v1/");
         let names: Vec<String> = path
             .split('/')
             .map(|name| decode(name).ok_or_else(|| Refusal::invalid("the address is not UTF-8")))
@@ -240,7 +241,7 @@ impl Fake {
             _ => {}
         }
         let (file, size) = (source.file.clone(), source.size);
-        let content = Content { file, size, md5: source.md5.unwrap_or_default() };
+        let content = Content { file, size, md5: source.md5.unwrap_or_default(), crc32c: source.crc32c };
         let (described, by_parts) = (source.described.clone(), source.md5.is_none());
         let stored = state.insert(to.0, to.1, content, described, condition(asked)?, by_parts)?;
         Ok(document(&json!({
@@ -257,7 +258,8 @@ impl Fake {
         let wrong = || Refusal::invalid("the batch cannot be read");
         let boundary = boundary(asked).ok_or_else(wrong)?;
         let body = transfer::small(body, proved).await?;
-        let body = std::str::from_utf8(&body).map_err(|_| wrong())?;
+        // Google's own client ends the lines of a batch without a carriage return.
+        let body = std::str::from_utf8(&body).map_err(|_| wrong())?.replace("\r\n", "\n");
         let calls: Vec<&str> = body.split(&format!("--{boundary}")).skip(1).collect();
         let (end, calls) = calls.split_last().ok_or_else(wrong)?;
         if !end.starts_with("--") || calls.is_empty() || calls.len() > MOST_CALLS {
@@ -265,15 +267,16 @@ impl Fake {
         }
         let mut answers = String::new();
         for call in calls {
-            let (head, inner) = call.split_once("\r\n\r\n").ok_or_else(wrong)?;
+            let (head, inner) = call.split_once("\n\n").ok_or_else(wrong)?;
             let id = head.lines().find_map(|line| {
                 let (name, value) = line.split_once(':')?;
                 name.eq_ignore_ascii_case("content-id").then(|| value.trim().trim_matches(['<', '>']))
             });
             let is_http = head.to_ascii_lowercase().contains("content-type: application/http");
             let line = inner.lines().next().filter(|_| is_http).ok_or_else(wrong)?;
-            let path = line.strip_prefix("DELETE /storage/v1/b/").and_then(|rest| rest.split_once(' '));
-            let names = path.and_then(|(path, _)| path.split_once("/o/")).ok_or_else(wrong)?;
+            let rest = line.strip_prefix("DELETE /storage/v1/b/").ok_or_else(wrong)?;
+            let path = rest.split(['?', ' ']).next().unwrap_or_default();
+            let names = path.split_once("/o/").ok_or_else(wrong)?;
             let (bucket, key) = (decode(names.0).ok_or_else(wrong)?, decode(names.1).ok_or_else(wrong)?);
             let (status, text) = match self.delete_json(&bucket, &key, None) {
                 Ok(_) => (StatusCode::NO_CONTENT, String::new()),
@@ -307,6 +310,7 @@ fn resource(bucket: &str, key: &str, stored: &Stored) -> Value {
         "metageneration": "1",
         "contentType": stored.described.content_type,
         "size": stored.size.to_string(),
+        "crc32c": BASE64_STANDARD.encode(stored.crc32c.to_be_bytes()),
         "etag": format!("C{:x}", stored.generation),
         "updated": instant(stored.updated),
     });

@@ -97,6 +97,7 @@ mod tests {
             generation: 1,
             size: 0,
             md5: None,
+            crc32c: 0,
             described: Default::default(),
             updated: SystemTime::now(),
             file: Default::default(),

@@ -17,6 +17,7 @@ mod listing;
 mod sessions;
 mod signature;
 mod store;
+mod sums;
 mod tokens;
 mod transfer;
 mod xml;

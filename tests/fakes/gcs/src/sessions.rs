@@ -131,7 +131,13 @@ impl Fake {
             Some(total) if total == stored => self.finish_session(id, stored).await.map(Ok),
             Some(total) if total < stored => Err(Refusal::invalid("more bytes are stored than the total")),
             _ => {
-                let mut answer = empty(308);
+                // What Google's clients for languages ask for that cannot tell this 308 from a redirect.
+                let no_308 = asked.headers.contains_key("x-guploader-no-308");
+                let mut answer = empty(if no_308 { 200 } else { 308 });
+                if no_308 {
+                    let status = HeaderValue::from_static("308");
+                    answer.headers_mut().insert("x-http-status-code-override", status);
+                }
                 if stored > 0
                     && let Ok(range) = HeaderValue::from_str(&format!("bytes=0-{}", stored - 1))
                 {

@@ -16,6 +16,7 @@ pub(crate) struct Stored {
     pub(crate) size: u64,
     /// Absent for objects that were uploaded by parts, as with the real service.
     pub(crate) md5: Option<[u8; 16]>,
+    pub(crate) crc32c: u32,
     pub(crate) described: Described,
     pub(crate) updated: SystemTime,
     pub(crate) file: PathBuf,
@@ -44,6 +45,7 @@ pub(crate) struct Content {
     pub(crate) file: PathBuf,
     pub(crate) size: u64,
     pub(crate) md5: [u8; 16],
+    pub(crate) crc32c: u32,
 }
 
 /// An upload by parts.
@@ -104,6 +106,7 @@ impl State {
             generation: self.generation,
             size: content.size,
             md5: (!by_parts).then_some(content.md5),
+            crc32c: content.crc32c,
             described,
             updated: SystemTime::now(),
             file: content.file,

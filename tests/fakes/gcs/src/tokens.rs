@@ -1,18 +1,9 @@
-//! Tokens as Google issues them: for a signed assertion, for a refresh token, from the metadata server; and
-//! signatures of the service account by its name.
+//! Tokens as Google issues them: for a signed assertion, for a refresh token, from the metadata server.
 
 use std::time::{Duration, Instant, SystemTime};
 
-use base64::{
-    Engine,
-    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
-};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use hyper::body::Incoming;
-use rsa::{
-    pkcs1v15,
-    signature::{SignatureEncoding, Signer},
-};
-use sha2::Sha256;
 
 use crate::{
     answer::{Answer, Refusal, json, with_type},
@@ -87,7 +78,7 @@ impl Fake {
         json(&serde_json::json!({"access_token": token, "expires_in": lifetime, "token_type": "Bearer"}))
     }
 
-    /// Answers the token endpoint, the metadata server and the signing service.
+    /// Answers the token endpoint and the metadata server.
     pub(crate) async fn answer_tokens(&self, asked: &Asked, body: Incoming) -> Result<Answer, Refusal> {
         let unproved = Proved { payload: None };
         if asked.path == "/token" {
@@ -105,17 +96,6 @@ impl Fake {
                 "email" => Ok(with_type(http::StatusCode::OK, "application/text", ACCOUNT.to_owned())),
                 _ => Err(Refusal::new(404, "NoSuchKey", "no such metadata")),
             };
-        }
-        let name = format!("/v1/projects/-/serviceAccounts/{ACCOUNT}:signBlob");
-        if crate::signature::decode(&asked.path).as_deref() == Some(name.as_str()) {
-            self.prove(asked)?;
-            let body = transfer::small(body, &unproved).await?;
-            let wrong = || Refusal::invalid("payload must be base64");
-            let body: serde_json::Value = serde_json::from_slice(&body).map_err(|_| wrong())?;
-            let payload = BASE64_STANDARD.decode(body["payload"].as_str().ok_or_else(wrong)?);
-            let signer = pkcs1v15::SigningKey::<Sha256>::new(self.key.clone());
-            let signature = signer.sign(&payload.map_err(|_| wrong())?).to_vec();
-            return Ok(json(&serde_json::json!({"signedBlob": BASE64_STANDARD.encode(signature)})));
         }
         Err(Refusal::new(404, "NoSuchKey", "no such service"))
     }
@@ -152,7 +132,9 @@ impl Fake {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         header["alg"] == "RS256"
             && claims["iss"] == ACCOUNT
-            && claims["aud"] == format!("{}/token", self.endpoint)
+            // Google's own clients name Google's address whatever `token_uri` says.
+            && [format!("{}/token", self.endpoint).as_str(), "https://oauth2.googleapis.com/token"]
+                .contains(&claims["aud"].as_str().unwrap_or_default())
             && claims["scope"].as_str().is_some_and(|scope| scope.contains("/auth/"))
             && claims["iat"].as_u64().is_some_and(|iat| iat <= now + 60)
             && claims["exp"].as_u64().is_some_and(|exp| exp > now && exp <= now + 3660)

@@ -11,14 +11,13 @@ use futures::stream;
 use http::HeaderMap;
 use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, Incoming};
-use md5::{Digest, Md5};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use tokio::{
     fs::File,
     io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt},
 };
 
-use crate::{answer::Refusal, auth::Proved, signature::hex, store::Content};
+use crate::{answer::Refusal, auth::Proved, signature::hex, store::Content, sums::Sums};
 
 const PIECE: usize = 256 << 10;
 
@@ -51,17 +50,18 @@ pub(crate) async fn receive(
 
 async fn receive_unchecked(mut body: Incoming, path: PathBuf) -> Result<(Content, String), Refusal> {
     let mut file = File::create(&path).await?;
-    let (mut md5, mut sha256, mut size) = (Md5::new(), Sha256::new(), 0);
+    let (mut sums, mut sha256, mut size) = (Sums::default(), Sha256::new(), 0);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Refusal::new(400, "IncompleteBody", error.to_string()))?;
         let Some(piece) = frame.data_ref() else { continue };
-        md5.update(piece);
+        sums.update(piece);
         sha256.update(piece);
         size += piece.len() as u64;
         file.write_all(piece).await?;
     }
     file.flush().await?;
-    let content = Content { file: path, size, md5: md5.finalize().into() };
+    let (md5, crc32c) = sums.finish();
+    let content = Content { file: path, size, md5, crc32c };
     Ok((content, hex(&sha256.finalize())))
 }
 
@@ -94,7 +94,7 @@ impl<'a> Range<'a> {
 /// Joins ranges of files to a new file.
 pub(crate) async fn join(ranges: &[Range<'_>], path: PathBuf) -> Result<Content, Refusal> {
     let mut target = File::create(&path).await?;
-    let (mut md5, mut size) = (Md5::new(), 0);
+    let (mut sums, mut size) = (Sums::default(), 0);
     let mut piece = vec![0; PIECE];
     for range in ranges {
         let mut source = File::open(range.file).await?;
@@ -105,13 +105,14 @@ pub(crate) async fn join(ranges: &[Range<'_>], path: PathBuf) -> Result<Content,
             if read == 0 {
                 break;
             }
-            md5.update(&piece[..read]);
+            sums.update(&piece[..read]);
             size += read as u64;
             target.write_all(&piece[..read]).await?;
         }
     }
     target.flush().await?;
-    Ok(Content { file: path, size, md5: md5.finalize().into() })
+    let (md5, crc32c) = sums.finish();
+    Ok(Content { file: path, size, md5, crc32c })
 }
 
 /// Part of a file as a body.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -163,8 +164,8 @@ impl Fake {
         let mut state = self.state();
         let from = state.object(&from_bucket, &from_key)?;
         let described = if directive == "REPLACE" { described(asked) } else { from.described.clone() };
-        let content =
-            Content { file: from.file.clone(), size: from.size, md5: from.md5.unwrap_or_default() };
+        let (md5, crc32c) = (from.md5.unwrap_or_default(), from.crc32c);
+        let content = Content { file: from.file.clone(), size: from.size, md5, crc32c };
         let by_parts = from.md5.is_none();
         let stored = state.insert(bucket, key, content, described, condition(asked)?, by_parts)?;
         drop(state);
@@ -407,6 +408,11 @@ fn describe(headers: &mut HeaderMap, stored: &Arc<Stored>) {
     set(headers, "x-goog-generation", &stored.generation.to_string());
     set(headers, "x-goog-metageneration", "1");
     set(headers, "x-goog-stored-content-length", &stored.size.to_string());
+    let mut hash = format!("crc32c={}", BASE64_STANDARD.encode(stored.crc32c.to_be_bytes()));
+    if let Some(md5) = stored.md5 {
+        hash += &format!(",md5={}", BASE64_STANDARD.encode(md5));
+    }
+    set(headers, "x-goog-hash", &hash);
     set(headers, "last-modified", &httpdate::fmt_http_date(stored.updated));
     set(headers, "accept-ranges", "bytes");
     set(headers, "content-type", &stored.described.content_type);
