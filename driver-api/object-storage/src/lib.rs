@@ -8,7 +8,14 @@
 //!
 //! Third-party drivers may use it as the ones of this project do.
 
+pub mod adapter;
 pub mod bucket;
+pub mod http;
+pub mod xml;
 
+pub use adapter::StoreAdapter;
 pub use bucket::Bucket;
 pub use object_store;
+
+#[cfg(test)]
+mod scripted;
