@@ -24,6 +24,7 @@ mod reading;
 mod retry;
 pub mod settings;
 mod uploads;
+mod write;
 
 pub use adapter::StoreAdapter;
 pub use bucket::Bucket;
