@@ -10,9 +10,37 @@
 
 pub mod adapter;
 pub mod bucket;
+<<<<<<< HEAD
+=======
 pub mod http;
 pub mod xml;
+>>>>>>> h4
+mod copying;
+mod deleting;
+pub mod driver;
+mod engine;
+mod garbage;
+pub mod http;
+mod listing;
+mod memory;
+mod objects;
+mod reading;
+mod retry;
+pub mod settings;
+mod uploads;
+mod write;
+<<<<<<< HEAD
+pub mod xml;
+=======
+>>>>>>> h4
 
 pub use adapter::StoreAdapter;
 pub use bucket::Bucket;
+pub use docker_registry_driver_api as driver_api;
+pub use driver::{ObjectStorage, Opened};
+pub use engine::Engine;
 pub use object_store;
+pub use settings::StoreSettings;
+
+#[cfg(test)]
+mod scripted;
