@@ -47,7 +47,7 @@ struct docker_registry_call;
 #define DOCKER_REGISTRY_API_MAJOR 1
 
 // What was appended to a struct of this header says from which minor version on it is there.
-#define DOCKER_REGISTRY_API_MINOR 0
+#define DOCKER_REGISTRY_API_MINOR 1
 
 // The call succeeded.
 #define DOCKER_REGISTRY_OK 0
@@ -610,6 +610,8 @@ struct docker_registry_driver {
     //
     // DOCKER_REGISTRY_CONFLICT for a stale state; DOCKER_REGISTRY_NOT_FOUND when the upload is gone. Condition and
     // path fail as in `put`, and the upload then stays open.
+    //
+    // There is no function for content that is written in one call: the server opens, appends and commits.
     uint32_t (*commit)(struct docker_registry_call *call,
                        void *instance,
                        struct docker_registry_bytes state,

@@ -154,12 +154,13 @@ pub trait Driver: Send + Sync + 'static {
     async fn abort(&self, call: &CallContext, state: &UploadState) -> Result<()>;
 
     /// Writes content of any size whole and atomically: an upload in one call, for callers that know the path
-    /// before they have the bytes. `size` is how many will probably come. A store that has large writes of
-    /// its own spares the steps of an upload. Since API 1.1.
+    /// before they have the bytes. `size` is how many will probably come; it promises nothing. A store that has
+    /// large writes of its own spares the steps of an upload; by default these steps are what is done. Since API
+    /// 1.1.
     ///
-    /// When the stream yields an error, or the call is dropped before it has ended, nothing is visible at the
-    /// path but what was there, and nothing is left of what arrived; after a crash [`Driver::list_uploads`]
-    /// finds it.
+    /// When the stream yields an error, nothing is visible at the path but what was there, and nothing is left
+    /// of what arrived. A call that is dropped before the stream has ended changes nothing at the path either;
+    /// what arrived may then be left, as after a crash, where [`Driver::list_uploads`] finds it.
     ///
     /// # Errors
     /// [`BodyFailed`](crate::ErrorKind::BodyFailed) when the stream failed; those of [`Driver::put`].
@@ -171,17 +172,7 @@ pub trait Driver: Send + Sync + 'static {
         body: ByteStream,
         condition: &Condition,
     ) -> Result<ObjectInfo> {
-        let hint = UploadHint { final_path: Some(path.clone()), size };
-        let state = self.open_upload(call, &hint).await?;
-        let written = match self.append(call, &state, 0, body).await {
-            Ok(progress) => self.commit(call, &progress.state, path, condition).await,
-            Err(error) => Err(error),
-        };
-        if written.as_ref().is_err_and(|error| !error.outcome_unknown) {
-            // What is left is found by `list_uploads`.
-            let _ = self.abort(call, &state).await;
-        }
-        written
+        write_in_steps(self, call, path, size, body, condition).await
     }
 
     /// Uploads that were last touched before `older_than`, at most `limit` of them.
@@ -252,4 +243,26 @@ pub trait Driver: Send + Sync + 'static {
     async fn close(&self, grace: Duration) {
         let _ = grace;
     }
+}
+
+/// [`Driver::write`] by an upload of the same driver.
+pub(crate) async fn write_in_steps<D: Driver + ?Sized>(
+    driver: &D,
+    call: &CallContext,
+    path: &ObjectPath,
+    size: Option<u64>,
+    body: ByteStream,
+    condition: &Condition,
+) -> Result<ObjectInfo> {
+    let hint = UploadHint { final_path: Some(path.clone()), size };
+    let state = driver.open_upload(call, &hint).await?;
+    let written = match driver.append(call, &state, 0, body).await {
+        Ok(progress) => driver.commit(call, &progress.state, path, condition).await,
+        Err(error) => Err(error),
+    };
+    if written.as_ref().is_err_and(|error| !error.outcome_unknown) {
+        // What is left is found by `list_uploads`.
+        let _ = driver.abort(call, &state).await;
+    }
+    written
 }

@@ -136,7 +136,7 @@ fn drivers_are_listed_and_inspected() {
     let folder = folder_with(LOCAL);
     let (code, output, _) = run(folder.path(), &["driver", "list"]);
     assert_eq!(code, 0);
-    assert!(output.lines().any(|line| line.starts_with("local ") && line.contains("API 1.0")), "{output}");
+    assert!(output.lines().any(|line| line.starts_with("local ") && line.contains("API 1.1")), "{output}");
     let (_, output, _) = run(folder.path(), &["driver", "list", "--json"]);
     let list: serde_json::Value = serde_json::from_str(&output).expect("JSON");
     assert!(list.as_array().expect("a list").iter().any(|driver| driver["name"] == "memory"));

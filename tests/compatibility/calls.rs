@@ -7,9 +7,10 @@ use std::{
 
 use docker_registry::plugin::{Execution, LoadedDriver};
 use docker_registry_driver_api::{
-    Bytes, CallContext, Capability, Condition, ErrorKind, ListRequest, MAX_PAGE, ObjectPath, Prefix,
+    Bytes, CallContext, Capability, Condition, Error, ErrorKind, ListRequest, MAX_PAGE, ObjectPath, Prefix,
     ReadRange, ReadingBody, RedirectRequest, Settings, SharedDriver, Stat, Traceparent, UploadHint,
     byte_stream, collect,
+    futures::{StreamExt, stream},
 };
 use serde_json::{Value, json};
 
@@ -38,6 +39,7 @@ pub(crate) async fn every_method_with(loaded: &LoadedDriver, values: Value) {
         driver.health(&call()).await.expect("the driver is well");
         objects(&driver).await;
         upload(&driver).await;
+        write(&driver).await;
         listing_and_deleting(&driver).await;
         driver.close(Duration::from_secs(10)).await;
     }
@@ -106,6 +108,23 @@ async fn upload(driver: &SharedDriver) {
     let other = driver.open_upload(&call(), &UploadHint::default()).await.unwrap();
     driver.abort(&call(), &other).await.unwrap();
     assert!(driver.append(&call(), &other, 0, byte_stream([])).await.unwrap_err().is_not_found());
+}
+
+/// A driver of 1.0 has no such method: the server makes an upload of it.
+async fn write(driver: &SharedDriver) {
+    let e = path("folder/e");
+    let content = || byte_stream([Bytes::from("in "), Bytes::from("one call")]);
+    let info = driver.write(&call(), &e, Some(11), content(), &Condition::IfAbsent).await.unwrap();
+    assert_eq!(info.size, 11);
+    assert_eq!(driver.get(&call(), &e, 100).await.unwrap().content, "in one call");
+    let again = driver.write(&call(), &e, None, content(), &Condition::IfAbsent).await.unwrap_err();
+    assert_eq!((again.kind, again.path.as_deref()), (ErrorKind::ConditionFailed, Some("folder/e")));
+    let failing = stream::iter([Ok(Bytes::from("x")), Err(Error::new(ErrorKind::Internal, "gone"))]);
+    let failed = driver.write(&call(), &e, None, failing.boxed(), &Condition::Always).await.unwrap_err();
+    assert_eq!(failed.kind, ErrorKind::BodyFailed);
+    let later = SystemTime::now() + Duration::from_secs(60);
+    assert!(driver.list_uploads(&call(), later, None, 10).await.unwrap().uploads.is_empty());
+    driver.delete(&call(), &e).await.unwrap();
 }
 
 async fn listing_and_deleting(driver: &SharedDriver) {

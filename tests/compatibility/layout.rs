@@ -131,7 +131,7 @@ fn the_comparison_finds_what_breaks_a_driver_and_lets_the_rest_pass() {
     // Allowed: a plain field, a function, a number and a JSON field more.
     for (from, to) in [
         (field, "\n   40 +8   length: u64\n   48 +8   priority: u64\n\nmessage AppendRequest"),
-        (" 160 +8   close: Method\n", " 160 +8   close: Method\n  168 +8   compact: Method\n"),
+        (" 168 +8   write: Method\n", " 168 +8   write: Method\n  176 +8   compact: Method\n"),
         ("error Internal = 17\n", "error Internal = 17\n  error Embargoed = 18\n"),
         ("{\"prefix\":\"a\",", "{\"prefix\":\"a\",\"depth\":1,"),
     ] {
@@ -183,5 +183,5 @@ fn every_struct_that_crosses_is_in_the_layout() {
             found += 1;
         }
     }
-    assert!(found >= 51, "only {found} structs were found");
+    assert!(found >= 52, "only {found} structs were found");
 }

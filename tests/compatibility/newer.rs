@@ -8,18 +8,18 @@ use crate::{
     calls::{self, call, path},
 };
 
-/// API 1.1 as it could be: today's sources, and at the end of each thing that may grow something new.
+/// API 1.2 as it could be: today's sources, and at the end of each thing that may grow something new.
 fn one_minor_later() -> Sources {
     let mut sources = Sources::today("newer");
     let mut replace = |file: &str, anchor: &str, text: &str| {
         sources.replace(&format!("driver-api-newer/{file}"), anchor, text);
     };
-    replace("Cargo.toml", "version = \"1.0.0\"", "version = \"1.1.0\"");
-    replace("src/lib.rs", "(u32, u32) = (1, 0)", "(u32, u32) = (1, 1)");
+    replace("Cargo.toml", "version = \"1.1.0\"", "version = \"1.2.0\"");
+    replace("src/lib.rs", "(u32, u32) = (1, 1)", "(u32, u32) = (1, 2)");
     // The note: another version, an unknown flag, an unknown line.
-    replace("src/abi/plain_c/codes.rs", "API_MINOR: u32 = 0;", "API_MINOR: u32 = 1;");
-    replace("src/export.rs", "$crate::API_VERSION.1 == 0", "$crate::API_VERSION.1 == 1");
-    replace("src/export.rs", "\\napi=1.0\\n", "\\napi=1.1\\n");
+    replace("src/abi/plain_c/codes.rs", "API_MINOR: u32 = 1;", "API_MINOR: u32 = 2;");
+    replace("src/export.rs", "$crate::API_VERSION.1 == 1", "$crate::API_VERSION.1 == 2");
+    replace("src/export.rs", "\\napi=1.1\\n", "\\napi=1.2\\n");
     replace(
         "src/export.rs",
         "\"\\nflags=\", $flags, \"\\n\"",
@@ -28,13 +28,13 @@ fn one_minor_later() -> Sources {
     // A function more in each table.
     replace(
         "src/abi/table.rs",
-        "    pub close: Method,\n}",
-        "    pub close: Method,\n    pub compact: Method,\n}",
+        "    pub write: Method,\n}",
+        "    pub write: Method,\n    pub compact: Method,\n}",
     );
     replace(
         "src/abi/export.rs",
-        "close: method(close),",
-        "close: method(close),\n        compact: method(health),",
+        "write: method(write),",
+        "write: method(write),\n        compact: method(health),",
     );
     replace(
         "src/abi/module.rs",
@@ -56,7 +56,7 @@ fn one_minor_later() -> Sources {
     replace(
         "src/abi/host.rs",
         "    HostServices { opener:",
-        "    assert!(table.greet().is_none(), \"this server is not 1.0\");\n    HostServices { opener:",
+        "    assert!(table.greet().is_none(), \"this server is not 1.1\");\n    HostServices { opener:",
     );
     // A field more in an answer, in a request and in the call context.
     replace(
@@ -87,7 +87,7 @@ fn one_minor_later() -> Sources {
     replace(
         "src/abi/export.rs",
         "exported!(read(request: ReadRequest, call) {\n",
-        "exported!(read(request: ReadRequest, call) {\n    assert!(request.priority == 0, \"a caller of 1.0 has no priority\");\n",
+        "exported!(read(request: ReadRequest, call) {\n    assert!(request.priority == 0, \"a caller of 1.1 has no priority\");\n",
     );
     replace(
         "src/abi/messages.rs",
@@ -103,7 +103,7 @@ fn one_minor_later() -> Sources {
     replace(
         "src/abi/messages.rs",
         "pub fn to_context(&self) -> CallContext {\n",
-        "pub fn to_context(&self) -> CallContext {\n        assert!(self.tenant == 0, \"a caller of 1.0 has no tenant\");\n",
+        "pub fn to_context(&self) -> CallContext {\n        assert!(self.tenant == 0, \"a caller of 1.1 has no tenant\");\n",
     );
     // An unknown capability and an unknown kind of error.
     replace("src/abi/export.rs", "capabilities().bits())", "capabilities().bits() | 1 << 40)");
@@ -123,7 +123,7 @@ fn one_minor_later() -> Sources {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_driver_of_a_later_minor_version_works_and_what_is_new_in_it_is_ignored() {
     let loaded = build_and_load(&one_minor_later(), "newer").expect("it loads");
-    assert_eq!(loaded.note().api, (1, 1));
+    assert_eq!(loaded.note().api, (1, 2));
     assert!(loaded.note().nonblocking, "the flag after the unknown one counts");
     calls::every_method(&loaded).await;
 

@@ -14,6 +14,7 @@ mod faulty_names;
 mod faulty_objects;
 mod faulty_readings;
 mod faulty_uploads;
+mod faulty_writing;
 mod late;
 mod own_uploads;
 mod subjects;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
     trials.extend(faulty::trials(faulty_readings::faults()));
     trials.extend(faulty::trials(faulty_names::faults()));
     trials.extend(faulty::trials(faulty_uploads::faults()));
+    trials.extend(faulty::trials(faulty_writing::faults()));
     trials.extend(faulty::trials(faulty_calls::faults()));
     trials.extend(faulty::trials(faulty_failures::faults()));
     trials.extend(faulty_uploads::without_a_fault());

@@ -8,8 +8,9 @@ use std::{
 };
 
 use docker_registry_driver_api::{
-    Bytes, CallContext, Capabilities, Capability, Condition, Driver, ETag, Error, HostServices, ObjectInfo,
-    ObjectPath, RedirectRequest, Result, Settings, SharedDriver, UploadPage, UploadState, async_trait,
+    ByteStream, Bytes, CallContext, Capabilities, Capability, Condition, Driver, ETag, Error, HostServices,
+    ObjectInfo, ObjectPath, RedirectRequest, Result, Settings, SharedDriver, UploadPage, UploadState,
+    async_trait,
 };
 use docker_registry_driver_conformance::{
     Opener,
@@ -102,6 +103,18 @@ impl Forward for LeastDriver {
     ) -> Result<ObjectInfo> {
         unsupported_unless_always("commit", condition)?;
         self.0.commit(call, state, final_path, condition).await
+    }
+
+    async fn write(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        size: Option<u64>,
+        body: ByteStream,
+        condition: &Condition,
+    ) -> Result<ObjectInfo> {
+        unsupported_unless_always("write", condition)?;
+        self.0.write(call, path, size, body, condition).await
     }
 
     async fn list_uploads(

@@ -1,10 +1,12 @@
-//! Bodies of appends: content that is made as it is asked for, streams that fail, and streams that a
+//! Bodies of appends and writes: content that is made as it is asked for, streams that fail, and streams that a
 //! case drives by hand.
 
-use std::{panic::Location, time::Duration};
+use std::{fmt::Debug, panic::Location, time::Duration};
 
 use bytes::Bytes;
-use docker_registry_driver_api::{ByteStream, Error, ErrorKind, Result, UploadProgress, UploadState};
+use docker_registry_driver_api::{
+    ByteStream, Condition, Error, ErrorKind, ObjectInfo, Result, UploadProgress, UploadState,
+};
 use futures::{StreamExt, channel::mpsc, stream};
 
 use crate::{
@@ -63,10 +65,11 @@ pub(crate) fn soon<T>(
     }
 }
 
-/// An append whose body comes when the case says so.
-pub(crate) struct Running {
+/// An append or a write whose body comes when the case says so.
+pub(crate) struct Running<T = UploadProgress> {
     body: mpsc::UnboundedSender<Result<Bytes>>,
-    task: Task<Result<UploadProgress>>,
+    task: Task<Result<T>>,
+    promise: Promise,
 }
 
 impl Running {
@@ -78,26 +81,59 @@ impl Running {
         offset: u64,
         first: impl Into<Bytes>,
     ) -> impl Future<Output = Self> {
-        let (store, state, first, place) = (store.clone(), state.clone(), first.into(), Location::caller());
+        let (store, state) = (store.clone(), state.clone());
+        let append = move |chunks| async move { store.try_append(&state, offset, chunks).await };
+        Self::begin("an append takes its body", promise::APPEND, first.into(), append)
+    }
+}
+
+impl Running<ObjectInfo> {
+    /// Starts a write without a condition and returns when it has asked for its first chunk and got `first`.
+    #[track_caller]
+    pub(crate) fn write(
+        store: &Store,
+        name: &str,
+        size: Option<u64>,
+        first: impl Into<Bytes>,
+    ) -> impl Future<Output = Self> {
+        let (store, name) = (store.clone(), name.to_owned());
+        let write =
+            move |chunks| async move { store.try_write(&name, size, chunks, &Condition::Always).await };
+        Self::begin("a write takes its body", promise::WRITE, first.into(), write)
+    }
+}
+
+impl<T: Debug + Send + 'static> Running<T> {
+    #[track_caller]
+    fn begin<F>(
+        expected: &'static str,
+        promise: Promise,
+        first: Bytes,
+        call: impl FnOnce(ByteStream) -> F + Send + 'static,
+    ) -> impl Future<Output = Self>
+    where
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let place = Location::caller();
         async move {
             let (body, chunks) = mpsc::unbounded();
             let (taken, mut has_taken) = mpsc::unbounded();
             let chunks: ByteStream = chunks.inspect(move |_| drop(taken.unbounded_send(()))).boxed();
             // The receiver lives in the task.
             let _ = body.unbounded_send(Ok(first));
-            let task = tasks::spawn(async move { store.try_append(&state, offset, chunks).await });
+            let task = tasks::spawn(call(chunks));
             if has_taken.next().await.is_some() {
-                return Self { body, task };
+                return Self { body, task, promise };
             }
             let found = match task.join().await {
-                Ok(progress) => format!("success at {}", progress.offset),
+                Ok(answer) => format!("success, {answer:?}"),
                 Err(error) => shown(&error),
             };
-            broken("an append takes its body", found, promise::APPEND, place)
+            broken(expected, found, promise, place)
         }
     }
 
-    /// Hands over one more chunk. The append may have given up already.
+    /// Hands over one more chunk. The call may have given up already.
     pub(crate) fn send(&self, chunk: impl Into<Bytes>) {
         let _ = self.body.unbounded_send(Ok(chunk.into()));
     }
@@ -111,12 +147,12 @@ impl Running {
     }
 
     /// Ends the body and waits for the result.
-    pub(crate) async fn finish(self) -> Result<UploadProgress> {
+    pub(crate) async fn finish(self) -> Result<T> {
         drop(self.body);
-        soon(self.task.join(), "an append whose body has ended", promise::APPEND).await
+        soon(self.task.join(), "a call whose body has ended", self.promise).await
     }
 
-    /// Drops the append in the middle of its body.
+    /// Drops the call in the middle of its body.
     pub(crate) async fn cancel(self) {
         self.task.cancel().await;
     }

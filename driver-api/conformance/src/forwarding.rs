@@ -94,6 +94,18 @@ pub trait Forward: Send + Sync + 'static {
         self.inner().abort(call, state).await
     }
 
+    /// Forwards [`Driver::write`].
+    async fn write(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        size: Option<u64>,
+        body: ByteStream,
+        condition: &Condition,
+    ) -> Result<ObjectInfo> {
+        self.inner().write(call, path, size, body, condition).await
+    }
+
     /// Forwards [`Driver::list_uploads`].
     async fn list_uploads(
         &self,
@@ -235,6 +247,17 @@ impl<F: Forward> Driver for Forwarding<F> {
 
     async fn abort(&self, call: &CallContext, state: &UploadState) -> Result<()> {
         self.0.abort(call, state).await
+    }
+
+    async fn write(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        size: Option<u64>,
+        body: ByteStream,
+        condition: &Condition,
+    ) -> Result<ObjectInfo> {
+        self.0.write(call, path, size, body, condition).await
     }
 
     async fn list_uploads(

@@ -22,6 +22,7 @@ mod promise;
 mod remains;
 mod store;
 mod tasks;
+mod writes;
 
 pub use case::{Case, Outcome, cases};
 pub use opener::Opener;

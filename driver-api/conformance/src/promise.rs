@@ -124,6 +124,12 @@ promises! {
     PENDING_TOUCHED: "PendingUpload" says "When the upload was opened or last appended to.";
     PENDING_SIZE: "PendingUpload" says "Number of durable bytes.";
     ETAG: "ETag" says "A text that changes whenever the content of an object changes.";
+    // Writes of any size.
+    WRITE: "write" says "Writes content of any size whole and atomically: an upload in one call";
+    WRITE_SIZE: "write" says "`size` is how many will probably come; it promises nothing.";
+    WRITE_FAILED: "write" says "When the stream yields an error, nothing is visible at the path but what was there, and nothing is left of what arrived.";
+    WRITE_FAILED_KIND: "write" says "[`BodyFailed`](crate::ErrorKind::BodyFailed) when the stream failed; those of [`Driver::put`].";
+    WRITE_DROPPED: "write" says "A call that is dropped before the stream has ended changes nothing at the path either;";
     // Conditions.
     TAG_NEEDED: "ObjectInfo" says "Version of the content, if the storage has one. Needed for [`Condition::IfMatch`].";
     IF_ABSENT: "Condition" says "Only when nothing is there: of many such writers exactly one succeeds.";

@@ -37,7 +37,6 @@ pub struct Engine {
     pub(crate) memory: Memory,
     pub(crate) garbage: Garbage,
     pub(crate) cursors: Cursors,
-    pub(crate) known_uploads: Known,
 }
 
 impl Engine {
@@ -54,7 +53,6 @@ impl Engine {
             retry_budget: RetryBudget::default(),
             garbage: Garbage::default(),
             cursors: Cursors::default(),
-            known_uploads: Known::default(),
         });
         let call = CallContext::with_timeout(OPENING);
         engine.attempt(&call, false, || engine.bucket.probe()).await?;

@@ -21,7 +21,7 @@ use super::{
     messages::{
         AppendRequest, CommitRequest, CountAnswer, DocumentAnswer, DocumentRequest, GetRequest, InfoAnswer,
         ObjectAnswer, PairRequest, PathRequest, ProgressAnswer, PutRequest, RawFile, RawInfo, ReadAnswer,
-        ReadRequest, StateRequest, condition_from, range_from,
+        ReadRequest, StateRequest, WriteRequest, condition_from, range_from,
     },
     stream::RawStream,
     table::{DriverTable, DriverTableRef, Instance, Method, RawCallPointer, RawDriver},
@@ -72,6 +72,7 @@ fn table() -> DriverTable {
         redirect_url: method(redirect_url),
         health: method(health),
         close: method(close),
+        write: method(write),
     }
 }
 
@@ -361,5 +362,14 @@ exported!(close(_request: PathRequest, call) {
         let grace = call.context.remaining().unwrap_or(Duration::MAX);
         call.exported.driver.close(grace).await;
         Ok(Answer::done())
+    })
+});
+
+exported!(write(request: WriteRequest, call) {
+    let path = object_path(request.path)?;
+    let condition = condition_from(request.condition, request.etag)?;
+    let (size, body) = (request.size_plus_one.checked_sub(1), request.body.into_stream());
+    Ok(async move {
+        call.exported.driver.write(&call.context, &path, size, body, &condition).await.map(info_answer)
     })
 });

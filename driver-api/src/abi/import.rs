@@ -18,7 +18,7 @@ use super::{
     messages::{
         AppendRequest, CommitRequest, CountAnswer, DocumentAnswer, DocumentRequest, GetRequest, InfoAnswer,
         ObjectAnswer, PairRequest, PathRequest, ProgressAnswer, PutRequest, RawCall, ReadAnswer, ReadRequest,
-        StateRequest, condition_parts, range_parts, request as pointer,
+        StateRequest, WriteRequest, condition_parts, range_parts, request as pointer,
     },
     stream::{RawStream, while_called},
     table::{DriverTableRef, Instance, Method, RawCallPointer, RawDriver},
@@ -27,7 +27,7 @@ use crate::{
     ByteStream, CallContext, Capabilities, Condition, Description, Driver, ETag, Error, ErrorKind,
     FileRegion, HostServices, ListPage, ListRequest, Object, ObjectInfo, ObjectPath, Prefix, ReadRange,
     Reading, ReadingBody, RedirectRequest, Result, Settings, SharedDriver, Stat, UploadHint, UploadPage,
-    UploadProgress, UploadState,
+    UploadProgress, UploadState, driver::write_in_steps,
 };
 
 /// A driver of the other side.
@@ -269,6 +269,33 @@ impl Driver for Imported {
     async fn abort(&self, call: &CallContext, state: &UploadState) -> Result<()> {
         let request = StateRequest { size: StateRequest::SIZE, state: Borrowed::of(state.as_bytes()) };
         self.done(self.table.abort(), call, request, None).await
+    }
+
+    async fn write(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        size: Option<u64>,
+        body: ByteStream,
+        condition: &Condition,
+    ) -> Result<ObjectInfo> {
+        let Some(method) = self.table.write() else {
+            // A driver of 1.0.
+            return write_in_steps(self, call, path, size, body, condition).await;
+        };
+        let (body, _while_called) = while_called(body);
+        let (condition, etag) = condition_parts(condition);
+        let request = WriteRequest {
+            size: WriteRequest::SIZE,
+            path: Borrowed::of(path.as_str().as_bytes()),
+            size_plus_one: size.map_or(0, |size| size.saturating_add(1)),
+            condition,
+            etag,
+            body: RawStream::of(body, &self.side),
+        };
+        // SAFETY: `write` answers with facts.
+        let answer: InfoAnswer = unsafe { self.ask(method, call, request, Some(path)) }.await?;
+        Ok(answer.info.into_info())
     }
 
     async fn list_uploads(

@@ -22,8 +22,8 @@ use super::{
     messages::{
         AppendRequest, CommitRequest, CountAnswer, DocumentAnswer, DocumentRequest, Fault, GetRequest,
         InfoAnswer, ObjectAnswer, OpenAnswer, OpenRequest, PairRequest, PathRequest, ProgressAnswer,
-        PutRequest, RawCall, RawFile, RawInfo, ReadAnswer, ReadRequest, StateRequest, condition_parts,
-        range_parts,
+        PutRequest, RawCall, RawFile, RawInfo, ReadAnswer, ReadRequest, StateRequest, WriteRequest,
+        condition_parts, range_parts,
     },
     module::{DriverModule, OPEN_SPAWNED, SYMBOL_PREFIX},
     note::{self, Note},
@@ -86,6 +86,7 @@ pub fn text() -> Result<String> {
         "message" ReadRequest { size, path, range, offset, length }
         "message" AppendRequest { size, state, expected_offset, body }
         "message" CommitRequest { size, state, final_path, condition, etag }
+        "message" WriteRequest { size, path, size_plus_one, condition, etag, body }
         "message" StateRequest { size, state }
         "message" PairRequest { size, from, to }
         "message" DocumentRequest { size, document }
@@ -102,7 +103,7 @@ pub fn text() -> Result<String> {
         }
         "table" DriverTable {
             release, capabilities, get, put, head, stat, read, list, open_upload, append, commit, abort,
-            list_uploads, copy, rename, delete, delete_many, delete_tree, redirect_url, health, close
+            list_uploads, copy, rename, delete, delete_many, delete_tree, redirect_url, health, close, write
         }
         "table" DriverModule { describe, connect, table, open }
         "table" HostTable { api, log_level, log, count, open_driver }

@@ -117,6 +117,20 @@ messages! {
         etag: Borrowed,
     }
 
+    /// Request of `write`.
+    WriteRequest {
+        /// The path.
+        path: Borrowed,
+        /// Number of bytes that will probably come, plus one; 0 when that is not known.
+        size_plus_one: u64,
+        /// As in [`PutRequest`].
+        condition: u64,
+        /// As in [`PutRequest`].
+        etag: Borrowed,
+        /// The content; the callee takes it.
+        body: RawStream,
+    }
+
     /// Request of `abort`.
     StateRequest {
         /// State of the upload.
@@ -154,7 +168,7 @@ messages! {
         info: RawInfo,
     }
 
-    /// Answer of `head`, `stat`, `commit` and `put`, which leaves all but the tag empty.
+    /// Answer of `head`, `stat`, `commit`, `write` and `put`, which leaves all but the tag empty.
     InfoAnswer {
         /// Facts of the object.
         info: RawInfo,
@@ -391,7 +405,7 @@ pub fn request<T: Message>(message: &T) -> *const () {
     ptr::from_ref(message).cast()
 }
 
-/// The layout of 1.0. A change here breaks drivers that are out in the world.
+/// The layout of 1.1. A change here breaks drivers that are out in the world.
 const _: () = {
     use std::mem::offset_of;
     assert!(size_of::<Borrowed>() == 16 && size_of::<Region>() == 32 && size_of::<RawInfo>() == 48);
@@ -403,6 +417,7 @@ const _: () = {
     assert!(offset_of!(ReadRequest, range) == 24 && offset_of!(ReadRequest, length) == 40);
     assert!(offset_of!(AppendRequest, expected_offset) == 24 && offset_of!(AppendRequest, body) == 32);
     assert!(offset_of!(CommitRequest, final_path) == 24 && offset_of!(CommitRequest, etag) == 48);
+    assert!(offset_of!(WriteRequest, size_plus_one) == 24 && offset_of!(WriteRequest, body) == 56);
     assert!(offset_of!(PairRequest, to) == 24 && offset_of!(OpenRequest, flags) == 24);
     assert!(offset_of!(ObjectAnswer, info) == 40 && offset_of!(InfoAnswer, folder) == 56);
     assert!(offset_of!(ReadAnswer, stream) == 64 && offset_of!(ReadAnswer, file_offset) == 96);

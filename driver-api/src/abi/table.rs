@@ -47,7 +47,7 @@ impl RawCallPointer {
 }
 
 /// Functions of an open driver. New ones are appended after the last, which moves the attribute
-/// `last_prefix_field` never.
+/// `last_prefix_field` never: a driver of an older version lacks them.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = DriverTableRef, prefix_fields = DriverTablePrefix)))]
@@ -77,6 +77,8 @@ pub struct DriverTable {
     pub health: Method,
     #[sabi(last_prefix_field)]
     pub close: Method,
+    /// Since 1.1.
+    pub write: Method,
 }
 
 /// An open driver on its way to the other side. All zero means "absent".
@@ -116,7 +118,7 @@ impl Drop for RawDriver {
     }
 }
 
-/// The order of 1.0. A function that moves would be called in another's place.
+/// The order of 1.1. A function that moves would be called in another's place.
 const _: () = {
     use std::mem::offset_of;
     assert!(offset_of!(DriverTable, release) == 0 && offset_of!(DriverTable, capabilities) == 8);
@@ -129,5 +131,5 @@ const _: () = {
     assert!(offset_of!(DriverTable, rename) == 112 && offset_of!(DriverTable, delete) == 120);
     assert!(offset_of!(DriverTable, delete_many) == 128 && offset_of!(DriverTable, delete_tree) == 136);
     assert!(offset_of!(DriverTable, redirect_url) == 144 && offset_of!(DriverTable, health) == 152);
-    assert!(offset_of!(DriverTable, close) == 160);
+    assert!(offset_of!(DriverTable, close) == 160 && offset_of!(DriverTable, write) == 168);
 };

@@ -1,41 +1,21 @@
 //! Adding a stream to an upload.
 //!
-//! The stream is gathered into batches and each batch is written with one `pwritev(2)` on a blocking
-//! thread, while the next one is gathered. Memory holds two batches at most, whatever the size of the
-//! upload. No thread is held while the client is silent.
+//! How the bytes get to the file is in the `batches` module.
 
-use std::{
-    fs::File,
-    io::{self, IoSlice},
-    path::PathBuf,
-    sync::Arc,
-    task::Poll,
-    thread,
-    time::Duration,
-};
+use std::{fs::File, path::PathBuf, sync::Arc, thread, time::Duration};
 
-use docker_registry_driver_api::{
-    ByteStream, Bytes, Error, ErrorKind, Result, UploadProgress, UploadState,
-    futures::{StreamExt, poll},
-};
-use tokio::{runtime::Handle, task::JoinHandle};
+use docker_registry_driver_api::{ByteStream, Bytes, Error, ErrorKind, Result, UploadProgress, UploadState};
+use tokio::runtime::Handle;
 
 use crate::{
-    Store, blocking, durable,
+    Store,
+    batches::{self, Batches},
+    blocking, durable,
     record::{Standing, gone, stale},
     stop::Stop,
     uploads::{Upload, discard},
 };
 
-/// A batch of this many bytes is written.
-const BATCH_BYTES: usize = 1024 * 1024;
-/// A batch of this many chunks is written: `pwritev(2)` takes no more.
-const BATCH_CHUNKS: usize = 1024;
-/// When the client pauses, this many bytes are written without waiting for more, so that many slow
-/// clients do not hold a batch each.
-const PAUSE_BYTES: usize = 64 * 1024;
-/// Write-back begins after this many bytes, so that little is left for the last sync.
-const SYNC_BYTES: u64 = 16 * 1024 * 1024;
 /// A stale appender is given this much time to notice and let go, before a copy of this many bytes or
 /// more is made.
 const LET_GO: Duration = Duration::from_millis(20);
@@ -53,7 +33,7 @@ pub(crate) async fn append(
     let _guard = stop.when_dropped();
     let begin = move || Appending::begin(&store, &state, expected_offset, &stop).map(Unfinished::new);
     let unfinished = blocking(begin).await?;
-    let received = receive(&unfinished.appending, body).await;
+    let received = batches::receive(&unfinished.appending, unfinished.appending.standing.offset, body).await;
     blocking(move || {
         let appending = unfinished.finishing();
         match received {
@@ -130,25 +110,6 @@ impl Appending {
         }
     }
 
-    /// Writes one batch, unless somebody has taken over.
-    fn write(&self, chunks: &[Bytes], mut offset: u64) -> Result<()> {
-        self.check_claim()?;
-        let mut slices: Vec<IoSlice<'_>> = chunks.iter().map(|chunk| IoSlice::new(chunk)).collect();
-        let mut left = slices.as_mut_slice();
-        while !left.is_empty() {
-            match rustix::io::pwritev(&self.data, left, offset) {
-                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-                Ok(written) => {
-                    offset += written as u64;
-                    IoSlice::advance_slices(&mut left, written);
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(io::Error::from(error).into()),
-            }
-        }
-        Ok(())
-    }
-
     /// Makes the bytes up to `end` durable and moves the upload there.
     fn finish(&self, end: u64) -> Result<UploadProgress> {
         let moved = self.advance(end);
@@ -187,6 +148,18 @@ impl Appending {
     }
 }
 
+impl Batches for Appending {
+    /// Unless somebody has taken over.
+    fn write(&self, chunks: &[Bytes], offset: u64) -> Result<()> {
+        self.check_claim()?;
+        batches::write_at(&self.data, chunks, offset)
+    }
+
+    fn file(&self) -> &File {
+        &self.data
+    }
+}
+
 /// An append that is dropped before its end does not leave its private copy behind.
 struct Unfinished {
     appending: Arc<Appending>,
@@ -218,119 +191,4 @@ impl Drop for Unfinished {
             Err(_) => withdraw(),
         }
     }
-}
-
-/// Writes the stream behind the upload's bytes. Returns the offset behind the last one.
-async fn receive(appending: &Arc<Appending>, mut body: ByteStream) -> Result<u64> {
-    let mut writer = Writer::new(appending);
-    let received = loop {
-        let next = match poll!(body.next()) {
-            Poll::Ready(next) => next,
-            Poll::Pending => {
-                if writer.gathered >= PAUSE_BYTES
-                    && let Err(error) = writer.write().await
-                {
-                    break Err(error);
-                }
-                body.next().await
-            }
-        };
-        match next {
-            None => break writer.write().await,
-            Some(Err(error)) => {
-                let failure = Error::new(ErrorKind::BodyFailed, "the content ended with an error");
-                break Err(failure.caused_by(&error));
-            }
-            Some(Ok(chunk)) => {
-                if let Err(error) = writer.push(chunk).await {
-                    break Err(error);
-                }
-            }
-        }
-    };
-    // Whatever happened, no write may be under way when the append ends.
-    let settled = writer.settle().await;
-    received.and(settled).map(|()| writer.offset)
-}
-
-/// Gathers chunks and writes them, one batch at a time.
-struct Writer {
-    appending: Arc<Appending>,
-    chunks: Vec<Bytes>,
-    gathered: usize,
-    /// Where the next batch goes.
-    offset: u64,
-    unsynced: u64,
-    write: Option<JoinHandle<Result<()>>>,
-    sync: Option<JoinHandle<Result<()>>>,
-}
-
-impl Writer {
-    fn new(appending: &Arc<Appending>) -> Self {
-        Self {
-            appending: Arc::clone(appending),
-            chunks: Vec::new(),
-            gathered: 0,
-            offset: appending.standing.offset,
-            unsynced: 0,
-            write: None,
-            sync: None,
-        }
-    }
-
-    async fn push(&mut self, chunk: Bytes) -> Result<()> {
-        if chunk.is_empty() {
-            return Ok(());
-        }
-        self.gathered += chunk.len();
-        self.chunks.push(chunk);
-        if self.gathered >= BATCH_BYTES || self.chunks.len() == BATCH_CHUNKS {
-            self.write().await
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Starts to write what was gathered, as soon as the write before is done.
-    async fn write(&mut self) -> Result<()> {
-        join(&mut self.write).await?;
-        if self.chunks.is_empty() {
-            return Ok(());
-        }
-        self.start_sync().await?;
-        let chunks = std::mem::take(&mut self.chunks);
-        let (appending, offset) = (Arc::clone(&self.appending), self.offset);
-        self.offset += self.gathered as u64;
-        self.unsynced += self.gathered as u64;
-        self.gathered = 0;
-        self.write = Some(tokio::task::spawn_blocking(move || appending.write(&chunks, offset)));
-        Ok(())
-    }
-
-    /// Starts write-back when enough has gathered, at most one at a time. Its result matters: the
-    /// kernel reports a failed write-back once.
-    async fn start_sync(&mut self) -> Result<()> {
-        if self.unsynced < SYNC_BYTES || self.sync.as_ref().is_some_and(|sync| !sync.is_finished()) {
-            return Ok(());
-        }
-        join(&mut self.sync).await?;
-        self.unsynced = 0;
-        let appending = Arc::clone(&self.appending);
-        self.sync = Some(tokio::task::spawn_blocking(move || Ok(appending.data.sync_data()?)));
-        Ok(())
-    }
-
-    /// Waits until nothing is under way.
-    async fn settle(&mut self) -> Result<()> {
-        let written = join(&mut self.write).await;
-        written.and(join(&mut self.sync).await)
-    }
-}
-
-/// Waits for a task, if there is one.
-async fn join(task: &mut Option<JoinHandle<Result<()>>>) -> Result<()> {
-    let Some(task) = task.take() else { return Ok(()) };
-    task.await.unwrap_or_else(|failure| {
-        Err(Error::new(ErrorKind::Internal, "the file operation was not finished").caused_by(&failure))
-    })
 }

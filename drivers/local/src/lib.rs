@@ -22,6 +22,7 @@
 //! server may be sending it.
 
 mod appending;
+mod batches;
 mod deleting;
 mod durable;
 mod folders;
@@ -35,6 +36,7 @@ mod settings;
 mod staging;
 mod stop;
 mod uploads;
+mod writing;
 
 use std::{
     sync::Arc,
@@ -196,6 +198,17 @@ impl Driver for LocalDriver {
     async fn abort(&self, _call: &CallContext, state: &UploadState) -> Result<()> {
         let state = state.clone();
         self.blocking(move |store| store.abort(&state)).await
+    }
+
+    async fn write(
+        &self,
+        _call: &CallContext,
+        path: &ObjectPath,
+        _size: Option<u64>,
+        body: ByteStream,
+        condition: &Condition,
+    ) -> Result<ObjectInfo> {
+        writing::write(Arc::clone(&self.store), path.clone(), body, condition.clone()).await
     }
 
     async fn list_uploads(

@@ -106,6 +106,11 @@ async fn call(driver: &dyn Driver, served: Served) -> Result<Done> {
             driver.abort(call, &state(&content)?).await?;
             Answer::Done
         }
+        Request::Write { path, size, condition } => {
+            let body = arriving_body(file, file_lost)?;
+            let info = driver.write(call, &ObjectPath::new(path)?, size, body, &condition.into()).await?;
+            Answer::Info(info.into())
+        }
         Request::ListUploads { older_than, after, limit } => {
             return Ok(uploads(driver.list_uploads(call, older_than.into(), after.as_deref(), limit).await?));
         }

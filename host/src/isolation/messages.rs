@@ -16,7 +16,7 @@ use super::facts::{WireCondition, WireContext, WireError, WireInfo, WirePage, Wi
 
 /// Version of these messages. Both sides are the same executable, unless somebody starts the child's command
 /// by hand.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// From the server to the driver's process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -99,6 +99,12 @@ pub(super) enum Request {
         condition: WireCondition,
     },
     Abort,
+    /// The body comes as that of an append.
+    Write {
+        path: String,
+        size: Option<u64>,
+        condition: WireCondition,
+    },
     ListUploads {
         older_than: WireTime,
         after: Option<String>,
@@ -244,6 +250,7 @@ impl Request {
             Self::Append { .. } => "append",
             Self::Commit { .. } => "commit",
             Self::Abort => "abort",
+            Self::Write { .. } => "write",
             Self::ListUploads { .. } => "list_uploads",
             Self::Copy { .. } => "copy",
             Self::Rename { .. } => "rename",
@@ -264,6 +271,7 @@ impl Request {
             | Self::Stat { path }
             | Self::Read { path, .. }
             | Self::Delete { path }
+            | Self::Write { path, .. }
             | Self::RedirectUrl { path, .. }
             | Self::List { prefix: path, .. }
             | Self::DeleteTree { prefix: path }

@@ -63,6 +63,41 @@ impl Remote {
             _ => Err(out_of_turn()),
         }
     }
+
+    /// Makes a call that takes a body.
+    async fn send(
+        &self,
+        call: &CallContext,
+        request: Request,
+        content: Bytes,
+        body: ByteStream,
+    ) -> Result<Answered> {
+        let (mut body, mut dead) = (Some(body), None);
+        loop {
+            let next = self.calls.supervisor.connection(dead).await;
+            let (connection, generation) = next.map_err(|absent| down(&request, absent))?;
+            let (ours, theirs) = pair().map_err(|error| about(&request, error.into()))?;
+            let ours = body::socket(ours).map_err(|error| about(&request, error.into()))?;
+            let calling =
+                connection.call(WireContext::from(call), request.clone(), content.clone(), Some(theirs));
+            tokio::pin!(calling);
+            // Both at once; when this is dropped, the body is cut off and the call is cancelled.
+            let reply = tokio::select! {
+                reply = &mut calling => reply,
+                // A body that was asked for goes as soon as the driver wants no more of it, as it would in this
+                // process.
+                Sent::Whole | Sent::Unwanted = body::send_when_asked(&mut body, ours) => calling.await,
+            };
+            match reply {
+                // As other calls that have not reached the process when that died; nobody touched the body.
+                Err(CallError::Lost { begun: false }) if dead.is_none() && body.is_some() => {
+                    dead = Some(generation);
+                }
+                Err(error) => return Err(self.calls.failed(&request, error)),
+                Ok(reply) => return answered(reply, generation, false),
+            }
+        }
+    }
 }
 
 impl Calls {
@@ -279,31 +314,7 @@ impl Driver for Remote {
         body: ByteStream,
     ) -> Result<UploadProgress> {
         let request = Request::Append { expected_offset };
-        let (mut body, mut dead) = (Some(body), None);
-        let answered = loop {
-            let next = self.calls.supervisor.connection(dead).await;
-            let (connection, generation) = next.map_err(|absent| down(&request, absent))?;
-            let (ours, theirs) = pair().map_err(|error| about(&request, error.into()))?;
-            let ours = body::socket(ours).map_err(|error| about(&request, error.into()))?;
-            let calling =
-                connection.call(WireContext::from(call), request.clone(), state_bytes(state), Some(theirs));
-            tokio::pin!(calling);
-            // Both at once; when this is dropped, the body is cut off and the call is cancelled.
-            let reply = tokio::select! {
-                reply = &mut calling => reply,
-                // A body that was asked for goes as soon as the driver wants no more of it, as it would in this
-                // process.
-                Sent::Whole | Sent::Unwanted = body::send_when_asked(&mut body, ours) => calling.await,
-            };
-            match reply {
-                // As other calls that have not reached the process when that died; nobody touched the body.
-                Err(CallError::Lost { begun: false }) if dead.is_none() && body.is_some() => {
-                    dead = Some(generation);
-                }
-                Err(error) => return Err(self.calls.failed(&request, error)),
-                Ok(reply) => break answered(reply, generation, false)?,
-            }
-        };
+        let answered = self.send(call, request, state_bytes(state), body).await?;
         match answered.answer {
             Answer::Progress { offset } => {
                 Ok(UploadProgress { state: UploadState::new(answered.content.to_vec())?, offset })
@@ -328,6 +339,21 @@ impl Driver for Remote {
 
     async fn abort(&self, call: &CallContext, state: &UploadState) -> Result<()> {
         self.done(call, Request::Abort, state_bytes(state)).await
+    }
+
+    async fn write(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        size: Option<u64>,
+        body: ByteStream,
+        condition: &Condition,
+    ) -> Result<ObjectInfo> {
+        let request = Request::Write { path: text(path), size, condition: condition.into() };
+        match self.send(call, request, Bytes::new(), body).await?.answer {
+            Answer::Info(info) => Ok(info.into()),
+            _ => Err(out_of_turn()),
+        }
     }
 
     async fn list_uploads(

@@ -32,10 +32,11 @@ pub(crate) enum Operation {
     DeleteTree,
     RedirectUrl,
     Health,
+    Write,
 }
 
 impl Operation {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Get,
         Self::Put,
         Self::Head,
@@ -54,6 +55,7 @@ impl Operation {
         Self::DeleteTree,
         Self::RedirectUrl,
         Self::Health,
+        Self::Write,
     ];
 
     /// Name of the trait method.
@@ -77,17 +79,27 @@ impl Operation {
             Self::DeleteTree => "delete_tree",
             Self::RedirectUrl => "redirect_url",
             Self::Health => "health",
+            Self::Write => "write",
         }
     }
 
     /// Whether a call that did not answer may have changed the storage.
     pub(crate) fn writes(self) -> bool {
         use Operation::{
-            Abort, Append, Commit, Copy, Delete, DeleteMany, DeleteTree, OpenUpload, Put, Rename,
+            Abort, Append, Commit, Copy, Delete, DeleteMany, DeleteTree, OpenUpload, Put, Rename, Write,
         };
         matches!(
             self,
-            Put | OpenUpload | Append | Commit | Abort | Copy | Rename | Delete | DeleteMany | DeleteTree
+            Put | OpenUpload
+                | Append
+                | Commit
+                | Abort
+                | Copy
+                | Rename
+                | Delete
+                | DeleteMany
+                | DeleteTree
+                | Write
         )
     }
 }
@@ -98,7 +110,7 @@ pub(crate) trait Around: Send + Sync + 'static {
     fn inner(&self) -> &Arc<dyn Driver>;
 
     /// Makes one call; `run` is handed the context that the driver is to see. It can be run again, but for
-    /// an append, whose body is used up. `path` is what the call is about, for logs; empty without one.
+    /// a call with a body, which is used up. `path` is what the call is about, for logs; empty without one.
     fn around<T, F>(
         &self,
         operation: Operation,
@@ -146,23 +158,27 @@ pub(crate) trait Around: Send + Sync + 'static {
         }
     }
 
-    /// Adds to an upload; what is added may reach into its stream.
-    fn around_append(
+    /// Makes a call that takes a body; what is added may reach into its stream.
+    fn around_body<T, F>(
         &self,
+        operation: Operation,
+        path: &str,
         call: &CallContext,
-        state: &UploadState,
-        expected_offset: u64,
         body: ByteStream,
-    ) -> impl Future<Output = Result<UploadProgress>> + Send {
+        mut run: impl FnMut(CallContext, ByteStream) -> F + Send,
+    ) -> impl Future<Output = Result<T>> + Send
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send,
+    {
         let mut body = Some(body);
-        let run = move |call: CallContext| {
-            let body = body.take();
+        self.around(operation, path, call, move |call| {
+            let answer = body.take().map(|body| run(call, body));
             async move {
                 let used_up = || Error::new(ErrorKind::Internal, "the body of an upload can be sent once");
-                self.inner().append(&call, state, expected_offset, body.ok_or_else(used_up)?).await
+                answer.ok_or_else(used_up)?.await
             }
-        };
-        self.around(Operation::Append, "", call, run)
+        })
     }
 }
 
@@ -240,7 +256,9 @@ impl<D: Around> Driver for Decorated<D> {
         expected_offset: u64,
         body: ByteStream,
     ) -> Result<UploadProgress> {
-        self.0.around_append(call, state, expected_offset, body).await
+        let run =
+            |call, body| async move { self.0.inner().append(&call, state, expected_offset, body).await };
+        self.0.around_body(Operation::Append, "", call, body, run).await
     }
 
     async fn commit(
@@ -255,6 +273,18 @@ impl<D: Around> Driver for Decorated<D> {
 
     async fn abort(&self, call: &CallContext, state: &UploadState) -> Result<()> {
         forward!(self, Abort, "", call, abort(state))
+    }
+
+    async fn write(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        size: Option<u64>,
+        body: ByteStream,
+        condition: &Condition,
+    ) -> Result<ObjectInfo> {
+        let run = |call, body| async move { self.0.inner().write(&call, path, size, body, condition).await };
+        self.0.around_body(Operation::Write, path.as_str(), call, body, run).await
     }
 
     async fn list_uploads(

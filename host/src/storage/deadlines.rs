@@ -17,7 +17,6 @@ use std::{
 use bytes::Bytes;
 use docker_registry_driver_api::{
     ByteStream, CallContext, Driver, Error, ErrorKind, ObjectPath, ReadRange, Reading, ReadingBody, Result,
-    UploadProgress, UploadState,
 };
 use futures::Stream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
@@ -45,9 +44,9 @@ impl Deadlines {
     }
 
     fn limit(&self, operation: Operation) -> Duration {
-        use Operation::{Append, Commit, Copy, DeleteMany, DeleteTree, Rename};
+        use Operation::{Append, Commit, Copy, DeleteMany, DeleteTree, Rename, Write};
         match operation {
-            Append | Commit | Copy | Rename | DeleteMany | DeleteTree => self.small * LARGE,
+            Append | Write | Commit | Copy | Rename | DeleteMany | DeleteTree => self.small * LARGE,
             _ => self.small,
         }
     }
@@ -94,18 +93,23 @@ impl Around for Deadlines {
         Ok(reading)
     }
 
-    async fn around_append(
+    async fn around_body<T, F>(
         &self,
+        operation: Operation,
+        path: &str,
         call: &CallContext,
-        state: &UploadState,
-        expected_offset: u64,
         body: ByteStream,
-    ) -> Result<UploadProgress> {
+        mut run: impl FnMut(CallContext, ByteStream) -> F + Send,
+    ) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send,
+    {
         let progress = Arc::new(Progress::new());
         let body = Box::pin(Watched { body, progress: Arc::clone(&progress) });
-        let appending = self.inner.append(call, state, expected_offset, body);
-        tokio::pin!(appending);
-        let large = self.limit(Operation::Append);
+        let running = run(call.clone(), body);
+        tokio::pin!(running);
+        let large = self.limit(operation);
         let deadline = || {
             let own = progress.deadline(self.small, large);
             call.deadline.map_or(own, |asked| own.min(asked.into()))
@@ -114,12 +118,12 @@ impl Around for Deadlines {
             // The deadline may come nearer while this sleeps, but never nearer than a small call from now.
             let look_again = deadline().min(Instant::now() + self.small);
             tokio::select! {
-                appended = &mut appending => return appended,
+                answer = &mut running => return answer,
                 () = sleep_until(look_again) => {}
             }
             if deadline() <= Instant::now() {
-                self.stuck.note(Operation::Append, "");
-                return Err(timed_out(Operation::Append));
+                self.stuck.note(operation, path);
+                return Err(timed_out(operation));
             }
         }
     }

@@ -8,7 +8,7 @@
 //! [`Unavailable`](ErrorKind::Unavailable), was never made, and may come again.
 //!
 //! Counted are calls that last as long as the storage takes. Not counted is what lasts as long as a
-//! client takes: `append`, and the stream of an object once it is open. Otherwise a few slow clients
+//! client takes: `append`, `write`, and the stream of an object once it is open. Otherwise a few slow clients
 //! would keep everybody else out. Not counted either is `health`, which must not wait behind a queue.
 
 use std::{sync::Arc, time::Duration};
@@ -77,7 +77,7 @@ impl Around for Limited {
         T: Send,
         F: Future<Output = Result<T>> + Send,
     {
-        if matches!(operation, Operation::Append | Operation::Health) {
+        if matches!(operation, Operation::Append | Operation::Write | Operation::Health) {
             return run(call.clone()).await;
         }
         let kind = usize::from(operation.writes());

@@ -10,7 +10,7 @@
 //!   same state however often they are made, and `open_upload` leaves at worst an upload that the purge finds.
 //!
 //! # What is not
-//! - `append`: its body is used up.
+//! - `append` and `write`: their body is used up.
 //! - `commit`, `rename`, `delete`, and `put` with a condition. If the first attempt took effect after all, the
 //!   second finds the upload, the source or the object gone, or the condition broken by the first: a success
 //!   would be reported as `NotFound`, `Conflict` or `ConditionFailed`, on which callers act.
@@ -84,11 +84,11 @@ impl Retried {
 /// Whether the operation may be made twice.
 fn repeatable(operation: Operation) -> bool {
     use Operation::{
-        Abort, Append, Commit, Copy, Delete, DeleteMany, DeleteTree, Health, OpenUpload, Put, Rename,
+        Abort, Append, Commit, Copy, Delete, DeleteMany, DeleteTree, Health, OpenUpload, Put, Rename, Write,
     };
     match operation {
         Put | OpenUpload | Abort | Copy | DeleteMany => true,
-        Append | Commit | Rename | Delete | DeleteTree | Health => false,
+        Append | Write | Commit | Rename | Delete | DeleteTree | Health => false,
         _ => !operation.writes(),
     }
 }
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn only_what_does_no_harm_twice_is_made_twice() {
         let once: Vec<_> = Operation::ALL.into_iter().filter(|operation| !repeatable(*operation)).collect();
-        use Operation::{Append, Commit, Delete, DeleteTree, Health, Rename};
-        assert_eq!(once, [Append, Commit, Rename, Delete, DeleteTree, Health]);
+        use Operation::{Append, Commit, Delete, DeleteTree, Health, Rename, Write};
+        assert_eq!(once, [Append, Commit, Rename, Delete, DeleteTree, Health, Write]);
     }
 }

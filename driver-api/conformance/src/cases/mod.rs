@@ -25,6 +25,7 @@ mod redirects;
 mod resuming;
 mod slow_readers;
 mod uploads;
+mod writing;
 
 /// The groups in the order in which they run.
 pub(crate) static ALL: &[&[Case]] = &[
@@ -43,6 +44,7 @@ pub(crate) static ALL: &[&[Case]] = &[
     fencing::CASES,
     resuming::CASES,
     pending_uploads::CASES,
+    writing::CASES,
     conditions::CASES,
     concurrency::CASES,
     many_callers::CASES,

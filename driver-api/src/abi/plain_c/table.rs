@@ -274,6 +274,8 @@ pub struct PlainDriver {
     ///
     /// DOCKER_REGISTRY_CONFLICT for a stale state; DOCKER_REGISTRY_NOT_FOUND when the upload is gone. Condition and
     /// path fail as in `put`, and the upload then stays open.
+    ///
+    /// There is no function for content that is written in one call: the server opens, appends and commits.
     pub commit: Option<
         unsafe extern "C" fn(
             call: *mut PlainCall,

@@ -193,6 +193,22 @@ impl Driver for MisbehavingDriver {
         self.below.abort(call, state).await
     }
 
+    async fn write(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        size: Option<u64>,
+        body: ByteStream,
+        condition: &Condition,
+    ) -> Result<ObjectInfo> {
+        self.spoil("write", &[path.as_str()]).await?;
+        let body = match self.faults.of("append_stream", &[]) {
+            Some(chosen) => stream::spoilt_body(chosen, body),
+            None => body,
+        };
+        self.below.write(call, path, size, body, condition).await
+    }
+
     async fn list_uploads(
         &self,
         call: &CallContext,
