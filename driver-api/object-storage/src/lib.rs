@@ -10,13 +10,17 @@
 
 pub mod adapter;
 pub mod bucket;
+<<<<<<< HEAD
+=======
 pub mod http;
 pub mod xml;
+>>>>>>> h4
 mod copying;
 mod deleting;
 pub mod driver;
 mod engine;
 mod garbage;
+pub mod http;
 mod listing;
 mod memory;
 mod objects;
@@ -25,6 +29,10 @@ mod retry;
 pub mod settings;
 mod uploads;
 mod write;
+<<<<<<< HEAD
+pub mod xml;
+=======
+>>>>>>> h4
 
 pub use adapter::StoreAdapter;
 pub use bucket::Bucket;
