@@ -34,7 +34,11 @@ fn on(server: &StoreServer, prefix: &str) -> Subject {
         ("s3_encrypt", "false"),
         ("storage_path", prefix),
     ];
-    Subject::new("s3", &settings, &[("s3_endpoint", NOBODY), ("most_attempts", "2"), ("connect_timeout", "1")])
+    Subject::new(
+        "s3",
+        &settings,
+        &[("s3_endpoint", NOBODY), ("most_attempts", "2"), ("connect_timeout", "1")],
+    )
 }
 
 /// The variables that flavors `s3` and `ceph-s3` read, for the server behind `address`.
@@ -68,7 +72,8 @@ fn borrowed(variables: &[(String, String)]) -> Vec<(&str, &str)> {
 
 /// Asks the server directly, signed by curl.
 fn asked(server: &StoreServer, method: &str, target: &str) -> String {
-    const EMPTY: &str = "x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    const EMPTY: &str =
+        "x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     let user = format!("{}:{}", server.value("access_key"), server.value("secret_key"));
     let url = format!("{}/{}{target}", server.value("endpoint"), server.value("bucket"));
     let mut command = Command::new("curl");
@@ -242,7 +247,8 @@ fn an_upload_goes_on_in_another_process_and_no_finished_part_is_sent_or_copied_a
     let (before, sent_later) = (parts(&before), parts(&after));
     assert!(before.len() >= 2, "the first process sent parts: {before:?}");
     assert!(!sent_later.is_empty(), "the second process sent parts");
-    let again: Vec<_> = sent_later.iter().filter(|(target, _)| before.iter().any(|(b, _)| b == target)).collect();
+    let again: Vec<_> =
+        sent_later.iter().filter(|(target, _)| before.iter().any(|(b, _)| b == target)).collect();
     assert!(again.is_empty(), "sent again: {again:?}");
     let copied: Vec<_> = after.iter().filter(|seen| seen.headers.contains_key("x-amz-copy-source")).collect();
     assert!(copied.is_empty(), "copied: {copied:?}");
@@ -299,7 +305,8 @@ fn keys_come_from_the_machine_or_the_container_and_are_fetched_again_when_they_e
     });
     let address = format!("http://{}", fake.address);
     let container = format!("{address}/container");
-    let sources = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", address), ("AWS_CONTAINER_CREDENTIALS_FULL_URI", container)];
+    let sources =
+        [("AWS_EC2_METADATA_SERVICE_ENDPOINT", address), ("AWS_CONTAINER_CREDENTIALS_FULL_URI", container)];
     for (name, value) in sources {
         let changes = [("AWS_KEY", ""), ("AWS_SECRET", ""), (name, value.as_str())];
         let variables = changed(&variables(&server, proxy.address()), &changes);
@@ -327,7 +334,8 @@ fn temporary_keys(server: &StoreServer) -> String {
     command.args(["--noproxy", "*", "-sS", "--fail-with-body", "--aws-sigv4", "aws:amz:us-east-1:sts"]);
     let text = run(command.args(["--user", &user, "--data", action, server.value("endpoint")]));
     let element = |name: &str| {
-        let rest = text.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("{name} is not in {text}")).1;
+        let rest =
+            text.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("{name} is not in {text}")).1;
         rest.split('<').next().unwrap_or_default().to_owned()
     };
     serde_json::json!({
@@ -353,10 +361,14 @@ fn clients_of_flavor_cloudfronts3_are_sent_to_the_distribution() {
         ("CF_KEYID", "APKATEST"),
         ("CF_KEYSECRET", key.as_str()),
     ];
-    let registry = serve("cloudfronts3", &borrowed(&changed(&variables(&server, server.address()), &changes)));
+    let registry =
+        serve("cloudfronts3", &borrowed(&changed(&variables(&server, server.address()), &changes)));
     let digest = v2::push_blob(&registry.client(), "sent/away", &Content::bytes(4, 5_000));
     let location = registry.client().get(&format!("/v2/sent/away/blobs/{digest}")).expect(307).location();
-    assert!(location.starts_with("https://d111111abcdef8.cloudfront.net/registry/docker/registry/v2/"), "{location}");
+    assert!(
+        location.starts_with("https://d111111abcdef8.cloudfront.net/registry/docker/registry/v2/"),
+        "{location}"
+    );
     for part in ["Expires=", "Signature=", "Key-Pair-Id=APKATEST"] {
         assert!(location.contains(part), "{location}");
     }
@@ -388,7 +400,8 @@ fn a_blob_of_more_than_five_gibibytes_is_copied_in_parts() {
     proxy.take_seen();
     client.send("PUT", &v2::completion(&location, &digest), &[], b"").expect(201);
     let seen = proxy.take_seen();
-    let copied = seen.iter().filter(|seen| seen.is_part() && seen.headers.contains_key("x-amz-copy-source")).count();
+    let copied =
+        seen.iter().filter(|seen| seen.is_part() && seen.headers.contains_key("x-amz-copy-source")).count();
     assert!(copied >= 2, "it was copied in {copied} parts");
     let sent: u64 = seen.iter().filter(|seen| seen.is_part()).map(|seen| seen.sent).sum();
     assert!(sent < 100 << 20, "{sent} bytes were sent again");
