@@ -143,7 +143,8 @@ impl StoreSettings {
 
     /// How connections are made. A driver with keys of its own for that changes what they say.
     pub fn http_options(&self) -> HttpOptions {
-        let proxy = |url: &String| ProxyOptions { url: url.clone(), user: None, password: None, except: None };
+        let proxy =
+            |url: &String| ProxyOptions { url: url.clone(), user: None, password: None, except: None };
         HttpOptions {
             connect_timeout: self.connect_timeout,
             idle_timeout: self.attempt_timeout,

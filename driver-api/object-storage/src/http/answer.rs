@@ -1,6 +1,10 @@
 //! The body of an answer: read whole when it is small, streamed when it is an object.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use docker_registry_driver_api::{ByteStream, Error, ErrorKind, Result};
@@ -49,7 +53,8 @@ pub(super) fn watched(
 
 /// The body of a good answer.
 pub struct AnswerBody {
-    pub(super) body: Watched,
+    /// Never locked: only so that answers can be lent to another thread, which a stream alone cannot.
+    pub(super) body: Mutex<Watched>,
     pub(super) authority: String,
     pub(super) request_id: Option<String>,
     pub(super) advice: Arc<Advice>,
@@ -66,14 +71,17 @@ impl AnswerBody {
     ///
     /// # Errors
     /// A broken connection, silence, or more than `limit` bytes.
-    pub async fn bytes(mut self, limit: usize) -> Result<Bytes> {
+    pub async fn bytes(self, limit: usize) -> Result<Bytes> {
+        let Self { body, authority, request_id, advice, call } = self;
+        let mut body = unlocked(body);
         let mut whole = BytesMut::new();
-        while let Some(piece) = self.body.next().await {
-            let piece = piece.map_err(|error| self.broken(error))?;
+        while let Some(piece) = body.next().await {
+            let piece =
+                piece.map_err(|error| broken(&advice, call, &authority, request_id.as_deref(), error))?;
             if whole.len() + piece.len() > limit {
                 return Err(Error::new(
                     ErrorKind::Corrupt,
-                    format!("the answer of {} has more than {limit} bytes", self.authority),
+                    format!("the answer of {authority} has more than {limit} bytes"),
                 ));
             }
             whole.extend_from_slice(&piece);
@@ -84,14 +92,14 @@ impl AnswerBody {
     /// The bytes as they arrive; other than `length` of them is an error, which is retryable.
     pub fn stream(self, length: u64) -> ByteStream {
         let Self { body, authority, request_id, advice, call } = self;
-        exactly(body, length)
+        exactly(unlocked(body), length)
             .map_err(move |error| broken(&advice, call, &authority, request_id.as_deref(), error))
             .boxed()
     }
+}
 
-    fn broken(&self, error: TransportError) -> Error {
-        broken(&self.advice, self.call, &self.authority, self.request_id(), error)
-    }
+fn unlocked(body: Mutex<Watched>) -> Watched {
+    body.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for AnswerBody {

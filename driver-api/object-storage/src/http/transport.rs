@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -135,7 +135,13 @@ impl Transport {
         }
         let request_id =
             Record::of_answer(String::new(), method, parts.status, &parts.headers, &[]).request_id;
-        let body = AnswerBody { body, authority, request_id, advice: Arc::clone(&self.0.advice), call };
+        let body = AnswerBody {
+            body: Mutex::new(body),
+            authority,
+            request_id,
+            advice: Arc::clone(&self.0.advice),
+            call,
+        };
         Ok(http::Response::from_parts(parts, body))
     }
 

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use docker_registry_driver_api::{
     CallContext, Condition, ETag, Error, ErrorKind, ObjectInfo, ObjectPath, Result, UploadState, collect,
 };
-use futures::StreamExt;
 use tracing::Instrument;
 
 use super::{
