@@ -10,11 +10,6 @@
 
 pub mod adapter;
 pub mod bucket;
-<<<<<<< HEAD
-=======
-pub mod http;
-pub mod xml;
->>>>>>> h4
 mod copying;
 mod deleting;
 pub mod driver;
@@ -29,10 +24,7 @@ mod retry;
 pub mod settings;
 mod uploads;
 mod write;
-<<<<<<< HEAD
 pub mod xml;
-=======
->>>>>>> h4
 
 pub use adapter::StoreAdapter;
 pub use bucket::Bucket;

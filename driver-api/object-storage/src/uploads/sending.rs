@@ -372,7 +372,8 @@ impl Engine {
     ) -> Result<Vec<Part>> {
         let limits = self.limits();
         let sources = copied.iter().filter(|(_, size)| *size > 0);
-        let ranges = sources.flat_map(|(from, size)| copied_ranges(*size, limits).map(move |range| (from, range)));
+        let ranges =
+            sources.flat_map(|(from, size)| copied_ranges(*size, limits).map(move |range| (from, range)));
         let copies: Vec<_> = (1..).zip(ranges).collect();
         if copies.len() > limits.most_parts as usize {
             return Err(Error::new(ErrorKind::TooLarge, "the content has more parts than the store allows"));
@@ -383,6 +384,8 @@ impl Engine {
             let copied = self.attempts(call, effort, copy).await.result;
             copied.map_err(|error| Error { outcome_unknown: false, ..error })
         });
+        // Collected, because a closure with borrowed arguments would keep the whole call from being `Send`.
+        let copies: Vec<_> = copies.collect();
         let at_once = if limits.parallel_parts { COPIES_AT_ONCE } else { 1 };
         let mut copies = stream::iter(copies).buffered(at_once);
         let mut parts = Vec::new();
