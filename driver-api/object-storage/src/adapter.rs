@@ -255,3 +255,6 @@ fn listed(meta: ObjectMeta) -> Listed {
         etag: meta.e_tag.map(ETag),
     }
 }
+
+#[cfg(test)]
+mod tests;

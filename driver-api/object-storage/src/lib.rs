@@ -16,3 +16,6 @@ pub mod xml;
 pub use adapter::StoreAdapter;
 pub use bucket::Bucket;
 pub use object_store;
+
+#[cfg(test)]
+mod scripted;

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, Method, StatusCode, header};
 
 use super::reason::TransportError;
@@ -88,9 +89,12 @@ impl Record {
             retry_after: retry_after(headers),
             place: text("x-amz-bucket-region"),
             date: text("date").and_then(|date| httpdate::parse_http_date(&date).ok()),
-            code: text("x-ms-error-code").or_else(|| text("x-oss-ec-code")),
+            code: text("x-ms-error-code"),
             ..Self::default()
         };
+        // OSS puts the document of an answer to HEAD into a header.
+        let in_header = headers.get("x-oss-err").and_then(|text| BASE64_STANDARD.decode(text).ok());
+        let document = if document.is_empty() { in_header.as_deref().unwrap_or_default() } else { document };
         let said = super::fault::document::read(document);
         record.code = said.code.or(record.code);
         record.message = said.message;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use docker_registry_driver_api::{Error, ErrorKind};
-use http::StatusCode;
+use http::{Method, StatusCode};
 
 use self::table::Verdict;
 use super::{
@@ -156,8 +156,17 @@ pub fn error(advice: &Advice, call: Call, record: &Record) -> Error {
     }
     let status = record.status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut verdict = table::verdict(call.subject, status, record.code(), record.message.as_deref());
-    if verdict == Verdict::Credentials && skew(record).is_some_and(|skew| skew > LARGEST_SKEW) {
-        verdict = Verdict::Clock;
+    match verdict {
+        Verdict::Credentials | Verdict::Expired | Verdict::Denied
+            if skew(record).is_some_and(|skew| skew > LARGEST_SKEW) =>
+        {
+            verdict = Verdict::Clock;
+        }
+        Verdict::Redirected if record.place.is_some() => verdict = Verdict::Region,
+        Verdict::Refused if record.method == Method::HEAD && status == StatusCode::BAD_REQUEST => {
+            verdict = Verdict::Unsaid;
+        }
+        _ => {}
     }
     let (kind, retryable, sentence) = meaning(advice, call, record, verdict);
     let mut error =
@@ -199,6 +208,13 @@ fn meaning(advice: &Advice, call: Call, record: &Record, verdict: Verdict) -> (E
             ErrorKind::Unauthenticated,
             true,
             format!("{store} says that the credentials have expired: check {credentials}"),
+        ),
+        Verdict::Unsaid => (
+            ErrorKind::Unauthenticated,
+            true,
+            format!(
+                "{store} refuses a HEAD request, whose answer has no reason: check {credentials}, and {region}"
+            ),
         ),
         Verdict::Denied => (
             ErrorKind::PermissionDenied,
@@ -321,3 +337,6 @@ fn unanswered(advice: &Advice, call: Call, authority: &str, transport: &Transpor
     error.outcome_unknown = call.writes && transport.sent;
     error
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,3 +19,6 @@ pub use fault::{Advice, Call, Refusal, Subject};
 pub use options::{HttpOptions, ProxyOptions};
 pub use reason::{Reason, TransportError};
 pub use transport::Transport;
+
+#[cfg(test)]
+mod tests;

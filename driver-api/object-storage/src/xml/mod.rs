@@ -12,3 +12,6 @@ mod request;
 pub use bucket::XmlBucket;
 pub use dialect::{Address, Dialect, Form, Listings, Payload, PayloadCheck, Write, tag_header};
 pub use request::{Request, encode};
+
+#[cfg(test)]
+mod tests;

@@ -119,8 +119,16 @@ impl<D: Dialect> XmlBucket<D> {
         self.dialect.condition(Write::Put, condition, &mut request.headers)?;
         self.dialect.write_headers(Write::Put, &mut request.headers);
         let call = Call::writing("put", Subject::Object);
-        let (head, _) = self.exchange_compared(call, request, content).await?.into_parts();
-        Ok(self.dialect.tag(&head.headers))
+        match self.exchange_compared(call, request, content).await {
+            Ok(answer) => Ok(self.dialect.tag(answer.headers())),
+            // Nothing is there that could have the tag; S3 answers that with 404.
+            Err(refusal) if refusal.code() == "NoSuchKey" && *condition != Condition::Always => {
+                let mut error = Error::from(refusal);
+                error.kind = ErrorKind::ConditionFailed;
+                Err(error)
+            }
+            Err(refusal) => Err(refusal.into()),
+        }
     }
 
     /// Sends content, and compares the tag that comes back with it.
@@ -129,15 +137,12 @@ impl<D: Dialect> XmlBucket<D> {
         call: Call,
         request: Request,
         content: Content,
-    ) -> Result<http::Response<AnswerBody>> {
+    ) -> Result<http::Response<AnswerBody>, Refusal> {
         let form = self.dialect.form();
         let md5 = form.payload_check == PayloadCheck::Md5 || form.etag_is_md5;
         let sha256 = form.payload_check == PayloadCheck::SignedHash;
         let hashes = checks::hashes(&content, md5, sha256).await?;
-        let answer = match self.exchange_hashed(call, request, content, &hashes).await {
-            Ok(answer) => answer,
-            Err(refusal) => return Err(missing_target(refusal)),
-        };
+        let answer = self.exchange_hashed(call, request, content, &hashes).await?;
         let tag = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
         checks::compare(form, answer.headers(), tag, &hashes)?;
         Ok(answer)
@@ -287,16 +292,6 @@ impl<D: Dialect> XmlBucket<D> {
         let authority = self.address.base.split('/').nth(2).unwrap_or_default().to_owned();
         Record::of_answer(authority, Method::GET, head.status, &head.headers, document)
     }
-}
-
-/// A put with `If-Match` on an absent object is answered with 404 by S3: no such condition holds there.
-fn missing_target(refusal: Refusal) -> Error {
-    let code = refusal.code().to_owned();
-    let mut error = Error::from(refusal);
-    if error.kind == ErrorKind::NotFound && code == "NoSuchKey" {
-        error.kind = ErrorKind::ConditionFailed;
-    }
-    error
 }
 
 /// The value of the header `Range`.

@@ -43,7 +43,8 @@ impl<D: Dialect> XmlBucket<D> {
         self.dialect.write_headers(Write::Part, &mut request.headers);
         // Sending a part again replaces it: its outcome need not be known.
         let call = Call::reading("part", Subject::Upload);
-        let answer = self.exchange_compared(call, request, part.content).await.map_err(|mut error| {
+        let answer = self.exchange_compared(call, request, part.content).await.map_err(|refusal| {
+            let mut error = Error::from(refusal);
             error.outcome_unknown = false;
             error
         })?;

@@ -122,6 +122,13 @@ impl<D: Dialect> XmlBucket<D> {
         }
         let mut head = request.head(&self.address)?;
         self.dialect.sign(&mut head, &payload).await?;
-        self.transport.send(call, head, content).await
+        let answer = self.transport.send(call, head, content).await;
+        if let Err(refusal) = &answer
+            && refusal.error.kind == ErrorKind::Unauthenticated
+            && refusal.error.retryable
+        {
+            self.dialect.forget_credentials();
+        }
+        answer
     }
 }

@@ -25,6 +25,8 @@ pub(super) enum Verdict {
     Credentials,
     /// Credentials that were right once; a fresh signature may do.
     Expired,
+    /// Refused without a reason, as expired credentials and others are in answers to `HEAD`.
+    Unsaid,
     /// Right credentials that do not suffice.
     Denied,
     /// Wrong region.
@@ -65,7 +67,8 @@ impl Verdict {
 
 /// The meaning of an answer.
 pub(super) fn verdict(subject: Subject, status: StatusCode, code: &str, message: Option<&str>) -> Verdict {
-    of_code(code, message.unwrap_or_default(), status, subject).unwrap_or_else(|| of_status(subject, status))
+    of_code(code, message.unwrap_or_default(), status, subject)
+        .unwrap_or_else(|| of_status(subject, status, code))
 }
 
 /// Codes of all stores in one table: where two stores share a code they mean the same.
@@ -198,11 +201,11 @@ fn of_code(code: &str, message: &str, status: StatusCode, subject: Subject) -> O
     })
 }
 
-fn of_status(subject: Subject, status: StatusCode) -> Verdict {
+fn of_status(subject: Subject, status: StatusCode, code: &str) -> Verdict {
     match status.as_u16() {
         301 | 302 | 303 | 307 | 308 => Verdict::Redirected,
         304 | 412 => Verdict::ConditionFailed,
-        400 if subject == Subject::Bucket => Verdict::Endpoint,
+        400 if subject == Subject::Bucket && code.is_empty() => Verdict::Endpoint,
         401 => Verdict::Credentials,
         403 => Verdict::Denied,
         404 | 410 => match subject {
