@@ -23,6 +23,7 @@ mod reading;
 mod retry;
 pub mod settings;
 mod uploads;
+mod write;
 pub mod xml;
 
 pub use adapter::StoreAdapter;

@@ -266,7 +266,7 @@ impl Engine {
     }
 
     /// Deletes objects after a call that went wrong.
-    async fn remove_afterwards(&self, keys: Vec<String>) {
+    pub(super) async fn remove_afterwards(&self, keys: Vec<String>) {
         let call = CallContext::with_timeout(AFTERWARDS);
         if let Err(error) = self.delete_all_keys(&call, keys).await {
             tracing::debug!(%error, "an object of an upload stays until the upload ends");
