@@ -3,10 +3,7 @@
 //! The methods of a driver are spread over the modules of this crate by subject, all as methods of
 //! [`Engine`].
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use docker_registry_driver_api::{
     CallContext, Capabilities, Capability, Error, ErrorKind, ObjectInfo, ObjectPath, Result,
@@ -20,6 +17,7 @@ use crate::{
     memory::Memory,
     retry::RetryBudget,
     settings::StoreSettings,
+    uploads::Known,
 };
 
 /// What every path of the driver's own begins with. Such names are never listed and cannot be addressed.
@@ -38,7 +36,9 @@ pub struct Engine {
     pub(crate) retry_budget: RetryBudget,
     pub(crate) memory: Memory,
     pub(crate) garbage: Garbage,
+    pub(crate) known_uploads: Known,
     pub(crate) cursors: Cursors,
+    pub(crate) known_uploads: Known,
 }
 
 impl Engine {
@@ -54,7 +54,9 @@ impl Engine {
             settings,
             retry_budget: RetryBudget::default(),
             garbage: Garbage::default(),
+            known_uploads: Known::default(),
             cursors: Cursors::default(),
+            known_uploads: Known::default(),
         });
         let call = CallContext::with_timeout(OPENING);
         engine.attempt(&call, false, || engine.bucket.probe()).await?;
@@ -142,10 +144,4 @@ pub(crate) fn info(facts: Facts) -> ObjectInfo {
 /// A text that nobody else gives to a write.
 pub(crate) fn random_mark() -> String {
     uuid::Uuid::new_v4().simple().to_string()
-}
-
-/// The present, for what is compared with times of the store.
-#[expect(dead_code, reason = "for the uploads")]
-pub(crate) fn now() -> SystemTime {
-    SystemTime::now()
 }

@@ -49,56 +49,26 @@ impl Engine {
         condition: &Condition,
     ) -> Result<Option<ETag>> {
         let key = self.writable(path)?;
-        let limits = self.limits();
-        let is_offered = match condition {
-            Condition::Always => true,
-            Condition::IfAbsent => limits.put_if_absent,
-            Condition::IfMatch(_) => limits.put_if_match,
-        };
-        if !is_offered {
-            return Err(Error::unsupported("put"));
-        }
-        if content.len() as u64 > limits.largest_put {
-            let message = format!("the store takes at most {} bytes in one write", limits.largest_put);
+        self.offers(condition)?;
+        let largest = self.limits().largest_put;
+        if content.len() as u64 > largest {
+            let message = format!("the store takes at most {largest} bytes in one write");
             return Err(Error::new(ErrorKind::TooLarge, message));
         }
         let content = if content.is_empty() { self.bucket.nothing() } else { Content::from_bytes(content) };
-        self.put_marked(call, &key, content, condition).await
-    }
-
-    /// Writes a key. With a condition the write carries a mark, so that one which worked, and whose answer
-    /// got lost, is known again when the condition fails the next attempt.
-    pub(crate) async fn put_marked(
-        &self,
-        call: &CallContext,
-        key: &str,
-        content: Content,
-        condition: &Condition,
-    ) -> Result<Option<ETag>> {
-        let mark = (*condition != Condition::Always).then(random_mark);
-        let effort = Effort::writing(content.content_length() as u64);
-        let put = || self.bucket.put(key, content.clone(), condition, mark.as_deref());
-        let tried = self.attempts(call, effort, put).await;
-        let Err(error) = tried.result else { return tried.result };
-        // Absent under `IfMatch` is `NotFound` at some stores.
-        let is_failed = match condition {
-            Condition::Always => false,
-            Condition::IfAbsent => error.kind == ErrorKind::ConditionFailed,
-            Condition::IfMatch(_) => matches!(error.kind, ErrorKind::ConditionFailed | ErrorKind::NotFound),
-        };
-        if !is_failed {
-            return Err(error);
+        if *condition == Condition::Always {
+            let effort = Effort::writing(content.content_length() as u64);
+            let put = || self.bucket.put(&key, content.clone(), condition, None);
+            return self.attempts(call, effort, put).await.result;
         }
-        if tried.repeated {
-            match self.attempt(call, false, || self.bucket.head(key)).await {
-                Ok(facts) if facts.mark == mark => return Ok(facts.etag),
-                Ok(_) => {}
-                Err(error) if error.is_not_found() => {}
-                // Nobody knows now.
-                Err(error) => return Err(error.outcome_unknown()),
+        let put = self.put_marked(call, &key, &content, condition, &random_mark()).await;
+        put.map_err(|error| match (error.kind, condition) {
+            // Some stores say so when there is nothing that could match.
+            (ErrorKind::NotFound, Condition::IfMatch(_)) => {
+                Error { kind: ErrorKind::ConditionFailed, ..error }
             }
-        }
-        Err(Error { kind: ErrorKind::ConditionFailed, retryable: false, ..error })
+            _ => error,
+        })
     }
 
     /// See [`Driver::head`](docker_registry_driver_api::Driver::head).

@@ -28,8 +28,18 @@ const READ_STEP: u64 = 4 << 20;
 enum Arrived {
     /// No bytes at all.
     Nothing,
-    Small { content: Content, size: u64, begin: usize, _held: Option<Held> },
-    Large { parts: Box<Parts>, begin: usize, generation: u64, mark: Mark },
+    Small {
+        content: Content,
+        size: u64,
+        begin: usize,
+        _held: Option<Held>,
+    },
+    Large {
+        parts: Box<Parts>,
+        begin: usize,
+        generation: u64,
+        mark: Mark,
+    },
 }
 
 /// The object that an append has made.
@@ -119,7 +129,8 @@ impl Engine {
             (copied, read) = (read, copied);
         }
         let begins = total(&standing.row[..begin]);
-        let copied: Vec<Copied> = copied.iter().map(|segment| self.copied(standing.upload, segment)).collect();
+        let copied: Vec<Copied> =
+            copied.iter().map(|segment| self.copied(standing.upload, segment)).collect();
         let stored = self.stored(call, standing.upload, read);
         let mut body = stored.chain(stream::iter([Ok(first)])).chain(body).boxed();
         let mut sending = Sending::new(self, call, None);
@@ -259,7 +270,8 @@ impl Engine {
         if self.fencing() != Fencing::Claimed {
             return;
         }
-        let replaced = before.row.iter().filter(|segment| segment.nonce.is_some() && !after.row.contains(segment));
+        let replaced =
+            before.row.iter().filter(|segment| segment.nonce.is_some() && !after.row.contains(segment));
         let keys: Vec<String> = replaced.map(|segment| self.copied(before.upload, segment).0).collect();
         if !keys.is_empty() {
             self.bury(keys, Vec::new());

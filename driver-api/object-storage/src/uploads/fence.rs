@@ -183,7 +183,9 @@ impl Engine {
                 Err(error) if error.is_not_found() => return Ok(generation),
                 Err(error) => return Err(error),
                 Ok(facts) => match facts.mark.as_deref().and_then(Mark::parse).map(|mark| mark.kind) {
-                    Some(Kind::Withdrawn) => self.known_uploads.withdrew(upload, generation.saturating_add(1)),
+                    Some(Kind::Withdrawn) => {
+                        self.known_uploads.withdrew(upload, generation.saturating_add(1))
+                    }
                     Some(Kind::Commit) => return Err(gone()),
                     _ => return Err(stale()),
                 },
@@ -299,12 +301,7 @@ impl Engine {
     ///
     /// # Errors
     /// The given one, unless the write has happened.
-    pub(crate) async fn settle(
-        &self,
-        key: &str,
-        mark: &str,
-        error: Error,
-    ) -> Result<Option<ETag>> {
+    pub(crate) async fn settle(&self, key: &str, mark: &str, error: Error) -> Result<Option<ETag>> {
         let may_have_happened = error.outcome_unknown
             || matches!(error.kind, ErrorKind::ConditionFailed | ErrorKind::NotFound | ErrorKind::Conflict);
         if !may_have_happened {

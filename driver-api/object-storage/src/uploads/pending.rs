@@ -20,7 +20,10 @@ use super::{
     names::{Kind, Mark, Nonce, Place},
     state::State,
 };
-use crate::{bucket::ListCall, engine::{Engine, is_own}};
+use crate::{
+    bucket::ListCall,
+    engine::{Engine, is_own},
+};
 
 /// After this time a commit has crashed whose marker is still there.
 const COMMITTING: Duration = Duration::from_secs(60 * 60);
@@ -38,7 +41,10 @@ struct Candidate {
 enum Found {
     /// Its objects with their sizes.
     Upload(Uuid, BTreeMap<Place, u64>),
-    Write { key: String, id: String },
+    Write {
+        key: String,
+        id: String,
+    },
 }
 
 impl Engine {
@@ -80,13 +86,8 @@ impl Engine {
     async fn candidates(&self, call: &CallContext) -> Result<BTreeMap<String, Candidate>> {
         let mut candidates = BTreeMap::new();
         let now = SystemTime::now();
-        let mut list = ListCall {
-            prefix: self.staging(),
-            delimited: false,
-            after: None,
-            token: None,
-            limit: 1_000,
-        };
+        let mut list =
+            ListCall { prefix: self.staging(), delimited: false, after: None, token: None, limit: 1_000 };
         loop {
             let page = self.attempt(call, false, || self.bucket.list(&list)).await?;
             for object in page.objects {

@@ -372,7 +372,8 @@ impl Engine {
     ) -> Result<Vec<Part>> {
         let limits = self.limits();
         let sources = copied.iter().filter(|(_, size)| *size > 0);
-        let ranges = sources.flat_map(|(from, size)| copied_ranges(*size, limits).map(move |range| (from, range)));
+        let ranges =
+            sources.flat_map(|(from, size)| copied_ranges(*size, limits).map(move |range| (from, range)));
         let copies: Vec<_> = (1..).zip(ranges).collect();
         if copies.len() > limits.most_parts as usize {
             return Err(Error::new(ErrorKind::TooLarge, "the content has more parts than the store allows"));
