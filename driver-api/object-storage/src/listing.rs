@@ -22,7 +22,7 @@ use std::{
 };
 
 use docker_registry_driver_api::{
-    CallContext, Entry, ListPage, ListRequest, MAX_PAGE, ObjectInfo, ObjectPath, Result,
+    CallContext, Entry, Error, ListPage, ListRequest, MAX_PAGE, ObjectInfo, ObjectPath, Result,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -218,7 +218,7 @@ impl Engine {
             .collect();
         let probes = candidates.into_iter().map(|folder| async move {
             let is_folder = self.is_folder(call, folder).await?;
-            Ok(is_folder.then(|| Entry { path: folder.to_owned(), object: None }))
+            Ok::<_, Error>(is_folder.then(|| Entry { path: folder.to_owned(), object: None }))
         });
         // Collected, so that the borrows of the closure do not get in the way of `Send`.
         let probes: Vec<_> = probes.collect();

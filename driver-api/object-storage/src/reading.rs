@@ -63,7 +63,7 @@ impl Engine {
                 "the store sends another range than it was asked for",
             ));
         }
-        let rest = Rest {
+        let source = Source {
             engine: Arc::clone(self),
             // The deadline was for the beginning: how long the caller takes to read is his affair.
             call: CallContext { deadline: None, ..call.clone() },
@@ -71,6 +71,9 @@ impl Engine {
             size: facts.size,
             etag: facts.etag.clone(),
             modified: facts.modified,
+        };
+        let rest = Rest {
+            source,
             at: offset,
             end: offset + length,
             body: Some(body),
@@ -107,15 +110,51 @@ impl Engine {
     }
 }
 
-/// What is still to be read of an object.
-struct Rest {
+/// The object that is read, and the facts that it must keep.
+struct Source {
     engine: Arc<Engine>,
     call: CallContext,
     key: String,
-    /// Facts that the object must keep.
     size: u64,
     etag: Option<ETag>,
     modified: Option<SystemTime>,
+}
+
+impl Source {
+    /// Asks for what is missing.
+    async fn open_again(&self, at: u64, end: u64) -> Result<ByteStream> {
+        let range = ReadRange::Window { offset: at, length: end - at };
+        let get = || self.engine.bucket.get(&self.key, range, self.etag.as_ref());
+        let opened = match self.engine.attempts(&self.call, Effort::READ, get).await.result {
+            Ok(opened) => opened,
+            Err(error) => {
+                return Err(match error.kind {
+                    ErrorKind::NotFound | ErrorKind::ConditionFailed | ErrorKind::InvalidRange => replaced(),
+                    _ => error,
+                });
+            }
+        };
+        let facts = &opened.facts;
+        // The time counts where there is no tag to compare.
+        let is_same = facts.size == self.size
+            && facts.etag == self.etag
+            && (self.etag.is_some() || facts.modified == self.modified);
+        if !is_same {
+            return Err(replaced());
+        }
+        if (opened.offset, opened.length) != (at, end - at) {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                "the store sends another range than it was asked for",
+            ));
+        }
+        Ok(opened.body)
+    }
+}
+
+/// What is still to be read of an object.
+struct Rest {
+    source: Source,
     /// Offset of the next byte.
     at: u64,
     /// Offset behind the last one.
@@ -134,11 +173,11 @@ impl Rest {
             let body = match &mut self.body {
                 Some(body) => body,
                 None => {
-                    let body = self.open_again().await?;
+                    let body = self.source.open_again(self.at, self.end).await?;
                     self.body.insert(body)
                 }
             };
-            let silence = self.engine.settings.attempt_timeout;
+            let silence = self.source.engine.settings.attempt_timeout;
             let failure = match timeout(silence, body.next()).await {
                 Ok(Some(Ok(chunk))) if chunk.is_empty() => continue,
                 Ok(Some(Ok(chunk))) => return self.take(chunk).map(Some),
@@ -178,40 +217,10 @@ impl Rest {
         self.since_failure = 0;
         self.body = None;
         debug!(at = self.at, end = self.end, failures = self.failures, error = %failure, "a reading stopped");
-        if self.failures >= self.engine.settings.most_attempts {
+        if self.failures >= self.source.engine.settings.most_attempts {
             return Err(failure);
         }
         Ok(())
-    }
-
-    /// Asks for what is missing.
-    async fn open_again(&self) -> Result<ByteStream> {
-        let range = ReadRange::Window { offset: self.at, length: self.end - self.at };
-        let get = || self.engine.bucket.get(&self.key, range, self.etag.as_ref());
-        let opened = match self.engine.attempts(&self.call, Effort::READ, get).await.result {
-            Ok(opened) => opened,
-            Err(error) => {
-                return Err(match error.kind {
-                    ErrorKind::NotFound | ErrorKind::ConditionFailed | ErrorKind::InvalidRange => replaced(),
-                    _ => error,
-                });
-            }
-        };
-        let facts = &opened.facts;
-        // The time counts where there is no tag to compare.
-        let is_same = facts.size == self.size
-            && facts.etag == self.etag
-            && (self.etag.is_some() || facts.modified == self.modified);
-        if !is_same {
-            return Err(replaced());
-        }
-        if (opened.offset, opened.length) != (self.at, self.end - self.at) {
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                "the store sends another range than it was asked for",
-            ));
-        }
-        Ok(opened.body)
     }
 
     /// Looks whether the body ends where it should, which also gives its connection back.

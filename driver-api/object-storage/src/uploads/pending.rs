@@ -66,6 +66,7 @@ impl Engine {
         let looks = rest.map(|(cursor, candidate)| async move {
             (cursor.clone(), self.pending(call, candidate.clone()).await)
         });
+        let looks: Vec<_> = looks.collect();
         let mut looks = stream::iter(looks).buffered(LOOKS_AT_ONCE);
         let limit = limit.max(1) as usize;
         let mut page = UploadPage::default();

@@ -384,6 +384,8 @@ impl Engine {
             let copied = self.attempts(call, effort, copy).await.result;
             copied.map_err(|error| Error { outcome_unknown: false, ..error })
         });
+        // Collected, because a closure with borrowed arguments would keep the whole call from being `Send`.
+        let copies: Vec<_> = copies.collect();
         let at_once = if limits.parallel_parts { COPIES_AT_ONCE } else { 1 };
         let mut copies = stream::iter(copies).buffered(at_once);
         let mut parts = Vec::new();
