@@ -8,6 +8,8 @@ use std::{path::PathBuf, time::Duration};
 
 use docker_registry_driver_api::{ConfigurationKey, Error, ErrorKind, Result, Settings, ValueKind};
 
+use crate::http::{HttpOptions, ProxyOptions};
+
 const PART_SIZE: &str = "part_size";
 const PARTS_AT_ONCE: &str = "parts_at_once";
 const UPLOAD_MEMORY: &str = "upload_memory";
@@ -137,6 +139,19 @@ impl StoreSettings {
             return Err(invalid(format!("{UPLOAD_MEMORY} must be at least {PART_SIZE}")));
         }
         Ok(read)
+    }
+
+    /// How connections are made. A driver with keys of its own for that changes what they say.
+    pub fn http_options(&self) -> HttpOptions {
+        let proxy = |url: &String| ProxyOptions { url: url.clone(), user: None, password: None, except: None };
+        HttpOptions {
+            connect_timeout: self.connect_timeout,
+            idle_timeout: self.attempt_timeout,
+            pool_idle_per_host: self.most_connections,
+            ca_bundle: self.ca_bundle.clone(),
+            proxy: self.proxy.as_ref().map(proxy),
+            ..HttpOptions::default()
+        }
     }
 }
 

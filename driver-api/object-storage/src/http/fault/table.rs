@@ -108,6 +108,10 @@ fn of_code(code: &str, message: &str, status: StatusCode, subject: Subject) -> O
         | "NotSignedUp"
         | "UserDisable" => Credentials,
         "AccessDenied" if message.contains("expired") || message.contains("AccessTokenExpired") => Expired,
+        // OSS tells so that the bucket is in another region.
+        "AccessDenied" if message.contains("specified endpoint") => Region,
+        "InvalidArgument" if message.contains("signing region") => Region,
+        "SecondLevelDomainForbidden" => Endpoint,
         "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "AccessForbidden" | "UserSuspended" => {
             Denied
         }
