@@ -3,3 +3,4 @@
 //! what each driver does about wrong settings.
 
 mod running;
+mod s3;

@@ -62,7 +62,9 @@ impl Place {
             return Err(invalid("boto_port needs boto_host"));
         }
         if (self.accelerate || self.dualstack) && (self.endpoint.is_some() || self.host.is_some()) {
-            return Err(invalid("s3_accelerate and s3_dualstack are for Amazon's own hosts, without boto_host"));
+            return Err(invalid(
+                "s3_accelerate and s3_dualstack are for Amazon's own hosts, without boto_host",
+            ));
         }
         if self.accelerate && (self.bucket.contains('.') || self.style == Some(Style::Path)) {
             return Err(invalid("s3_accelerate needs a bucket without dots, named before the host"));
@@ -70,7 +72,9 @@ impl Place {
         let address = self.address();
         let uri: Uri = address.base.parse().map_err(|_| self.no_address(&address.base))?;
         match uri.scheme_str() {
-            Some("http" | "https") if uri.host().is_some_and(|host| !host.is_empty()) && uri.query().is_none() => {
+            Some("http" | "https")
+                if uri.host().is_some_and(|host| !host.is_empty()) && uri.query().is_none() =>
+            {
                 Ok(())
             }
             _ => Err(self.no_address(&address.base)),
@@ -133,7 +137,9 @@ impl Place {
             let name = host.split([':', '/']).next().unwrap_or(host);
             // Amazon's certificate is for one label before the host, and a host name has no capitals.
             let fits = !(secure && self.bucket.contains('.'))
-                && !self.bucket.contains(|letter: char| letter.is_ascii_uppercase() || matches!(letter, '_' | ':'));
+                && !self
+                    .bucket
+                    .contains(|letter: char| letter.is_ascii_uppercase() || matches!(letter, '_' | ':'));
             if is_amazon(name) && fits { Style::Subdomain } else { Style::Path }
         })
     }
@@ -158,7 +164,10 @@ fn amazon(region: &str, accelerate: bool, dualstack: bool) -> String {
 fn region_of_host(host: &str) -> Option<&str> {
     let host = host.split(':').next().unwrap_or(host);
     let name = host.strip_suffix(".amazonaws.com").or_else(|| host.strip_suffix(".amazonaws.com.cn"))?;
-    let region = name.strip_prefix("s3.dualstack.").or_else(|| name.strip_prefix("s3.")).or_else(|| name.strip_prefix("s3-"))?;
+    let region = name
+        .strip_prefix("s3.dualstack.")
+        .or_else(|| name.strip_prefix("s3."))
+        .or_else(|| name.strip_prefix("s3-"))?;
     let is_region = !region.contains('.') && !matches!(region, "external-1" | "accelerate");
     is_region.then_some(region)
 }
@@ -192,7 +201,10 @@ mod tests {
     fn at_amazon_the_bucket_stands_before_the_host() {
         assert_eq!(base(|_| ()), "https://images.s3.eu-west-1.amazonaws.com");
         assert_eq!(base(|place| place.secure = false), "http://images.s3.eu-west-1.amazonaws.com");
-        assert_eq!(base(|place| place.dualstack = true), "https://images.s3.dualstack.eu-west-1.amazonaws.com");
+        assert_eq!(
+            base(|place| place.dualstack = true),
+            "https://images.s3.dualstack.eu-west-1.amazonaws.com"
+        );
         assert_eq!(base(|place| place.accelerate = true), "https://images.s3-accelerate.amazonaws.com");
         let china = base(|place| place.region = Some("cn-north-1".to_owned()));
         assert_eq!(china, "https://images.s3.cn-north-1.amazonaws.com.cn");
@@ -210,7 +222,10 @@ mod tests {
             (place.host, place.port, place.secure) = (Some("ceph.example.com".to_owned()), Some(7480), false);
         };
         assert_eq!(base(ceph), "http://ceph.example.com:7480/images");
-        assert_eq!(base(|place| place.endpoint = Some("http://[::1]:9000/".into())), "http://[::1]:9000/images");
+        assert_eq!(
+            base(|place| place.endpoint = Some("http://[::1]:9000/".into())),
+            "http://[::1]:9000/images"
+        );
         assert_eq!(base(|place| place.host = Some("10.0.0.1:9000".into())), "https://10.0.0.1:9000/images");
     }
 
@@ -243,7 +258,8 @@ mod tests {
             place.check().unwrap_err().message
         };
         assert!(refused(&|place| place.port = Some(80)).contains("boto_port needs boto_host"));
-        let both = refused(&|place| (place.host, place.endpoint) = (Some("a".into()), Some("http://b".into())));
+        let both =
+            refused(&|place| (place.host, place.endpoint) = (Some("a".into()), Some("http://b".into())));
         assert!(both.contains("s3_endpoint and boto_host"));
         assert!(refused(&|place| place.region = Some("eu west".into())).contains("s3_region"));
         assert!(refused(&|place| place.endpoint = Some("ftp://a".into())).contains("s3_endpoint"));

@@ -114,11 +114,8 @@ fn advice(settings: &S3Settings) -> Advice {
         Account::Keys { .. } => "s3_access_key, s3_secret_key and s3_session_token",
         Account::Found { .. } => "the credentials of this machine, or set s3_access_key and s3_secret_key",
     };
-    let endpoint = if settings.place.endpoint.is_some() {
-        "s3_endpoint"
-    } else {
-        "boto_host, boto_port and s3_secure"
-    };
+    let endpoint =
+        if settings.place.endpoint.is_some() { "s3_endpoint" } else { "boto_host, boto_port and s3_secure" };
     Advice {
         store: "S3".to_owned(),
         credentials: credentials.to_owned(),
@@ -202,7 +199,13 @@ impl Bucket for S3Bucket {
         self.noted(self.xml.copy_part(key, id, number, from, range).await)
     }
 
-    async fn finish(&self, key: &str, id: &str, parts: &[Part], condition: &Condition) -> Result<Option<ETag>> {
+    async fn finish(
+        &self,
+        key: &str,
+        id: &str,
+        parts: &[Part],
+        condition: &Condition,
+    ) -> Result<Option<ETag>> {
         self.noted(self.xml.finish(key, id, parts, condition).await)
     }
 
@@ -219,9 +222,11 @@ impl Bucket for S3Bucket {
             return cloudfront.sign(&call.key, call.expires).await.map(Some);
         }
         self.credentials.get().await?;
-        let path = Path::parse(&call.key)
-            .map_err(|error| Error::new(ErrorKind::InvalidPath, "the storage cannot keep this path").caused_by(&error))?;
-        let wishes = call.response_headers.iter().map(|(name, value)| (format!("response-{name}"), value.clone()));
+        let path = Path::parse(&call.key).map_err(|error| {
+            Error::new(ErrorKind::InvalidPath, "the storage cannot keep this path").caused_by(&error)
+        })?;
+        let wishes =
+            call.response_headers.iter().map(|(name, value)| (format!("response-{name}"), value.clone()));
         let options = SignedUrlOptions::new().with_query(wishes);
         let expires = call.expires.clamp(Duration::from_secs(1), LONGEST_SIGNATURE);
         let address = self.signer.signed_url_opts(call.method.clone(), &path, expires, &options).await;

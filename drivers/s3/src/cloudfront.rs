@@ -46,7 +46,9 @@ impl CloudFront {
         let base = base.trim_end_matches('/');
         let base = if base.contains("://") { base.to_owned() } else { format!("https://{base}") };
         let is_address = base.parse::<http::Uri>().is_ok_and(|uri| {
-            matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none() && !base.contains(['"', '\\'])
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.query().is_none()
+                && !base.contains(['"', '\\'])
         });
         if !is_address {
             return Err(invalid("cloudfront.base must be an address, https://HOST for example"));
@@ -58,7 +60,9 @@ impl CloudFront {
         let key = RsaPrivateKey::from_pkcs1_pem(pem)
             .ok()
             .or_else(|| RsaPrivateKey::from_pkcs8_pem(pem).ok())
-            .ok_or_else(|| invalid("cloudfront.keysecret must be an RSA private key in PEM without a password"))?;
+            .ok_or_else(|| {
+                invalid("cloudfront.keysecret must be an RSA private key in PEM without a password")
+            })?;
         Ok(Self { base, key_id: key_id.to_owned(), key: Arc::new(SigningKey::new(key)) })
     }
 

@@ -147,7 +147,10 @@ impl Credentials {
 fn checked(found: Credential) -> Result<Kept> {
     let fits = |text: &str| HeaderValue::from_str(text).is_ok();
     if !fits(&found.access_key_id) || !found.session_token.as_deref().is_none_or(fits) {
-        return Err(Error::new(ErrorKind::Unauthenticated, "the credentials that were found are no text to send"));
+        return Err(Error::new(
+            ErrorKind::Unauthenticated,
+            "the credentials that were found are no text to send",
+        ));
     }
     let keys = AwsCredential {
         key_id: found.access_key_id,

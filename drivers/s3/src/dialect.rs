@@ -32,7 +32,12 @@ pub(crate) struct AmazonDialect {
 
 impl AmazonDialect {
     /// The dialect for a region; `secure` when the connection is encrypted.
-    pub(crate) fn new(credentials: Arc<Credentials>, region: String, secure: bool, begin_headers: HeaderMap) -> Self {
+    pub(crate) fn new(
+        credentials: Arc<Credentials>,
+        region: String,
+        secure: bool,
+        begin_headers: HeaderMap,
+    ) -> Self {
         let form = Form {
             // On an open connection nobody but the signature vouches for the content.
             payload_check: if secure { PayloadCheck::Md5 } else { PayloadCheck::SignedHash },
@@ -71,11 +76,10 @@ impl Dialect for AmazonDialect {
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = head.uri.clone();
         *request.headers_mut() = std::mem::take(&mut head.headers);
-        let authorizer =
-            AwsAuthorizer::new(&keys, "s3", &self.region).with_sign_payload(digest.is_some());
-        authorizer
-            .try_authorize(&mut request, digest.as_deref())
-            .map_err(|error| Error::new(ErrorKind::Internal, "the request cannot be signed").caused_by(&error))?;
+        let authorizer = AwsAuthorizer::new(&keys, "s3", &self.region).with_sign_payload(digest.is_some());
+        authorizer.try_authorize(&mut request, digest.as_deref()).map_err(|error| {
+            Error::new(ErrorKind::Internal, "the request cannot be signed").caused_by(&error)
+        })?;
         head.headers = std::mem::take(request.headers_mut());
         Ok(())
     }

@@ -77,8 +77,15 @@ impl Trial<'_> {
         let tag = self.first_write(bare).await?;
         let (put_if_absent, put_if_match) = self.conditions_of_put(tag.as_ref()).await?;
         let (finish_if_absent, finish_if_match) = self.conditions_of_finish().await?;
-        let limits = Limits { put_if_absent, put_if_match, finish_if_absent, finish_if_match, ..Limits::s3() };
-        tracing::debug!(put_if_absent, put_if_match, finish_if_absent, finish_if_match, "the server was tried");
+        let limits =
+            Limits { put_if_absent, put_if_match, finish_if_absent, finish_if_match, ..Limits::s3() };
+        tracing::debug!(
+            put_if_absent,
+            put_if_match,
+            finish_if_absent,
+            finish_if_match,
+            "the server was tried"
+        );
         Ok(limits)
     }
 

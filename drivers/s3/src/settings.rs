@@ -223,9 +223,7 @@ fn account(settings: &Settings) -> Result<Account> {
         (Some(_), Some(_)) if profile.is_some() => {
             Err(invalid("s3_profile and s3_access_key exclude each other"))
         }
-        (Some(id), Some(secret)) => {
-            Ok(Account::Keys { id: id.to_owned(), secret: secret.to_owned(), token })
-        }
+        (Some(id), Some(secret)) => Ok(Account::Keys { id: id.to_owned(), secret: secret.to_owned(), token }),
         (Some(_), None) => Err(invalid("s3_secret_key is missing, which belongs to s3_access_key")),
         (None, Some(_)) => Err(invalid("s3_access_key is missing, which belongs to s3_secret_key")),
         (None, None) if token.is_some() => Err(invalid("s3_session_token needs s3_access_key")),
@@ -251,7 +249,9 @@ fn class(settings: &Settings) -> Result<HeaderMap> {
     if let Some(class) = filled(settings, "s3_storage_class")? {
         // What must be restored before it is read is no place for a registry.
         if matches!(class, "GLACIER" | "DEEP_ARCHIVE") {
-            return Err(invalid(format!("s3_storage_class: {class} cannot be read without waiting for hours")));
+            return Err(invalid(format!(
+                "s3_storage_class: {class} cannot be read without waiting for hours"
+            )));
         }
         headers.insert(HeaderName::from_static("x-amz-storage-class"), header("s3_storage_class", class)?);
     }
@@ -270,8 +270,9 @@ fn cloudfront(settings: &Settings) -> Result<Option<CloudFront>> {
                 // Variables often carry the line ends as two characters.
                 secret.replace("\\n", "\n")
             } else {
-                std::fs::read_to_string(Path::new(secret))
-                    .map_err(|error| invalid("the file of cloudfront.keysecret cannot be read").caused_by(&error))?
+                std::fs::read_to_string(Path::new(secret)).map_err(|error| {
+                    invalid("the file of cloudfront.keysecret cannot be read").caused_by(&error)
+                })?
             };
             CloudFront::new(base, key_id, &text).map(Some)
         }

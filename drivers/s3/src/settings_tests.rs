@@ -51,7 +51,9 @@ fn the_two_names_of_the_bucket_agree_or_are_refused() {
 
 #[test]
 fn half_an_account_is_refused() {
-    assert!(refused(json!({"boto_bucket": "b", "s3_access_key": "key"})).contains("s3_secret_key is missing"));
+    assert!(
+        refused(json!({"boto_bucket": "b", "s3_access_key": "key"})).contains("s3_secret_key is missing")
+    );
     assert!(refused(json!({"boto_bucket": "b", "s3_secret_key": "s"})).contains("s3_access_key is missing"));
     assert!(refused(json!({"boto_bucket": "b", "s3_session_token": "t"})).contains("s3_session_token"));
     let both = json!({"boto_bucket": "b", "s3_access_key": "k", "s3_secret_key": "s", "s3_profile": "p"});

@@ -1,0 +1,444 @@
+//! Driver `s3` on MinIO, on Ceph's RADOS gateway and on SeaweedFS, or on the account in `REGISTRY_TEST_S3_…`.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use docker_registry_tests::content::{Content, digest};
+use docker_registry_tests::fault_proxy::{Fault, FaultProxy, Seen};
+use docker_registry_tests::http::Client;
+use docker_registry_tests::process::{PATIENCE, run, wait_for};
+use docker_registry_tests::store_server::StoreServer;
+use docker_registry_tests::v2;
+
+use crate::running::{Subject, refused, serve, stores_an_image};
+
+/// Nobody listens here: ports below 1024 are never given out for port 0.
+const NOBODY: &str = "http://127.0.0.1:9";
+/// Enough for several parts.
+const LARGE: usize = 40 << 20;
+
+/// The driver on a server of the tests, below a prefix of its own.
+fn on(server: &StoreServer, prefix: &str) -> Subject {
+    let settings = [
+        ("boto_bucket", server.value("bucket")),
+        ("s3_endpoint", server.value("endpoint")),
+        ("s3_region", server.value("region")),
+        ("s3_access_key", server.value("access_key")),
+        ("s3_secret_key", server.value("secret_key")),
+        ("s3_encrypt", "false"),
+        ("storage_path", prefix),
+    ];
+    Subject::new(
+        "s3",
+        &settings,
+        &[("s3_endpoint", NOBODY), ("most_attempts", "2"), ("connect_timeout", "1")],
+    )
+}
+
+/// The variables that flavors `s3` and `ceph-s3` read, for the server behind `address`.
+fn variables(server: &StoreServer, address: SocketAddr) -> Vec<(String, String)> {
+    [
+        ("AWS_REGION", server.value("region").to_owned()),
+        ("AWS_BUCKET", server.value("bucket").to_owned()),
+        ("AWS_KEY", server.value("access_key").to_owned()),
+        ("AWS_SECRET", server.value("secret_key").to_owned()),
+        ("AWS_HOST", address.ip().to_string()),
+        ("AWS_PORT", address.port().to_string()),
+        ("AWS_SECURE", "false".to_owned()),
+        ("AWS_ENCRYPT", "false".to_owned()),
+        ("AWS_CALLING_FORMAT", "boto.s3.connection.OrdinaryCallingFormat".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec()
+}
+
+/// The same with some of them changed; an empty value takes one away.
+fn changed(variables: &[(String, String)], changes: &[(&str, &str)]) -> Vec<(String, String)> {
+    let is_changed = |name: &str| changes.iter().any(|(changed, _)| *changed == name);
+    let kept = variables.iter().filter(|(name, _)| !is_changed(name)).cloned();
+    let new = changes.iter().filter(|(_, value)| !value.is_empty());
+    kept.chain(new.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))).collect()
+}
+
+fn borrowed(variables: &[(String, String)]) -> Vec<(&str, &str)> {
+    variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+/// Asks the server directly, signed by curl.
+fn asked(server: &StoreServer, method: &str, target: &str) -> String {
+    const EMPTY: &str =
+        "x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let user = format!("{}:{}", server.value("access_key"), server.value("secret_key"));
+    let url = format!("{}/{}{target}", server.value("endpoint"), server.value("bucket"));
+    let mut command = Command::new("curl");
+    command.args(["--noproxy", "*", "-sS", "--fail-with-body", "-X", method, "-H", EMPTY]);
+    run(command.args(["--aws-sigv4", "aws:amz:us-east-1:s3", "--user", &user, &url]))
+}
+
+/// Uploads that were begun below a prefix and neither finished nor aborted.
+fn unfinished(server: &StoreServer, prefix: &str) -> usize {
+    asked(server, "GET", &format!("/?prefix={prefix}&uploads=")).matches("<UploadId>").count()
+}
+
+#[test]
+fn the_driver_conforms_on_minio() {
+    if let Some(account) = Subject::from_environment("s3") {
+        account.conforms();
+        return;
+    }
+    let server = StoreServer::start("minio");
+    on(&server, "/conformance").conforms();
+}
+
+#[test]
+fn the_driver_conforms_on_the_gateway_of_ceph_whose_flavor_stores_an_image() {
+    let server = StoreServer::start("ceph");
+    on(&server, "/conformance").conforms();
+    let registry = serve("ceph-s3", &borrowed(&variables(&server, server.address())));
+    stores_an_image(&registry, LARGE);
+}
+
+#[test]
+fn the_driver_conforms_on_seaweedfs_with_encryption_at_rest() {
+    let server = StoreServer::start("seaweedfs");
+    on(&server, "/conformance").with("s3_encrypt", "true").conforms();
+    // Without a slash at its end, so that the folder of the driver itself counts too.
+    wait_for("no upload is left", PATIENCE, || (unfinished(&server, "conformance") == 0).then_some(()));
+}
+
+#[test]
+fn the_driver_conforms_while_its_way_to_minio_makes_trouble() {
+    let server = StoreServer::start("minio");
+    let proxy = FaultProxy::start(server.address());
+    proxy.make_trouble(&[
+        (Fault::Busy, 30),
+        (Fault::AnswerLost, 3),
+        (Fault::RequestCut, 3),
+        (Fault::AnswerCut, 3),
+        (Fault::ExpiredToken, 2),
+        (Fault::WrongTag, 2),
+        (Fault::Stall(Duration::from_secs(10)), 1),
+    ]);
+    on(&server, "/trouble")
+        .with("s3_endpoint", &format!("http://{}", proxy.address()))
+        .with("attempt_timeout", "5")
+        .with("most_attempts", "20")
+        .conforms();
+}
+
+#[test]
+fn flavor_s3_stores_an_image_on_minio() {
+    let server = StoreServer::start("minio");
+    let registry = serve("s3", &borrowed(&variables(&server, server.address())));
+    stores_an_image(&registry, LARGE);
+}
+
+#[test]
+fn flavor_prod_has_a_prefix_of_its_own() {
+    let server = StoreServer::start("minio");
+    let registry = serve("prod", &borrowed(&variables(&server, server.address())));
+    stores_an_image(&registry, 10_000);
+    let listing = asked(&server, "GET", "/?list-type=2&prefix=prod/docker/registry/v2/");
+    assert!(listing.contains("<Key>prod/docker/registry/v2/"), "{listing}");
+}
+
+#[test]
+fn what_is_wrong_stops_the_start_with_a_sentence_that_names_the_key() {
+    let server = StoreServer::start("minio");
+    let right = variables(&server, server.address());
+    let said = |changes: &[(&str, &str)], words: &[&str]| {
+        let text = refused("s3", &borrowed(&changed(&right, changes)));
+        for word in words {
+            assert!(text.contains(word), "{changes:?}: {word:?} is not in\n{text}");
+        }
+        assert!(!text.contains(server.value("secret_key")), "a secret is in\n{text}");
+    };
+    said(&[("AWS_KEY", "nobody")], &["s3_access_key and s3_secret_key", "InvalidAccessKeyId"]);
+    said(&[("AWS_SECRET", "wrong")], &["s3_access_key and s3_secret_key", "SignatureDoesNotMatch"]);
+    said(&[("AWS_SECRET", "")], &["s3_secret_key is missing"]);
+    said(&[("AWS_BUCKET", "absent")], &["no such bucket", "boto_bucket"]);
+    said(&[("AWS_ENCRYPT", "true")], &["s3_encrypt"]);
+    said(&[("AWS_PORT", "9")], &["does not answer at 127.0.0.1:9", "boto_host"]);
+    said(&[("AWS_HOST", "no-such-host.invalid")], &["no-such-host.invalid", "boto_host"]);
+    said(&[("AWS_SECURE", "true")], &["does not speak TLS", "s3_secure"]);
+    let elsewhere = Answering::start(|_, _| {
+        let document = "<Error><Code>PermanentRedirect</Code><Message>elsewhere</Message></Error>";
+        answer("301 Moved Permanently", "x-amz-bucket-region: eu-central-1\r\n", document)
+    });
+    let port = elsewhere.address.port().to_string();
+    said(&[("AWS_PORT", &port)], &["s3_region", "eu-central-1"]);
+}
+
+#[test]
+fn a_clock_that_is_wrong_stops_the_start_and_the_difference_is_told() {
+    let server = StoreServer::start("minio");
+    let library = ["x86_64", "aarch64"]
+        .map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1"))
+        .into_iter()
+        .find(|path| fs::exists(path).unwrap_or(false))
+        .expect("the package faketime is installed");
+    let right = variables(&server, server.address());
+    let late = [("LD_PRELOAD", library.as_str()), ("FAKETIME", "-2h"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+    let text = refused("s3", &borrowed(&changed(&right, &late)));
+    assert!(text.contains("the clock of this machine differs") && text.contains("by 7"), "{text}");
+}
+
+#[test]
+fn encryption_and_storage_class_are_asked_for_whenever_an_object_begins() {
+    let server = StoreServer::start("seaweedfs");
+    let proxy = FaultProxy::start(server.address());
+    on(&server, "/headers")
+        .with("s3_endpoint", &format!("http://{}", proxy.address()))
+        .with("s3_encrypt", "true")
+        .with("s3_storage_class", "STANDARD_IA")
+        .conforms_in(|name| name.contains("upload") || name.contains("copy"));
+    let seen = proxy.take_seen();
+    let begins = |seen: &&Seen| {
+        let put = seen.method == "PUT" && !seen.is_part();
+        put || seen.method == "POST" && seen.target.contains("uploads")
+    };
+    let begun: Vec<&Seen> = seen.iter().filter(begins).collect();
+    assert!(begun.iter().any(|seen| seen.method == "POST"), "a large object was begun");
+    assert!(begun.iter().any(|seen| seen.headers.contains_key("x-amz-copy-source")), "one was copied");
+    for seen in begun {
+        assert_eq!(seen.headers["x-amz-server-side-encryption"], "AES256", "{} {}", seen.method, seen.target);
+        assert_eq!(seen.headers["x-amz-storage-class"], "STANDARD_IA", "{} {}", seen.method, seen.target);
+    }
+}
+
+#[test]
+fn an_upload_goes_on_in_another_process_and_no_finished_part_is_sent_or_copied_again() {
+    let server = StoreServer::start("minio");
+    let proxy = FaultProxy::start(server.address());
+    let variables = variables(&server, proxy.address());
+    let content = Content::bytes(7, LARGE as u64);
+    // In the middle of a part.
+    let half = content.len() / 2 + 1_234_567;
+
+    let first = serve("s3", &borrowed(&variables));
+    let location = v2::open_upload(&first.client(), "two/processes");
+    let range = format!("0-{}", half - 1);
+    let patch = [v2::OCTETS, ("Content-Range", range.as_str())];
+    let location = first.client().send("PATCH", &location, &patch, &content[..half]).expect(202).location();
+    first.process().kill();
+    drop(first);
+
+    let before: Vec<Seen> = proxy.take_seen();
+    let second = serve("s3", &borrowed(&variables));
+    let range = format!("{half}-{}", content.len() - 1);
+    let patch = [v2::OCTETS, ("Content-Range", range.as_str())];
+    let location = second.client().send("PATCH", &location, &patch, &content[half..]).expect(202).location();
+    let after = proxy.take_seen();
+    let digest = digest(&content);
+    second.client().send("PUT", &v2::completion(&location, &digest), &[], b"").expect(201);
+    let stored = second.client().get(&format!("/v2/two/processes/blobs/{digest}")).expect(200);
+    assert!(stored.body == content, "the blob is what was sent");
+
+    let parts = |seen: &[Seen]| -> Vec<(String, u64)> {
+        let parts = seen.iter().filter(|seen| seen.is_part() && seen.status == Some(200));
+        parts.map(|seen| (seen.target.clone(), seen.sent)).collect()
+    };
+    let (before, sent_later) = (parts(&before), parts(&after));
+    assert!(before.len() >= 2, "the first process sent parts: {before:?}");
+    assert!(!sent_later.is_empty(), "the second process sent parts");
+    let again: Vec<_> =
+        sent_later.iter().filter(|(target, _)| before.iter().any(|(b, _)| b == target)).collect();
+    assert!(again.is_empty(), "sent again: {again:?}");
+    let copied: Vec<_> = after.iter().filter(|seen| seen.headers.contains_key("x-amz-copy-source")).collect();
+    assert!(copied.is_empty(), "copied: {copied:?}");
+    let bytes: u64 = before.iter().chain(&sent_later).map(|(_, size)| size).sum();
+    assert!(bytes <= content.len() as u64, "{bytes} bytes were sent in parts");
+}
+
+#[test]
+fn a_client_is_sent_to_an_address_that_works_without_credentials() {
+    let server = StoreServer::start("seaweedfs");
+    let variables = changed(&variables(&server, server.address()), &[("STORAGE_REDIRECT", "true")]);
+    let registry = serve("s3", &borrowed(&variables));
+    let content = Content::bytes(3, 300_000);
+    let digest = v2::push_blob(&registry.client(), "sent/away", &content);
+    let location = registry.client().get(&format!("/v2/sent/away/blobs/{digest}")).expect(307).location();
+    let address = format!("http://{}/", server.address());
+    let target = location.strip_prefix(&address).unwrap_or_else(|| panic!("{location}"));
+    let plain = Client::new(server.address());
+    let fetched = plain.get(&format!("/{target}")).expect(200);
+    assert!(fetched.body == content, "the bucket gives the blob");
+    let unsigned = target.split('?').next().unwrap_or_default();
+    plain.get(&format!("/{unsigned}")).expect(403);
+}
+
+#[test]
+fn an_upload_that_is_given_up_leaves_nothing_at_the_server() {
+    let server = StoreServer::start("seaweedfs");
+    let registry = serve("s3", &borrowed(&variables(&server, server.address())));
+    let location = v2::open_upload(&registry.client(), "given/up");
+    let content = Content::bytes(5, 20 << 20);
+    let location = registry.client().send("PATCH", &location, &[v2::OCTETS], &content).expect(202).location();
+    assert_eq!(unfinished(&server, "registry"), 1, "parts lie at the server");
+    registry.client().send("DELETE", &location, &[], b"").expect(204);
+    wait_for("the upload is aborted", PATIENCE, || (unfinished(&server, "registry") == 0).then_some(()));
+    drop(registry);
+}
+
+/// A fake of the services that give a machine or a container its keys.
+#[test]
+fn keys_come_from_the_machine_or_the_container_and_are_fetched_again_when_they_expired() {
+    let server = StoreServer::start("minio");
+    let proxy = FaultProxy::start(server.address());
+    let temporary = Arc::new(temporary_keys(&server));
+    let fetched = Arc::new(AtomicUsize::new(0));
+    let (counter, keys) = (Arc::clone(&fetched), Arc::clone(&temporary));
+    let fake = Answering::start(move |method, target| match (method, target) {
+        ("PUT", "/latest/api/token") => answer("200 OK", "", "token"),
+        ("GET", "/latest/meta-data/iam/security-credentials/") => answer("200 OK", "", "role"),
+        ("GET", "/latest/meta-data/iam/security-credentials/role" | "/container") => {
+            counter.fetch_add(1, Ordering::Relaxed);
+            answer("200 OK", "Content-Type: application/json\r\n", &keys)
+        }
+        _ => answer("404 Not Found", "", "nothing here"),
+    });
+    let address = format!("http://{}", fake.address);
+    let container = format!("{address}/container");
+    let sources =
+        [("AWS_EC2_METADATA_SERVICE_ENDPOINT", address), ("AWS_CONTAINER_CREDENTIALS_FULL_URI", container)];
+    for (name, value) in sources {
+        let changes = [("AWS_KEY", ""), ("AWS_SECRET", ""), (name, value.as_str())];
+        let variables = changed(&variables(&server, proxy.address()), &changes);
+        let registry = serve("s3", &borrowed(&variables));
+        stores_an_image(&registry, 10_000);
+        assert_eq!(fetched.swap(0, Ordering::Relaxed), 1, "{name}: fetched once for many requests");
+
+        proxy.take_seen();
+        proxy.make_trouble(&[(Fault::ExpiredToken, 30)]);
+        for seed in 0..5 {
+            v2::push_blob(&registry.client(), "expired/keys", &Content::bytes(100 + seed, 1_000));
+        }
+        proxy.make_trouble(&[]);
+        let expired = proxy.take_seen().iter().filter(|seen| seen.fault == Some(Fault::ExpiredToken)).count();
+        let fetched = fetched.swap(0, Ordering::Relaxed);
+        assert!((1..=expired).contains(&fetched), "{name}: {fetched} times for {expired} refusals");
+    }
+}
+
+/// Temporary keys of MinIO's own token service, as the fake answers them.
+fn temporary_keys(server: &StoreServer) -> String {
+    let user = format!("{}:{}", server.value("access_key"), server.value("secret_key"));
+    let action = "Action=AssumeRole&Version=2011-06-15&DurationSeconds=3600";
+    let mut command = Command::new("curl");
+    command.args(["--noproxy", "*", "-sS", "--fail-with-body", "--aws-sigv4", "aws:amz:us-east-1:sts"]);
+    let text = run(command.args(["--user", &user, "--data", action, server.value("endpoint")]));
+    let element = |name: &str| {
+        let rest =
+            text.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("{name} is not in {text}")).1;
+        rest.split('<').next().unwrap_or_default().to_owned()
+    };
+    serde_json::json!({
+        "Code": "Success", "Type": "AWS-HMAC", "LastUpdated": "2026-01-01T00:00:00Z",
+        "AccessKeyId": element("AccessKeyId"),
+        "SecretAccessKey": element("SecretAccessKey"),
+        "Token": element("SessionToken"),
+        "Expiration": element("Expiration"),
+    })
+    .to_string()
+}
+
+#[test]
+fn clients_of_flavor_cloudfronts3_are_sent_to_the_distribution() {
+    let server = StoreServer::start("minio");
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = folder.path().join("key.pem");
+    run(Command::new("openssl").args(["genrsa", "-out"]).arg(&key).arg("2048"));
+    let key = key.display().to_string();
+    let changes = [
+        ("STORAGE_REDIRECT", "true"),
+        ("CF_BASE_URL", "https://d111111abcdef8.cloudfront.net"),
+        ("CF_KEYID", "APKATEST"),
+        ("CF_KEYSECRET", key.as_str()),
+    ];
+    let registry =
+        serve("cloudfronts3", &borrowed(&changed(&variables(&server, server.address()), &changes)));
+    let digest = v2::push_blob(&registry.client(), "sent/away", &Content::bytes(4, 5_000));
+    let location = registry.client().get(&format!("/v2/sent/away/blobs/{digest}")).expect(307).location();
+    assert!(
+        location.starts_with("https://d111111abcdef8.cloudfront.net/registry/docker/registry/v2/"),
+        "{location}"
+    );
+    for part in ["Expires=", "Signature=", "Key-Pair-Id=APKATEST"] {
+        assert!(location.contains(part), "{location}");
+    }
+}
+
+#[cfg(feature = "long")]
+#[test]
+fn a_blob_of_more_than_five_gibibytes_is_copied_in_parts() {
+    use docker_registry_tests::http::Length;
+
+    let server = StoreServer::start("minio");
+    let proxy = FaultProxy::start(server.address());
+    let registry = serve("s3", &borrowed(&variables(&server, proxy.address())));
+    let size = (5 << 30) + 12_345;
+    let client = registry.client().with_patience(Duration::from_secs(1_800));
+    let location = v2::open_upload(&client, "very/large");
+    let mut connection = client.connect().expect("a connection");
+    connection.begin("PATCH", &location, &[v2::OCTETS], Length::Known(size)).expect("it takes the request");
+    let mut content = Content::new(9, size);
+    loop {
+        let piece = content.piece();
+        if piece.is_empty() {
+            break;
+        }
+        connection.write(piece).expect("it takes the content");
+    }
+    let location = connection.finish(false).expect("it answers").expect(202).location();
+    let digest = Content::digest(9, size);
+    proxy.take_seen();
+    client.send("PUT", &v2::completion(&location, &digest), &[], b"").expect(201);
+    let seen = proxy.take_seen();
+    let copied =
+        seen.iter().filter(|seen| seen.is_part() && seen.headers.contains_key("x-amz-copy-source")).count();
+    assert!(copied >= 2, "it was copied in {copied} parts");
+    let sent: u64 = seen.iter().filter(|seen| seen.is_part()).map(|seen| seen.sent).sum();
+    assert!(sent < 100 << 20, "{sent} bytes were sent again");
+    let head = client.head(&format!("/v2/very/large/blobs/{digest}")).expect(200);
+    assert_eq!(head.header("content-length"), Some(size.to_string().as_str()));
+}
+
+/// A server that answers every request by a function of method and target.
+struct Answering {
+    address: SocketAddr,
+}
+
+impl Answering {
+    fn start(answers: impl Fn(&str, &str) -> String + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let answers = Arc::new(answers);
+        // It ends with the process of the tests.
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let answers = Arc::clone(&answers);
+                thread::spawn(move || {
+                    let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                    let first = lines.next().unwrap_or_default();
+                    let mut words = first.split(' ');
+                    let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+                    // To the end of the head; no request here has a body.
+                    for _ in lines.by_ref().take_while(|line| !line.is_empty()) {}
+                    // Who does not wait for the answer needs none.
+                    let _ = (&stream).write_all(answers(method, target).as_bytes());
+                });
+            }
+        });
+        Self { address }
+    }
+}
+
+fn answer(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+}
