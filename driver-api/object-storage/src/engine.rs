@@ -38,7 +38,6 @@ pub struct Engine {
     pub(crate) garbage: Garbage,
     pub(crate) known_uploads: Known,
     pub(crate) cursors: Cursors,
-    pub(crate) known_uploads: Known,
 }
 
 impl Engine {
@@ -56,7 +55,6 @@ impl Engine {
             garbage: Garbage::default(),
             known_uploads: Known::default(),
             cursors: Cursors::default(),
-            known_uploads: Known::default(),
         });
         let call = CallContext::with_timeout(OPENING);
         engine.attempt(&call, false, || engine.bucket.probe()).await?;
