@@ -2,5 +2,7 @@
 //! also through a proxy that makes trouble, whole images through the full server with a flavor of the sample, and
 //! what each driver does about wrong settings.
 
+mod azureblob;
+mod fake_tokens;
 mod running;
 mod s3;

@@ -35,6 +35,8 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     Package { name: "haproxy", program: "haproxy" },
     Package { name: "make", program: "make" },
     Package { name: "nginx", program: "nginx" },
+    Package { name: "nodejs", program: "node" },
+    Package { name: "npm", program: "npm" },
     Package { name: "openssl", program: "openssl" },
     Package { name: "podman", program: "podman" },
     Package { name: "python3", program: "python3" },
