@@ -36,7 +36,6 @@ pub struct Engine {
     pub(crate) retry_budget: RetryBudget,
     pub(crate) memory: Memory,
     pub(crate) garbage: Garbage,
-    pub(crate) known_uploads: Known,
     pub(crate) cursors: Cursors,
 }
 
@@ -53,7 +52,6 @@ impl Engine {
             settings,
             retry_budget: RetryBudget::default(),
             garbage: Garbage::default(),
-            known_uploads: Known::default(),
             cursors: Cursors::default(),
         });
         let call = CallContext::with_timeout(OPENING);

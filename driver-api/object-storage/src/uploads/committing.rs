@@ -82,9 +82,9 @@ impl Engine {
                 Ok(ObjectInfo { size, modified: None, etag })
             }
             Err(error) if error.is_not_found() => {
-                // Its segments are gone, so the marker is all that is left.
+                // Segments are gone. What else is left of it is found by `list_uploads`.
                 self.known_uploads.ended(upload, End::Aborted);
-                self.bury_upload(standing, taken);
+                self.bury(Vec::new(), vec![self.segment_key(upload, taken.generation, taken.nonce)]);
                 Err(gone())
             }
             Err(error) => {

@@ -87,9 +87,11 @@ impl Undo {
 impl Drop for Undo {
     fn drop(&mut self) {
         let keys = std::mem::take(&mut self.keys);
-        if !keys.is_empty() {
+        if !keys.is_empty()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
             let engine = Arc::clone(&self.engine);
-            tokio::spawn(async move { engine.remove_afterwards(keys).await });
+            runtime.spawn(async move { engine.remove_afterwards(keys).await });
         }
     }
 }

@@ -11,7 +11,10 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use docker_registry_driver_api::{ByteStream, CallContext, Condition, ETag, Error, ErrorKind, Result};
 use futures::{StreamExt, stream};
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::{
+    runtime::Handle,
+    task::{JoinError, JoinHandle, JoinSet},
+};
 use tracing::Instrument;
 
 use super::{
@@ -71,7 +74,9 @@ impl Begun {
         }
         let engine = Arc::clone(&self.engine);
         let (key, id) = (std::mem::take(&mut self.key), std::mem::take(&mut self.id));
-        Some(tokio::spawn(async move { engine.abandon(&key, &id).await }))
+        // Without a runtime the process is about to end; `list_uploads` finds it then.
+        let runtime = Handle::try_current().ok()?;
+        Some(runtime.spawn(async move { engine.abandon(&key, &id).await }))
     }
 }
 
