@@ -274,8 +274,9 @@ impl Fake {
             });
             let is_http = head.to_ascii_lowercase().contains("content-type: application/http");
             let line = inner.lines().next().filter(|_| is_http).ok_or_else(wrong)?;
-            let rest = line.strip_prefix("DELETE /storage/v1/b/").ok_or_else(wrong)?;
-            let path = rest.split(['?', ' ']).next().unwrap_or_default();
+            let address = line.strip_prefix("DELETE ").ok_or_else(wrong)?;
+            let rest = address.trim_start_matches(&self.endpoint).strip_prefix("/storage/v1/b/");
+            let path = rest.ok_or_else(wrong)?.split(['?', ' ']).next().unwrap_or_default();
             let names = path.split_once("/o/").ok_or_else(wrong)?;
             let (bucket, key) = (decode(names.0).ok_or_else(wrong)?, decode(names.1).ok_or_else(wrong)?);
             let (status, text) = match self.delete_json(&bucket, &key, None) {

@@ -199,6 +199,9 @@ impl Fake {
             page.objects.len() + page.prefixes.len(),
             page.next.is_some()
         );
+        if is_encoded {
+            text += "<EncodingType>url</EncodingType>";
+        }
         if let Some(next) = &page.next {
             text += &format!("<NextContinuationToken>{next}</NextContinuationToken>");
         }
@@ -243,6 +246,9 @@ impl Fake {
             "<?xml version='1.0' encoding='UTF-8'?><ListMultipartUploadsResult><Bucket>{bucket}</Bucket>\
              <IsTruncated>{is_truncated}</IsTruncated>"
         );
+        if is_encoded {
+            text += "<EncodingType>url</EncodingType>";
+        }
         if let (true, Some((key, id, _))) = (is_truncated, found.last()) {
             text += &format!(
                 "<NextKeyMarker>{}</NextKeyMarker><NextUploadIdMarker>{id}</NextUploadIdMarker>",
