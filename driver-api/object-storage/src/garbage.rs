@@ -204,11 +204,8 @@ impl Engine {
         let size = self.limits().largest_batch.max(1);
         let batches: Vec<Vec<String>> = keys.chunks(size).map(<[String]>::to_vec).collect();
         let at_once = if size > 1 { BATCHES_AT_ONCE } else { DELETIONS_AT_ONCE };
-        stream::iter(batches)
-            .map(|batch| self.delete_one_batch(call, batch))
-            .buffer_unordered(at_once)
-            .concat()
-            .await
+        let deletions: Vec<_> = batches.into_iter().map(|batch| self.delete_one_batch(call, batch)).collect();
+        stream::iter(deletions).buffer_unordered(at_once).concat().await
     }
 
     async fn delete_one_batch(&self, call: &CallContext, batch: Vec<String>) -> Vec<(String, Error)> {

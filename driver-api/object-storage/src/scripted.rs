@@ -11,28 +11,28 @@ use crate::http::{Advice, HttpOptions, Transport};
 
 /// One request that came.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// `PUT /key?query HTTP/1.1` and the headers, names in lower case.
-    pub head: String,
+    pub(crate) head: String,
     /// The content.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Seen {
     /// The first line without the protocol.
-    pub fn line(&self) -> &str {
+    pub(crate) fn line(&self) -> &str {
         self.head.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1")
     }
 
     /// The value of a header.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 }
 
 /// What the script does with one request.
 #[derive(Debug, Clone)]
-pub enum Step {
+pub(crate) enum Step {
     /// Writes these bytes and closes.
     Answer(Vec<u8>),
     /// Writes these bytes and stays silent.
@@ -40,7 +40,7 @@ pub enum Step {
 }
 
 /// An answer with a right length.
-pub fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Step {
+pub(crate) fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Step {
     let mut text = format!("HTTP/1.1 {status} Status\r\ncontent-length: {}\r\n", body.len());
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));
@@ -51,15 +51,15 @@ pub fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Step {
 }
 
 /// The running server.
-pub struct Scripted {
+pub(crate) struct Scripted {
     /// `127.0.0.1:PORT`.
-    pub authority: String,
+    pub(crate) authority: String,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Scripted {
     /// Starts it on a free port; it ends with the test's runtime.
-    pub async fn start(script: Vec<Step>) -> Self {
+    pub(crate) async fn start(script: Vec<Step>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let authority = listener.local_addr().unwrap().to_string();
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -67,7 +67,8 @@ impl Scripted {
         tokio::spawn(async move {
             for step in script {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                list.lock().unwrap().push(read(&mut stream).await);
+                let request = read(&mut stream).await;
+                list.lock().unwrap().push(request);
                 match step {
                     Step::Answer(bytes) => {
                         stream.write_all(&bytes).await.unwrap();
@@ -86,7 +87,7 @@ impl Scripted {
     }
 
     /// The requests so far.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -111,7 +112,7 @@ async fn read(stream: &mut tokio::net::TcpStream) -> Seen {
 }
 
 /// Words of the tests.
-pub fn advice() -> Advice {
+pub(crate) fn advice() -> Advice {
     Advice {
         store: "Teststore".into(),
         credentials: "the_key and the_secret".into(),
@@ -124,7 +125,7 @@ pub fn advice() -> Advice {
 }
 
 /// A client of the tests.
-pub async fn transport(change: impl FnOnce(&mut HttpOptions)) -> Transport {
+pub(crate) async fn transport(change: impl FnOnce(&mut HttpOptions)) -> Transport {
     let mut options = HttpOptions::default();
     change(&mut options);
     Transport::new(options, advice()).await.unwrap()

@@ -1,7 +1,11 @@
-use std::time::Duration;
+use std::{process::Stdio, time::Duration};
 
 use docker_registry_driver_api::{Error, ErrorKind};
 use http::{Method, Request};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+};
 
 use super::{Call, HttpOptions, ProxyOptions, Refusal, Subject, Transport};
 use crate::{
@@ -167,4 +171,72 @@ async fn a_proxy_is_asked_with_its_credentials() {
     let seen = &server.seen()[0];
     assert_eq!(seen.line(), "GET http://store.invalid/x");
     assert_eq!(seen.header("proxy-authorization"), Some("Basic bWU6c2VjcmV0"));
+}
+
+/// A TLS server of openssl with a certificate of its own.
+struct TlsServer {
+    _folder: tempfile::TempDir,
+    _process: tokio::process::Child,
+    certificate: std::path::PathBuf,
+    authority: String,
+}
+
+impl TlsServer {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, certificate) = (folder.path().join("key.pem"), folder.path().join("certificate.pem"));
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
+            .args(["-subj", "/CN=store", "-addext", "subjectAltName=IP:127.0.0.1"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate)
+            .output()
+            .await
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let mut process = Command::new("openssl")
+            .args(["s_server", "-accept", "127.0.0.1:0", "-www", "-key"])
+            .arg(&key)
+            .arg("-cert")
+            .arg(&certificate)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let authority = loop {
+            let line = lines.next_line().await.unwrap().expect("openssl says where it listens");
+            if let Some(authority) = line.strip_prefix("ACCEPT ") {
+                break authority.to_owned();
+            }
+        };
+        // What it goes on to say must be read, or it would end.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Self { _folder: folder, _process: process, certificate, authority }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_trusted_with_the_bundle_only() {
+    let server = TlsServer::start().await;
+    let address = format!("https://{}/", server.authority);
+    let error = failure(&transport(|_| {}).await, READ, &address).await;
+    assert_eq!(error.kind, ErrorKind::Unavailable);
+    assert!(!error.retryable && error.message.contains("the_bundle"), "{error}");
+
+    let with_bundle = transport(|options| options.ca_bundle = Some(server.certificate.clone())).await;
+    let unverified = transport(|options| options.verify = false).await;
+    for transport in [with_bundle, unverified] {
+        send(&transport, READ, &address, Content::default()).await.unwrap().bytes(1 << 20).await.unwrap();
+    }
+    // Plain HTTP where TLS is spoken, and TLS where plain HTTP is.
+    let plain = failure(&transport(|_| {}).await, READ, &address.replace("https", "http")).await;
+    assert!(plain.retryable, "{plain}");
+    let server = Scripted::start(vec![Step::Answer(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())]).await;
+    let error = failure(&transport(|_| {}).await, READ, &format!("https://{}/", server.authority)).await;
+    assert!(error.message.contains("the_endpoint"), "{error}");
 }

@@ -87,9 +87,11 @@ impl Undo {
 impl Drop for Undo {
     fn drop(&mut self) {
         let keys = std::mem::take(&mut self.keys);
-        if !keys.is_empty() {
+        if !keys.is_empty()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
             let engine = Arc::clone(&self.engine);
-            tokio::spawn(async move { engine.remove_afterwards(keys).await });
+            runtime.spawn(async move { engine.remove_afterwards(keys).await });
         }
     }
 }
@@ -183,7 +185,9 @@ impl Engine {
                 Err(error) if error.is_not_found() => return Ok(generation),
                 Err(error) => return Err(error),
                 Ok(facts) => match facts.mark.as_deref().and_then(Mark::parse).map(|mark| mark.kind) {
-                    Some(Kind::Withdrawn) => self.known_uploads.withdrew(upload, generation.saturating_add(1)),
+                    Some(Kind::Withdrawn) => {
+                        self.known_uploads.withdrew(upload, generation.saturating_add(1))
+                    }
                     Some(Kind::Commit) => return Err(gone()),
                     _ => return Err(stale()),
                 },
@@ -266,7 +270,7 @@ impl Engine {
     }
 
     /// Deletes objects after a call that went wrong.
-    async fn remove_afterwards(&self, keys: Vec<String>) {
+    pub(super) async fn remove_afterwards(&self, keys: Vec<String>) {
         let call = CallContext::with_timeout(AFTERWARDS);
         if let Err(error) = self.delete_all_keys(&call, keys).await {
             tracing::debug!(%error, "an object of an upload stays until the upload ends");
@@ -299,12 +303,7 @@ impl Engine {
     ///
     /// # Errors
     /// The given one, unless the write has happened.
-    pub(crate) async fn settle(
-        &self,
-        key: &str,
-        mark: &str,
-        error: Error,
-    ) -> Result<Option<ETag>> {
+    pub(crate) async fn settle(&self, key: &str, mark: &str, error: Error) -> Result<Option<ETag>> {
         let may_have_happened = error.outcome_unknown
             || matches!(error.kind, ErrorKind::ConditionFailed | ErrorKind::NotFound | ErrorKind::Conflict);
         if !may_have_happened {

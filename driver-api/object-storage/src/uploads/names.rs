@@ -109,9 +109,7 @@ impl Engine {
         let upload = Uuid::try_parse(upload).ok()?;
         let (generation, nonce) = match name.split_once('.') {
             None => (name, None),
-            Some((generation, nonce)) => {
-                (generation, Some(Nonce(u64::from_str_radix(nonce, 16).ok()?)))
-            }
+            Some((generation, nonce)) => (generation, Some(Nonce(u64::from_str_radix(nonce, 16).ok()?))),
         };
         Some((upload, (generation.parse().ok()?, nonce)))
     }

@@ -140,8 +140,7 @@ impl Reader<'_> {
         let mut row = Vec::new();
         let mut offset = 0_u64;
         for _ in 0..count {
-            let segment =
-                Segment { generation: self.number()?, size: self.number()?, nonce: self.nonce()? };
+            let segment = Segment { generation: self.number()?, size: self.number()?, nonce: self.nonce()? };
             offset = offset.checked_add(segment.size)?;
             row.push(segment);
         }
@@ -271,7 +270,8 @@ mod tests {
 
     #[test]
     fn the_longest_row_fits() {
-        let segment = Segment { generation: u64::from(u32::MAX), size: 5 << 40, nonce: Some(Nonce(u64::MAX)) };
+        let segment =
+            Segment { generation: u64::from(u32::MAX), size: 5 << 40, nonce: Some(Nonce(u64::MAX)) };
         let row = vec![segment; super::super::sizes::LONGEST_ROW + 1];
         let state = State::Standing(Standing { row, ..Standing::new() });
         assert!(state.pack().unwrap().as_bytes().len() < MAX_UPLOAD_STATE_BYTES / 2);
