@@ -1,6 +1,6 @@
 //! Copies that the store makes itself: of an object, and of a range of one as a part.
 
-use http::Response;
+use http::{Response, header};
 use percent_encoding::percent_decode_str;
 
 use crate::call::Call;
@@ -31,8 +31,9 @@ pub(crate) fn copy(store: &Store, call: &Call) -> Result<Response<Body>, Fault> 
     element(&mut xml, "LastModified", &iso(copy.modified));
     store.with(call, |bucket| {
         bucket.may_write(call)?;
+        let response = tagged(document("CopyObjectResult", &xml), &copy.etag);
         bucket.objects.insert(call.key.clone(), copy.into());
-        Ok(document("CopyObjectResult", &xml))
+        Ok(response)
     })
 }
 
@@ -64,8 +65,14 @@ pub(crate) fn copy_part(store: &Store, call: &Call) -> Result<Response<Body>, Fa
     store.with(call, |bucket| {
         let upload = bucket.uploads.get_mut(&(call.key.clone(), id.to_owned()));
         upload.ok_or_else(|| Fault::no_upload(id))?.parts.insert(number, part);
-        Ok(document("CopyPartResult", &xml))
+        Ok(tagged(document("CopyPartResult", &xml), &digests.etag()))
     })
+}
+
+/// The tag is in the headers as well, where the SDK looks for it.
+fn tagged(mut response: Response<Body>, etag: &str) -> Response<Body> {
+    response.headers_mut().insert(header::ETAG, etag.parse().expect("a header value"));
+    response
 }
 
 /// The object that is to be copied, when it meets the conditions.
