@@ -10,8 +10,8 @@ use std::{
 };
 
 use docker_registry_driver_api::{
-    ByteStream, Bytes, CallContext, Capabilities, Capability, Condition, ETag, Error, ErrorKind, ListPage, ListRequest,
-    ObjectInfo, ObjectPath, Prefix, Result, SharedDriver, Stat, UploadState, async_trait,
+    ByteStream, Bytes, CallContext, Capabilities, Capability, Condition, ETag, Error, ErrorKind, ListPage,
+    ListRequest, ObjectInfo, ObjectPath, Prefix, Result, SharedDriver, Stat, UploadState, async_trait,
 };
 use docker_registry_driver_conformance::{
     Opener,
