@@ -96,6 +96,10 @@ pub struct Launch {
     pub verbose: bool,
     /// What our server is started with instead of flavor `dev` of the sample.
     pub chosen: Option<Chosen>,
+    /// Variables that our server is given besides.
+    pub environment: Vec<(String, String)>,
+    /// What the peer's configuration says below `storage:` of where it stores, instead of a folder.
+    pub peer_storage: Option<String>,
 }
 
 /// A configuration and a driver folder of the test's own.
@@ -117,7 +121,14 @@ impl Launch {
             Product::Ours => artifacts::folder().to_owned(),
             Product::Distribution => PathBuf::new(),
         };
-        Launch { product, artifacts, verbose: true, chosen: None }
+        Launch {
+            product,
+            artifacts,
+            verbose: true,
+            chosen: None,
+            environment: Vec::new(),
+            peer_storage: None,
+        }
     }
 }
 
@@ -235,6 +246,7 @@ fn start_ours(launch: &Launch, place: &Place, log: &Path) -> Option<Started> {
             .env("SQLALCHEMY_INDEX_DATABASE", format!("sqlite:///{}", place.file("search.db").display()))
             .env("DOCKER_REGISTRY_DRIVER_PATH", &launch.artifacts),
     };
+    command.envs(launch.environment.iter().map(|(name, value)| (name, value)));
     if !launch.verbose {
         // Silent, so the port is chosen here.
         let address = free_address();
@@ -259,7 +271,7 @@ fn start_distribution(launch: &Launch, place: &Place, log: &Path) -> Option<Star
     let address = free_address();
     let configuration = DISTRIBUTION_CONFIGURATION
         .replace("ADDRESS", &address.to_string())
-        .replace("STORAGE", &place.storage().display().to_string())
+        .replace("STORAGE", &launch.peer_storage.clone().unwrap_or_else(|| in_folder(&place.storage())))
         .replace("LEVEL", if launch.verbose { "info" } else { "error" })
         .replace("SILENT", if launch.verbose { "false" } else { "true" });
     let file = place.file("distribution.yml");
@@ -267,6 +279,11 @@ fn start_distribution(launch: &Launch, place: &Place, log: &Path) -> Option<Star
     let mut command = bare(Path::new(DISTRIBUTION), place);
     command.arg("serve").arg(file);
     await_answer(Process::start("distribution", &mut command, log), address)
+}
+
+/// What the peer's configuration says of a folder.
+fn in_folder(folder: &Path) -> String {
+    format!("filesystem:\n    rootdirectory: {}", folder.display())
 }
 
 /// A command that inherits no settings: both servers read variables that begin with `REGISTRY_`.

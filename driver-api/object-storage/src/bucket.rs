@@ -281,3 +281,7 @@ pub trait Bucket: Send + Sync + 'static {
         Content::from_bytes(Bytes::new())
     }
 }
+
+/// Name under which the mark of a write is kept in the user metadata of an object. Letters only: every
+/// store and every proxy lets them pass.
+pub const MARK: &str = "dockerregistrymark";

@@ -8,7 +8,31 @@
 //!
 //! Third-party drivers may use it as the ones of this project do.
 
+pub mod adapter;
 pub mod bucket;
+mod copying;
+mod deleting;
+pub mod driver;
+mod engine;
+mod garbage;
+pub mod http;
+mod listing;
+mod memory;
+mod objects;
+mod reading;
+mod retry;
+pub mod settings;
+mod uploads;
+mod write;
+pub mod xml;
 
+pub use adapter::StoreAdapter;
 pub use bucket::Bucket;
+pub use docker_registry_driver_api as driver_api;
+pub use driver::{ObjectStorage, Opened};
+pub use engine::Engine;
 pub use object_store;
+pub use settings::StoreSettings;
+
+#[cfg(test)]
+mod scripted;

@@ -1,10 +1,11 @@
 //! `cargo xtask bench`: the same load on this server and on Debian's packaged registry, in one run.
 //!
-//! Both servers run side by side on storages of their own, and rounds alternate between them, so that whatever else
+//! Both servers run side by side on storages of their own (folders, or two roots in one S3 server), and rounds alternate between them, so that whatever else
 //! the machine does hits both. The load comes from blocking threads with kept-alive connections; it is bounded in
 //! time and in number.
 
 mod load;
+mod object_store;
 mod report;
 mod rows;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use docker_registry_tests::server::{Launch, Place, Product, Server};
+use docker_registry_tests::store_server::StoreServer;
 use xshell::cmd;
 
 use crate::packages;
@@ -37,6 +39,9 @@ pub(crate) struct Arguments {
     /// Fail unless this server is nowhere slower and small reads take at most a fifth of the peer's processor time.
     #[arg(long)]
     check: bool,
+    /// Both servers store in one S3 server, MinIO, each with its own driver, instead of folders.
+    #[arg(long)]
+    s3: bool,
     /// Measure the peer against itself: how far the ratios are from 1 is the noise of this machine.
     #[arg(long)]
     noise: bool,
@@ -64,8 +69,17 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
         cmd!(shell, "{cargo} build --release --workspace").run()?;
         Product::Ours
     };
+    // Outlives the servers.
+    let store = arguments.s3.then(|| StoreServer::start("minio"));
     let servers = [first, Product::Distribution].map(|product| {
-        let launch = Launch { product, artifacts: workspace.artifacts(true), verbose: false, chosen: None };
+        let launch = Launch {
+            product,
+            artifacts: workspace.artifacts(true),
+            verbose: false,
+            chosen: store.as_ref().map(|_| object_store::flavor(workspace)),
+            environment: store.as_ref().map(object_store::ours).unwrap_or_default(),
+            peer_storage: store.as_ref().map(object_store::peer),
+        };
         Server::launch(launch, Place::new())
     });
 

@@ -1,0 +1,366 @@
+//! The one client of a driver: connections, limits, silence, and what came back.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use docker_registry_driver_api::{Error, ErrorKind, Result};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use http::{Method, StatusCode, header};
+use http_body_util::BodyExt;
+use object_store::{
+    ClientOptions,
+    client::{
+        HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse,
+        HttpResponseBody, HttpService,
+    },
+};
+use tokio::{sync::Semaphore, time::Instant};
+
+use super::{
+    answer::{AnswerBody, Watched, watched},
+    exchange::{self, LARGEST_DOCUMENT, Record},
+    fault::{Advice, Call, Refusal},
+    options::HttpOptions,
+    reason::{Reason, TransportError},
+};
+use crate::bucket::Content;
+
+/// Bodies go out in pieces of at most this size, so that slow progress is seen as progress.
+const PIECE: usize = 256 << 10;
+/// How many times longer a store may be silent over calls that are slow by nature.
+const SLOW: u32 = 10;
+/// Hosts that give credentials to their own machine; no proxy reaches them.
+const METADATA_HOSTS: &str =
+    "169.254.169.254,169.254.170.2,169.254.170.23,100.100.100.200,metadata.google.internal";
+
+/// Sends requests. Cheap to clone; all clones share connections and limits.
+#[derive(Clone)]
+pub struct Transport(Arc<Inner>);
+
+struct Inner {
+    client: reqwest::Client,
+    under_way: Semaphore,
+    options: HttpOptions,
+    advice: Arc<Advice>,
+}
+
+impl Transport {
+    /// Makes the client. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfiguration`] where the bundle of certificates or the proxy cannot be used.
+    pub async fn new(options: HttpOptions, advice: Advice) -> Result<Self> {
+        let certificates = match &options.ca_bundle {
+            None => Vec::new(),
+            Some(path) => {
+                let wrong = |what: &str| {
+                    let text = format!("{} ({}) {what}", advice.ca_bundle, path.display());
+                    Error::new(ErrorKind::InvalidConfiguration, text)
+                };
+                let pem =
+                    tokio::fs::read(path).await.map_err(|error| wrong("cannot be read").caused_by(&error))?;
+                let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+                    .map_err(|error| wrong("is no list of PEM certificates").caused_by(&error))?;
+                if certificates.is_empty() {
+                    return Err(wrong("has no certificate"));
+                }
+                certificates
+            }
+        };
+        let client = client(&options, &advice, &certificates)?;
+        let under_way = Semaphore::new(options.most_requests.clamp(1, Semaphore::MAX_PERMITS));
+        Ok(Self(Arc::new(Inner { client, under_way, options, advice: Arc::new(advice) })))
+    }
+
+    /// The options that the client was made with.
+    pub fn options(&self) -> &HttpOptions {
+        &self.0.options
+    }
+
+    /// The words for the driver's errors.
+    pub fn advice(&self) -> &Advice {
+        &self.0.advice
+    }
+
+    /// The client as `object_store` takes it.
+    pub fn http_client(&self) -> HttpClient {
+        HttpClient::new(self.clone())
+    }
+
+    /// What `reqsign` needs to find credentials: this client, files, the environment.
+    pub fn signing_context(&self) -> reqsign_core::Context {
+        super::signing::context(self)
+    }
+
+    /// Sends a request whose head is signed already and gives the answer, if it is a good one (2xx).
+    ///
+    /// # Errors
+    /// Every other answer, and none at all.
+    pub async fn send(
+        &self,
+        call: Call,
+        head: http::request::Parts,
+        content: Content,
+    ) -> Result<http::Response<AnswerBody>, Refusal> {
+        let idle_timeout = self.patience(call.slow);
+        let request = http::Request::from_parts(head, HttpRequestBody::from(content));
+        let (method, authority) = (request.method().clone(), authority(&request));
+        let refuse = |record: Record| {
+            exchange::note(&record);
+            let refusal = Refusal::new(self.advice(), call, record);
+            tracing::debug!(call = call.name, error = %refusal, "the store refused a request");
+            refusal
+        };
+        let answer = match self.dispatch(request, idle_timeout).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(refuse(Record::of_failure(authority, method, error))),
+        };
+        let (parts, body) = answer.into_parts();
+        if !parts.status.is_success() {
+            let document = document(body).await;
+            return Err(refuse(Record::of_answer(
+                authority,
+                method,
+                parts.status,
+                &parts.headers,
+                &document,
+            )));
+        }
+        let request_id =
+            Record::of_answer(String::new(), method, parts.status, &parts.headers, &[]).request_id;
+        let body = AnswerBody { body, authority, request_id, advice: Arc::clone(&self.0.advice), call };
+        Ok(http::Response::from_parts(parts, body))
+    }
+
+    pub(super) fn patience(&self, slow: bool) -> Duration {
+        self.0.options.idle_timeout * if slow { SLOW } else { 1 }
+    }
+
+    /// One exchange as far as the head of the answer, whatever its status.
+    pub(super) async fn dispatch(
+        &self,
+        request: HttpRequest,
+        idle_timeout: Duration,
+    ) -> Result<http::Response<Watched>, TransportError> {
+        let _permit = self
+            .0
+            .under_way
+            .acquire()
+            .await
+            .map_err(|_| TransportError::new(Reason::Request, false, "the client is closed"))?;
+        let (parts, body) = request.into_parts();
+        let url =
+            parts.uri.to_string().parse().map_err(|_| {
+                TransportError::new(Reason::Request, false, "the address of the request is none")
+            })?;
+        let answers_without_body = parts.method == Method::HEAD;
+        let mut request = reqwest::Request::new(parts.method, url);
+        *request.headers_mut() = parts.headers;
+        let length = body.content_length();
+        let progress = Arc::new(Progress::new(length == 0));
+        if length > 0 || matches!(*request.method(), Method::PUT | Method::POST) {
+            request.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        }
+        if length > 0 {
+            *request.body_mut() = Some(reqwest::Body::wrap_stream(in_pieces(body, Arc::clone(&progress))));
+        }
+        let answer = self.0.client.execute(request);
+        tokio::pin!(answer);
+        let answer = loop {
+            let silent = progress.silent_at(idle_timeout);
+            tokio::select! {
+                biased;
+                answer = &mut answer => break answer.map_err(TransportError::of)?,
+                () = tokio::time::sleep_until(silent) => {
+                    if progress.silent_at(idle_timeout) <= Instant::now() {
+                        let text = format!("nothing moved for {} seconds", idle_timeout.as_secs_f32());
+                        return Err(TransportError::new(Reason::Timeout, progress.begun(), text));
+                    }
+                }
+            }
+        };
+        let mut head = http::Response::new(());
+        *head.status_mut() = answer.status();
+        *head.headers_mut() = answer.headers().clone();
+        let length = answer
+            .headers()
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok());
+        let length = length.filter(|_| !answers_without_body && answer.status() != StatusCode::NO_CONTENT);
+        let body = watched(answer.bytes_stream().map_err(TransportError::of), idle_timeout, length);
+        Ok(head.map(|()| body))
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").field("options", &self.0.options).finish_non_exhaustive()
+    }
+}
+
+#[docker_registry_driver_api::async_trait]
+impl HttpService for Transport {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let (method, authority) = (request.method().clone(), authority(&request));
+        let answer = match self.dispatch(request, self.patience(false)).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let kind = match error.reason {
+                    _ if !error.sent => HttpErrorKind::Connect,
+                    Reason::Timeout => HttpErrorKind::Timeout,
+                    _ => HttpErrorKind::Interrupted,
+                };
+                exchange::note(&Record::of_failure(authority, method, error.clone()));
+                return Err(HttpError::new(kind, error));
+            }
+        };
+        let (parts, body) = answer.into_parts();
+        if parts.status.is_success() {
+            exchange::note(&Record::of_answer(authority, method, parts.status, &parts.headers, &[]));
+            let body = reqwest::Body::wrap_stream(body);
+            let body = HttpResponseBody::new(
+                body.map_err(|error| HttpError::new(HttpErrorKind::Interrupted, TransportError::of(error))),
+            );
+            return Ok(HttpResponse::from_parts(parts, body));
+        }
+        let document = document(body).await;
+        exchange::note(&Record::of_answer(authority, method, parts.status, &parts.headers, &document));
+        Ok(HttpResponse::from_parts(parts, HttpResponseBody::from(document)))
+    }
+}
+
+impl HttpConnector for Transport {
+    fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(self.http_client())
+    }
+}
+
+/// When something was last seen to move, in milliseconds since the start.
+struct Progress {
+    start: Instant,
+    last: AtomicU64,
+    begun: AtomicBool,
+}
+
+impl Progress {
+    fn new(begun: bool) -> Self {
+        Self { start: Instant::now(), last: AtomicU64::new(0), begun: AtomicBool::new(begun) }
+    }
+
+    fn moved(&self) {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(now, Ordering::Relaxed);
+        self.begun.store(true, Ordering::Relaxed);
+    }
+
+    fn begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    fn silent_at(&self, idle_timeout: Duration) -> Instant {
+        self.start + Duration::from_millis(self.last.load(Ordering::Relaxed)) + idle_timeout
+    }
+}
+
+/// The bytes of a body in small pieces; none is copied.
+fn in_pieces(
+    body: HttpRequestBody,
+    progress: Arc<Progress>,
+) -> impl Stream<Item = Result<Bytes, HttpError>> + Send + 'static {
+    body.into_data_stream()
+        .map_ok(|mut whole: Bytes| {
+            stream::iter(std::iter::from_fn(move || {
+                let piece = whole.split_to(whole.len().min(PIECE));
+                (!piece.is_empty()).then_some(Ok(piece))
+            }))
+        })
+        .try_flatten()
+        .inspect(move |_| progress.moved())
+}
+
+/// The beginning of an error document; what breaks on the way ends it.
+async fn document(mut body: Watched) -> Bytes {
+    let mut document = Vec::new();
+    while let Some(Ok(piece)) = body.next().await {
+        document.extend_from_slice(&piece[..piece.len().min(LARGEST_DOCUMENT - document.len())]);
+        if document.len() == LARGEST_DOCUMENT {
+            break;
+        }
+    }
+    document.into()
+}
+
+fn authority<T>(request: &http::Request<T>) -> String {
+    request.uri().authority().map(|authority| host_of(authority.as_str())).unwrap_or_default()
+}
+
+/// An authority without user name and password, which no error may show.
+fn host_of(authority: &str) -> String {
+    authority.rsplit('@').next().unwrap_or_default().to_owned()
+}
+
+fn client(
+    options: &HttpOptions,
+    advice: &Advice,
+    certificates: &[reqwest::Certificate],
+) -> Result<reqwest::Client> {
+    let build = |only: bool| -> Result<reqwest::ClientBuilder> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(&options.user_agent)
+            .connect_timeout(options.connect_timeout)
+            .pool_idle_timeout(options.pool_idle_timeout)
+            .pool_max_idle_per_host(options.pool_idle_per_host)
+            .tcp_keepalive(options.tcp_keepalive)
+            .tcp_nodelay(true)
+            // A redirect is a wrong region or endpoint, and a signature does not hold elsewhere.
+            .redirect(reqwest::redirect::Policy::none())
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .no_proxy();
+        if let Some(proxy) = proxy(options, advice)? {
+            builder = builder.proxy(proxy);
+        }
+        if !options.verify {
+            return Ok(builder.tls_danger_accept_invalid_certs(true));
+        }
+        let certificates = certificates.iter().cloned();
+        Ok(if only { builder.tls_certs_only(certificates) } else { builder.tls_certs_merge(certificates) })
+    };
+    build(false)?.build().or_else(|error| {
+        // A machine without any certificate may still speak plain HTTP, or have a bundle of its own.
+        tracing::debug!(%error, "the system's certificates cannot be used");
+        build(true)?.build().map_err(|error| {
+            Error::new(
+                ErrorKind::InvalidConfiguration,
+                format!("the HTTP client cannot be made: check {}", advice.ca_bundle),
+            )
+            .caused_by(&error.without_url())
+        })
+    })
+}
+
+fn proxy(options: &HttpOptions, advice: &Advice) -> Result<Option<reqwest::Proxy>> {
+    let Some(wanted) = &options.proxy else { return Ok(None) };
+    let wrong = |_| {
+        // The text of the library may repeat the address, which may hold a password.
+        Error::new(ErrorKind::InvalidConfiguration, format!("{} is no address of a proxy", advice.proxy))
+    };
+    let mut proxy = reqwest::Proxy::all(&wanted.url).map_err(wrong)?;
+    if let Some(user) = &wanted.user {
+        proxy = proxy.basic_auth(user, wanted.password.as_deref().unwrap_or_default());
+    }
+    let except = match &wanted.except {
+        Some(except) => format!("{except},{METADATA_HOSTS}"),
+        None => METADATA_HOSTS.to_owned(),
+    };
+    Ok(Some(proxy.no_proxy(reqwest::NoProxy::from_string(&except))))
+}

@@ -1,0 +1,221 @@
+//! Attempts: every call of a bucket goes through here.
+//!
+//! One attempt has a time limit of its own, so that a server that stalls costs one attempt and not the
+//! call. What failed and is retryable is tried again after a random pause that doubles, or after what the
+//! store asked for, but never beyond the deadline of the call. When the store fails all the time, a budget
+//! keeps the retries from becoming a storm.
+
+use std::{
+    future::Future,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use docker_registry_driver_api::{CallContext, Error, ErrorKind, Result};
+use tokio::time::{sleep, timeout};
+use tracing::debug;
+
+use crate::engine::Engine;
+
+/// Longest first pause; the next ones double it.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Longest pause that is not asked for by the store.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Longest pause for work that nobody waits for.
+const LONGEST_BACKGROUND_PAUSE: Duration = Duration::from_secs(20);
+/// Content is given the time that it needs at this speed, in bytes a second.
+const SLOWEST: u64 = 256 << 10;
+/// Retries that may be made without one success.
+const RETRIES_WITHOUT_SUCCESS: u32 = 500;
+/// What a retry takes from the budget, where a success gives back one.
+const RETRY_COST: u32 = 2;
+
+/// What one attempt is about.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Effort {
+    /// Whether it changes something, so that an attempt without an answer leaves the outcome unknown.
+    pub(crate) writes: bool,
+    /// How many bytes are moved before the attempt ends, at the store or on the way.
+    pub(crate) bytes: u64,
+    /// Most attempts, where that is less than what the settings say.
+    pub(crate) most_attempts: Option<u32>,
+}
+
+impl Effort {
+    /// A small call that changes nothing.
+    pub(crate) const READ: Self = Self { writes: false, bytes: 0, most_attempts: None };
+    /// A small call that changes something.
+    pub(crate) const WRITE: Self = Self { writes: true, bytes: 0, most_attempts: None };
+
+    /// A call that writes this many bytes.
+    pub(crate) fn writing(bytes: u64) -> Self {
+        Self { bytes, ..Self::WRITE }
+    }
+}
+
+/// What came of all attempts of a call.
+pub(crate) struct Tried<T> {
+    /// The result of the last attempt.
+    pub(crate) result: Result<T>,
+    /// Whether there was an attempt before the last one, which may have had an effect. A condition that
+    /// failed may then have failed because of it: look for the mark.
+    pub(crate) repeated: bool,
+}
+
+/// Tokens that retries take and successes give.
+#[derive(Debug)]
+pub(crate) struct RetryBudget(AtomicU32);
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self(AtomicU32::new(Self::FULL))
+    }
+}
+
+impl RetryBudget {
+    const FULL: u32 = RETRIES_WITHOUT_SUCCESS * RETRY_COST;
+
+    fn succeeded(&self) {
+        let more = |tokens: u32| (tokens < Self::FULL).then(|| tokens + 1);
+        // An error says that it is full.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    }
+
+    fn retry(&self) -> bool {
+        let less = |tokens: u32| tokens.checked_sub(RETRY_COST);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+}
+
+impl Engine {
+    /// Makes one small call of the bucket, in as many attempts as it takes.
+    ///
+    /// # Errors
+    /// Those of the last attempt; `Timeout` when the deadline of the call passed. `outcome_unknown` only
+    /// when `writes` and some attempt may have had its effect.
+    pub(crate) async fn attempt<T, F, A>(&self, call: &CallContext, writes: bool, make: F) -> Result<T>
+    where
+        F: FnMut() -> A + Send,
+        A: Future<Output = Result<T>> + Send,
+    {
+        self.attempts(call, Effort { writes, ..Effort::READ }, make).await.result
+    }
+
+    /// Like [`Engine::attempt`], for calls that move content and for those that must know whether they were
+    /// made more than once.
+    pub(crate) async fn attempts<T, F, A>(&self, call: &CallContext, effort: Effort, mut make: F) -> Tried<T>
+    where
+        F: FnMut() -> A + Send,
+        A: Future<Output = Result<T>> + Send,
+    {
+        let most = effort.most_attempts.unwrap_or(u32::MAX).min(self.settings.most_attempts);
+        let most = if call.background { most.saturating_mul(2) } else { most };
+        let mut may_have_happened = false;
+        let mut number = 0;
+        loop {
+            number += 1;
+            let limit = self.time_limit(call, effort, number);
+            let result = match limit {
+                Some(limit) if limit.is_zero() => Err(deadline_passed()),
+                Some(limit) => match timeout(limit, make()).await {
+                    Ok(result) => result,
+                    Err(_) => Err(no_answer(limit, effort.writes)),
+                },
+                None => make().await,
+            };
+            let repeated = number > 1;
+            let error = match result {
+                Ok(value) => {
+                    self.retry_budget.succeeded();
+                    return Tried { result: Ok(value), repeated };
+                }
+                Err(error) => error,
+            };
+            may_have_happened |= error.outcome_unknown;
+            let pause =
+                if error.retryable && number < most { self.pause(call, &error, number) } else { None };
+            debug!(number, kind = ?error.kind, %error, again = pause.is_some(), "an attempt failed");
+            let Some(pause) = pause else {
+                return Tried { result: Err(settled(error, effort.writes && may_have_happened)), repeated };
+            };
+            sleep(pause).await;
+        }
+    }
+
+    /// How long an attempt may take. Half of what is left for the call, so that another one has a chance.
+    fn time_limit(&self, call: &CallContext, effort: Effort, number: u32) -> Option<Duration> {
+        let content = Duration::from_secs(effort.bytes / SLOWEST);
+        let limit = self.settings.attempt_timeout.saturating_add(content);
+        let Some(left) = call.remaining() else { return Some(limit) };
+        // The answer has to reach the caller before he stops waiting.
+        let left = left.saturating_sub((left / 20).min(Duration::from_millis(500)));
+        Some(limit.min(if number < 3 && effort.bytes == 0 { left / 2 } else { left }))
+    }
+
+    /// How long to wait before the next attempt; `None` when there is no time for one.
+    fn pause(&self, call: &CallContext, error: &Error, number: u32) -> Option<Duration> {
+        let longest = if call.background { LONGEST_BACKGROUND_PAUSE } else { LONGEST_PAUSE };
+        let most = FIRST_PAUSE.saturating_mul(1 << (number - 1).min(16)).min(longest);
+        let random = most.mul_f64(fastrand::f64());
+        // Those that were told the same time should not all come at it.
+        let pause = error.retry_after.map_or(random, |asked| asked + random.min(FIRST_PAUSE));
+        if call.remaining().is_some_and(|left| left <= pause + FIRST_PAUSE) {
+            return None;
+        }
+        self.retry_budget.retry().then_some(pause)
+    }
+}
+
+/// The error as the caller gets it: whether the write may have happened is known by now.
+fn settled(mut error: Error, may_have_happened: bool) -> Error {
+    // These say what is there now, or that the same call can never have worked.
+    let is_definite = matches!(
+        error.kind,
+        ErrorKind::NotFound
+            | ErrorKind::ConditionFailed
+            | ErrorKind::Conflict
+            | ErrorKind::InvalidPath
+            | ErrorKind::InvalidRange
+            | ErrorKind::TooLarge
+            | ErrorKind::Unsupported
+            | ErrorKind::BodyFailed
+    );
+    error.outcome_unknown = may_have_happened && !is_definite;
+    // Keys are not the paths of the caller, who knows his own.
+    error.path = None;
+    error.operation.clear();
+    error
+}
+
+fn deadline_passed() -> Error {
+    Error::new(ErrorKind::Timeout, "the deadline of the call has passed").retryable(false)
+}
+
+fn no_answer(limit: Duration, writes: bool) -> Error {
+    let message = format!("the store did not answer within {:.1} seconds", limit.as_secs_f64());
+    let error = Error::new(ErrorKind::Timeout, message);
+    if writes { error.outcome_unknown() } else { error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_ends_without_successes_and_comes_back_with_them() {
+        let budget = RetryBudget::default();
+        assert_eq!((0..10_000).filter(|_| budget.retry()).count(), RETRIES_WITHOUT_SUCCESS as usize);
+        (0..RETRY_COST).for_each(|_| budget.succeeded());
+        assert!(budget.retry());
+        assert!(!budget.retry());
+    }
+
+    #[test]
+    fn what_is_there_now_is_known_whatever_happened_before() {
+        let error = settled(Error::not_found("key"), true);
+        assert!(!error.outcome_unknown);
+        assert_eq!(error.path, None);
+        assert!(settled(Error::new(ErrorKind::Unavailable, "gone"), true).outcome_unknown);
+        assert!(!settled(no_answer(FIRST_PAUSE, true), false).outcome_unknown);
+    }
+}

@@ -1,0 +1,211 @@
+//! The JSON API: the bucket and what all its calls share.
+
+mod batch;
+mod objects;
+mod sessions;
+
+use std::{ops::Range, sync::Arc, time::SystemTime};
+
+use docker_registry_driver_api::{Condition, ETag, Error, ErrorKind, ReadRange, Result, async_trait};
+use docker_registry_object_storage::{
+    bucket::{
+        Begun, Bucket, Content, Facts, Limits, ListCall, Listing, MARK, NewPart, Opened, Part, SignCall,
+    },
+    http::{AnswerBody, Call, Refusal, Transport},
+    xml::Address,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use jiff::Timestamp;
+use serde::{Deserialize, de::DeserializeOwned};
+use std::collections::HashMap;
+
+use crate::{
+    dialect::{LARGEST, tag_of},
+    signature::encode,
+    signing::Signer,
+};
+
+/// Chunks of a session are multiples of this.
+const MULTIPLE: u64 = 256 << 10;
+
+/// Largest JSON document: a page of 1,000 long names.
+const LARGEST_DOCUMENT: usize = 16 << 20;
+
+/// A bucket by the JSON API.
+pub(crate) struct JsonBucket {
+    transport: Transport,
+    signer: Arc<Signer>,
+    endpoint: String,
+    /// Path of the objects, without `/` at the end.
+    objects: String,
+    /// Where signed addresses lead.
+    address: Address,
+    limits: Limits,
+}
+
+/// What the API says of an object, as far as it is asked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Resource {
+    name: String,
+    size: Option<String>,
+    generation: Option<String>,
+    updated: Option<String>,
+    metadata: HashMap<String, String>,
+}
+
+/// The fields of [`Resource`].
+const FIELDS: &str = "name,size,generation,updated,metadata";
+
+impl Resource {
+    fn size(&self) -> Result<u64> {
+        let size = self.size.as_ref().and_then(|size| size.parse().ok());
+        size.ok_or_else(|| corrupt("does not say how large the object is"))
+    }
+
+    fn etag(&self) -> Option<ETag> {
+        tag_of(self.generation.as_deref()?)
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        SystemTime::try_from(self.updated.as_ref()?.parse::<Timestamp>().ok()?).ok()
+    }
+
+    fn facts(mut self) -> Result<Facts> {
+        let (size, modified, etag) = (self.size()?, self.modified(), self.etag());
+        Ok(Facts { size, modified, etag, mark: self.metadata.remove(MARK) })
+    }
+}
+
+impl JsonBucket {
+    pub(crate) fn new(transport: Transport, signer: Arc<Signer>, endpoint: &str, address: Address) -> Self {
+        let limits = Limits {
+            largest_put: LARGEST,
+            smallest_part: MULTIPLE,
+            part_multiple: MULTIPLE,
+            parallel_parts: false,
+            copied_parts: false,
+            largest_copy: LARGEST,
+            largest_batch: batch::MOST,
+            lists_begun: false,
+            signs: signer.signs(),
+            ..Limits::s3()
+        };
+        let objects = format!("/storage/v1/b/{}/o", encode(&address.bucket));
+        Self { transport, signer, endpoint: endpoint.to_owned(), objects, address, limits }
+    }
+
+    /// Path of an object.
+    fn object(&self, key: &str) -> String {
+        format!("{}/{}", self.objects, encode(key))
+    }
+
+    /// Proves and sends a request.
+    async fn send(
+        &self,
+        call: Call,
+        method: Method,
+        target: &str,
+        headers: &[(&'static str, &str)],
+        content: Content,
+    ) -> Result<http::Response<AnswerBody>, Refusal> {
+        let (mut head, ()) = Request::new(()).into_parts();
+        head.method = method;
+        head.uri = format!("{}{target}", self.endpoint)
+            .parse::<Uri>()
+            .map_err(|_| crate::settings::invalid("gs_endpoint and boto_bucket make no address"))?;
+        head.headers = HeaderMap::new();
+        for (name, value) in headers {
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| Error::new(ErrorKind::Internal, format!("this cannot be the header {name}")))?;
+            head.headers.insert(HeaderName::from_static(name), value);
+        }
+        self.signer.sign(&mut head, None).await?;
+        self.transport.send(call, head, content).await
+    }
+}
+
+/// Reads a document.
+async fn document<T: DeserializeOwned>(call: Call, answer: http::Response<AnswerBody>) -> Result<T> {
+    let unknown = |error: Error| if call.writes { error.outcome_unknown() } else { error };
+    let document = answer.into_body().bytes(LARGEST_DOCUMENT).await.map_err(unknown)?;
+    serde_json::from_slice(&document)
+        .map_err(|error| unknown(corrupt("is not the JSON that belongs here").caused_by(&error)))
+}
+
+fn corrupt(what: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("Google Cloud Storage's answer {what}"))
+}
+
+#[async_trait]
+impl Bucket for JsonBucket {
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.probe_bucket().await
+    }
+
+    async fn get(&self, key: &str, range: ReadRange, if_match: Option<&ETag>) -> Result<Opened> {
+        self.get_object(key, range, if_match).await
+    }
+
+    async fn head(&self, key: &str) -> Result<Facts> {
+        self.head_object(key).await
+    }
+
+    async fn put(
+        &self,
+        key: &str,
+        content: Content,
+        condition: &Condition,
+        mark: Option<&str>,
+    ) -> Result<Option<ETag>> {
+        self.put_object(key, content, condition, mark).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.delete_object(key).await
+    }
+
+    async fn delete_batch(&self, keys: &[String]) -> Result<Vec<(String, Error)>> {
+        self.delete_objects(keys).await
+    }
+
+    async fn list(&self, call: &ListCall) -> Result<Listing> {
+        self.list_objects(call).await
+    }
+
+    async fn copy(&self, from: &str, to: &str, _size: u64) -> Result<()> {
+        self.rewrite(from, to).await
+    }
+
+    async fn begin(&self, key: &str, condition: &Condition, mark: Option<&str>) -> Result<String> {
+        self.begin_session(key, condition, mark).await
+    }
+
+    async fn part(&self, _key: &str, id: &str, part: NewPart) -> Result<Part> {
+        self.send_chunk(id, part).await
+    }
+
+    async fn copy_part(&self, _: &str, _: &str, _: u32, _: &str, _: Range<u64>) -> Result<Part> {
+        Err(Error::new(ErrorKind::Unsupported, "Google Cloud Storage does not copy parts"))
+    }
+
+    async fn finish(&self, _: &str, id: &str, parts: &[Part], _: &Condition) -> Result<Option<ETag>> {
+        self.end_session(id, parts).await
+    }
+
+    async fn abandon(&self, _key: &str, id: &str) -> Result<()> {
+        self.cancel_session(id).await
+    }
+
+    async fn list_begun(&self, _: &str, _: Option<&str>) -> Result<(Vec<Begun>, Option<String>)> {
+        Err(Error::new(ErrorKind::Unsupported, "Google Cloud Storage does not list its sessions"))
+    }
+
+    async fn sign(&self, call: &SignCall) -> Result<Option<String>> {
+        self.signed_address(call).await
+    }
+}

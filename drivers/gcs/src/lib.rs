@@ -1,0 +1,92 @@
+//! Storage driver `gcs`: objects of one bucket of Google Cloud Storage.
+//!
+//! # Two APIs
+//! HMAC keys exist in the XML API only, and so the configuration of the original is served by it: every request
+//! is signed with `GOOG4-HMAC-SHA256`, large objects are uploaded in parallel parts. Tokens of OAuth (service
+//! accounts, users, the metadata server) work with both APIs. They use the JSON API unless `gs_api` says `xml`:
+//! large objects go through resumable sessions, copies are rewrites, deletions are batched.
+//!
+//! # Guarantees
+//! - The tag of an object is its generation. Conditional writes are generation preconditions, which Google
+//!   checks atomically; only the end of an upload by parts takes none, and is made conditional by a copy.
+//! - Tokens are renewed before they expire, and once more when Google refuses one that was good before.
+//! - The address of a session is a secret: it is kept in the upload's state and never logged.
+//!
+//! # Why `object_store` has a small part here
+//! Its client for this store signs addresses for Google's own host only, cannot be told where tokens come from,
+//! and has neither HMAC keys nor sessions. The driver uses its content type and speaks for itself.
+
+mod bucket;
+mod credentials;
+mod dialect;
+mod json;
+mod settings;
+mod signature;
+mod signing;
+mod tokens;
+mod xml;
+
+use std::sync::Arc;
+
+use docker_registry_driver_api::{Description, HostServices, Result, Settings, async_trait};
+use docker_registry_object_storage::{
+    Bucket,
+    driver::{ObjectStorage, Opened},
+    http::Transport,
+    object_store_driver, settings as shared,
+    xml::{Address, XmlBucket},
+};
+
+use crate::{
+    bucket::Renewing,
+    credentials::Credentials,
+    dialect::Google,
+    json::JsonBucket,
+    settings::{Api, GcsSettings},
+    signing::Signer,
+    tokens::Tokens,
+    xml::XmlStore,
+};
+
+object_store_driver! { name: "gcs", driver: GcsDriver, storage: Gcs }
+
+/// The store behind the driver.
+pub struct Gcs;
+
+#[async_trait]
+impl ObjectStorage for Gcs {
+    fn describe() -> Description {
+        Description {
+            summary: "a bucket of Google Cloud Storage".to_owned(),
+            licence: "Apache-2.0".to_owned(),
+            keys: GcsSettings::keys(),
+        }
+    }
+
+    async fn open(settings: &Settings, _host: &HostServices) -> Result<Opened> {
+        let shared = shared::StoreSettings::read(settings)?;
+        let settings = GcsSettings::read(settings)?;
+        let credentials = Credentials::find(&settings).await?;
+        let options = settings::http_options(&shared);
+        let transport = Transport::new(options, settings.advice(&credentials)).await?;
+        let (bucket, endpoint) = (settings.bucket.clone(), settings.endpoint.clone());
+        let address = Address { base: format!("{endpoint}/{bucket}"), bucket };
+        let (signer, tokens) = match credentials {
+            Credentials::Hmac { id, secret } => (Signer::Hmac { id, secret }, None),
+            Credentials::Anonymous => (Signer::Anonymous, None),
+            Credentials::Tokens(source) => {
+                let tokens = Arc::new(Tokens::new(source, transport.clone()));
+                (Signer::Tokens(Arc::clone(&tokens)), Some(tokens))
+            }
+        };
+        let signer = Arc::new(signer);
+        let store: Box<dyn Bucket> = match settings.api {
+            Api::Xml => {
+                let xml = XmlBucket::new(transport, Google::new(signer), address);
+                Box::new(XmlStore::new(xml, settings.bucket.clone(), &settings.root))
+            }
+            Api::Json => Box::new(JsonBucket::new(transport, signer, &endpoint, address)),
+        };
+        Ok(Opened { bucket: Arc::new(Renewing::new(store, tokens)), root: settings.root })
+    }
+}

@@ -1,0 +1,180 @@
+//! What the tests of every object store do in the same way.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs::File;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use docker_registry_driver_conformance::cases;
+use docker_registry_tests::artifacts;
+use docker_registry_tests::server::{Chosen, Launch, Place, Server};
+use docker_registry_tests::{content::Content, v2};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Processes that share the cases of a suite among them.
+const AT_ONCE: usize = 4;
+
+/// A driver with the settings of one store.
+#[derive(Debug, Clone)]
+pub(crate) struct Subject {
+    /// `storage: NAME`.
+    pub(crate) driver: &'static str,
+    /// Keys of the driver and their values.
+    pub(crate) settings: BTreeMap<String, String>,
+    /// Keys with which the store cannot be reached.
+    pub(crate) dead: BTreeMap<String, String>,
+}
+
+impl Subject {
+    /// A driver with these settings.
+    pub(crate) fn new(driver: &'static str, settings: &[(&str, &str)], dead: &[(&str, &str)]) -> Self {
+        let map = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        Self { driver, settings: map(settings), dead: map(dead) }
+    }
+
+    /// The same with one setting changed.
+    pub(crate) fn with(&self, key: &str, value: &str) -> Self {
+        let mut changed = self.clone();
+        changed.settings.insert(key.to_owned(), value.to_owned());
+        changed
+    }
+
+    /// The real account in the variables `REGISTRY_TEST_DRIVER_KEY`, if there is one.
+    pub(crate) fn from_environment(driver: &'static str) -> Option<Self> {
+        let start = format!("REGISTRY_TEST_{}_", driver.to_uppercase());
+        let settings: BTreeMap<String, String> = env::vars()
+            .filter_map(|(name, value)| Some((name.strip_prefix(&start)?.to_lowercase(), value)))
+            .collect();
+        (!settings.is_empty()).then(|| Self { driver, settings, dead: BTreeMap::new() })
+    }
+
+    fn check(&self, names: &[&str]) -> Command {
+        let mut command = Command::new(artifacts::folder().join("docker-registry"));
+        command.env("DOCKER_REGISTRY_DRIVER_PATH", artifacts::folder()).args([
+            "driver",
+            "check",
+            self.driver,
+            "--json",
+        ]);
+        for (key, value) in &self.settings {
+            command.arg("--set").arg(format!("{key}={value}"));
+        }
+        for (key, value) in &self.dead {
+            command.arg("--dead").arg(format!("{key}={value}"));
+        }
+        for name in names {
+            command.args(["--only", name]);
+        }
+        command
+    }
+
+    /// Runs the conformance suite through the library, several cases at a time, and expects that nothing fails.
+    /// Returns how many passed and how many were skipped.
+    pub(crate) fn conforms(&self) -> (usize, usize) {
+        self.conforms_in(|_| true)
+    }
+
+    /// The same for the cases whose names are wanted.
+    pub(crate) fn conforms_in(&self, wanted: impl Fn(&str) -> bool) -> (usize, usize) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let names: Vec<&str> =
+            cases().filter(|case| !case.is_long() && wanted(case.name())).map(|case| case.name()).collect();
+        assert!(!names.is_empty(), "no case is wanted");
+        let shards = (0..AT_ONCE).map(|shard| names.iter().copied().skip(shard).step_by(AT_ONCE));
+        let shards: Vec<Vec<&str>> =
+            shards.map(Iterator::collect).filter(|names: &Vec<_>| !names.is_empty()).collect();
+        let reports: Vec<Value> = thread::scope(|scope| {
+            let run = |(number, names): (usize, Vec<&str>)| {
+                let errors = File::create(folder.path().join(format!("{number}.log"))).expect("a log");
+                let mut command = self.check(&names);
+                command.current_dir(folder.path()).stderr(errors).stdin(Stdio::null());
+                let output = command.output().expect("the program starts");
+                serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+                    let log = std::fs::read_to_string(folder.path().join(format!("{number}.log")));
+                    panic!("{} is no report: {error}\n{}", output.status, log.unwrap_or_default())
+                })
+            };
+            let running: Vec<_> =
+                shards.into_iter().enumerate().map(|shard| scope.spawn(move || run(shard))).collect();
+            running.into_iter().map(|thread| thread.join().expect("a shard ends")).collect()
+        });
+        let lines: Vec<&Value> =
+            reports.iter().flat_map(|report| report["cases"].as_array().expect("a list of cases")).collect();
+        assert_eq!(lines.len(), names.len(), "every case is in a report once");
+        let with = |result: &str| lines.iter().filter(|line| line["result"] == result).copied().collect();
+        let (passed, skipped): (Vec<&Value>, Vec<&Value>) = (with("passed"), with("skipped"));
+        for line in &skipped {
+            println!("{} skipped {}: {}", self.driver, line["name"], line["reason"]);
+        }
+        let failed: Vec<String> = lines
+            .iter()
+            .filter(|line| line["result"] != "passed" && line["result"] != "skipped")
+            .map(|line| serde_json::to_string_pretty(line).unwrap_or_default())
+            .collect();
+        assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), names.len(), failed.join("\n"));
+        println!("{}: {} passed, {} skipped", self.driver, passed.len(), skipped.len());
+        (passed.len(), skipped.len())
+    }
+}
+
+/// A server with a flavor of the sample configuration, which is told everything else by variables.
+pub(crate) fn serve(flavor: &str, environment: &[(&str, &str)]) -> Server {
+    Server::launch(launch(flavor, environment), Place::new())
+}
+
+/// How [`serve`] starts its server.
+pub(crate) fn launch(flavor: &str, environment: &[(&str, &str)]) -> Launch {
+    let chosen = Chosen {
+        configuration: artifacts::workspace().join("config/config_sample.yml"),
+        flavor: flavor.to_owned(),
+        drivers: artifacts::folder().to_owned(),
+    };
+    let environment =
+        environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Launch { chosen: Some(chosen), environment, ..Launch::under_test() }
+}
+
+/// Starts `serve` with a flavor of the sample and variables, expects that it ends by itself without having listened,
+/// and returns what it wrote.
+pub(crate) fn refused(flavor: &str, environment: &[(&str, &str)]) -> String {
+    let folder: TempDir = tempfile::tempdir().expect("a folder");
+    let output = Command::new("timeout")
+        .arg("120")
+        .arg(artifacts::folder().join("docker-registry"))
+        .args(["serve", "--bind", "127.0.0.1:0"])
+        .arg(artifacts::workspace().join("config/config_sample.yml"))
+        .current_dir(folder.path())
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("SETTINGS_FLAVOR", flavor)
+        .env("DOCKER_REGISTRY_DRIVER_PATH", artifacts::folder())
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .expect("timeout starts");
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(!text.contains("Listening at"), "it serves:\n{text}");
+    assert!(!output.status.success() && output.status.code() != Some(124), "{}:\n{text}", output.status);
+    text
+}
+
+/// Pushes an image of a small and a large layer, reads it back and compares it.
+pub(crate) fn stores_an_image(server: &Server, large: usize) {
+    let client = server.client();
+    let blobs: Vec<(String, u64)> = [(1, 5_000), (2, large)]
+        .into_iter()
+        .map(|(seed, size)| {
+            let content = Content::bytes(seed, size as u64);
+            (v2::push_blob(&client, "stores/image", &content), size as u64)
+        })
+        .collect();
+    let manifest = v2::manifest(&blobs);
+    v2::push_manifest(&client, "stores/image", "latest", &manifest).expect(201);
+    assert!(v2::verify(&client, "stores/image", "latest").len() >= 3);
+    assert_eq!(v2::tags(&client, "stores/image"), ["latest"]);
+}

@@ -1,0 +1,46 @@
+//! Both servers on one MinIO: this one with flavor `s3` of the sample, the peer with its own S3 driver.
+
+use docker_registry_tests::server::Chosen;
+use docker_registry_tests::store_server::StoreServer;
+
+use crate::workspace::Workspace;
+
+/// The flavor of the sample, with the drivers of the release build.
+pub(super) fn flavor(workspace: &Workspace) -> Chosen {
+    Chosen {
+        configuration: workspace.file("config/config_sample.yml"),
+        flavor: "s3".to_owned(),
+        drivers: workspace.artifacts(true),
+    }
+}
+
+/// What flavor `s3` is told by variables.
+pub(super) fn ours(store: &StoreServer) -> Vec<(String, String)> {
+    let address = store.address();
+    [
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_BUCKET", store.value("bucket")),
+        ("AWS_KEY", store.value("access_key")),
+        ("AWS_SECRET", store.value("secret_key")),
+        ("AWS_HOST", &address.ip().to_string()),
+        ("AWS_PORT", &address.port().to_string()),
+        ("AWS_SECURE", "false"),
+        ("AWS_ENCRYPT", "false"),
+        ("AWS_CALLING_FORMAT", "boto.s3.connection.OrdinaryCallingFormat"),
+        ("STORAGE_PATH", "/ours"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec()
+}
+
+/// The same for the peer, in its configuration's words.
+pub(super) fn peer(store: &StoreServer) -> String {
+    format!(
+        "s3:\n    region: us-east-1\n    regionendpoint: {}\n    bucket: {}\n    accesskey: {}\n    secretkey: {}\n    \
+         secure: false\n    v4auth: true\n    encrypt: false\n    rootdirectory: /peer",
+        store.value("endpoint"),
+        store.value("bucket"),
+        store.value("access_key"),
+        store.value("secret_key"),
+    )
+}
