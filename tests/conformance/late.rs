@@ -10,8 +10,8 @@ use std::{
 };
 
 use docker_registry_driver_api::{
-    Bytes, CallContext, Capabilities, Capability, Condition, ETag, Error, ErrorKind, ListPage, ListRequest,
-    ObjectInfo, ObjectPath, Prefix, Result, SharedDriver, Stat, UploadState, async_trait,
+    ByteStream, Bytes, CallContext, Capabilities, Capability, Condition, ETag, Error, ErrorKind, ListPage,
+    ListRequest, ObjectInfo, ObjectPath, Prefix, Result, SharedDriver, Stat, UploadState, async_trait,
 };
 use docker_registry_driver_conformance::{
     Opener,
@@ -145,6 +145,18 @@ impl Forward for LateDriver {
     ) -> Result<ObjectInfo> {
         let _later = self.later(final_path);
         self.inner.commit(call, state, final_path, condition).await
+    }
+
+    async fn write(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        size: Option<u64>,
+        body: ByteStream,
+        condition: &Condition,
+    ) -> Result<ObjectInfo> {
+        let _later = self.later(path);
+        self.inner.write(call, path, size, body, condition).await
     }
 
     async fn copy(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {

@@ -158,18 +158,28 @@ fn a_write_that_crashes_is_made_once_and_can_be_made_again_by_the_client() {
     let registry = Registry::start();
     let (other, client) = (registry.push(b"the other"), registry.client());
     for crash in CRASHES {
-        let content = format!("committed in spite of {crash}").into_bytes();
-        let digest = digest(&content);
-        let location = v2::open_upload(&client, REPOSITORY);
-        let somebody = SomebodyElse::getting(&registry, &other);
-        registry.throw(&format!("once commit {crash}\n"));
-        let completion = v2::completion(&location, &digest);
-        expect_unavailable(client.send("PUT", &completion, &[v2::OCTETS], &content));
-        assert_eq!(registry.recorded("commit ", &digest[7..]), 1, "{crash}: a commit is not made again");
-        somebody.expect_service();
-        somebody.leave();
-        assert_eq!(v2::push_blob(&client, REPOSITORY, &content), digest);
-        assert_eq!(v2::look_up_blob(&client, REPOSITORY, &digest), v2::Presence::Whole(content.len() as u64));
+        // In two requests the content is an upload of the driver's, in one it is written at its place.
+        for operation in ["commit", "write"] {
+            let content = format!("{operation} in spite of {crash} {}", "x".repeat(2 << 20)).into_bytes();
+            let digest = digest(&content);
+            let mut location = v2::open_upload(&client, REPOSITORY);
+            let mut body = &content[..];
+            if operation == "commit" {
+                location = client.send("PATCH", &location, &[v2::OCTETS], body).expect(202).location();
+                body = b"";
+            }
+            let somebody = SomebodyElse::getting(&registry, &other);
+            registry.throw(&format!("once {operation} {crash}\n"));
+            let completion = v2::completion(&location, &digest);
+            expect_unavailable(client.send("PUT", &completion, &[v2::OCTETS], body));
+            let made = registry.recorded(&format!("{operation} "), &digest[7..]);
+            assert_eq!(made, 1, "{crash}: a {operation} is not made again");
+            somebody.expect_service();
+            somebody.leave();
+            assert_eq!(v2::push_blob(&client, REPOSITORY, &content), digest);
+            let presence = v2::look_up_blob(&client, REPOSITORY, &digest);
+            assert_eq!(presence, v2::Presence::Whole(content.len() as u64));
+        }
     }
 }
 
@@ -246,9 +256,9 @@ fn many_clients_live_through_many_deaths_and_what_was_acknowledged_is_there() {
             })
             .collect();
         for death in 1..=DEATHS {
-            let before = registry.recorded("commit ", "");
+            let before = registry.recorded("put ", "");
             wait_for("the registry is used", PATIENCE, || {
-                (registry.recorded("commit ", "") >= before + 32).then_some(())
+                (registry.recorded("put ", "") >= before + 96).then_some(())
             });
             kill(registry.driver_process().as_raw_nonzero().get().cast_unsigned());
             wait_for("another process runs", PATIENCE, || {

@@ -48,18 +48,30 @@ fn a_panic_in_a_method_or_a_destructor_is_the_error_of_its_request() {
         assert_ne!(registry.get(&blob).status, 200);
         registry.throw("");
         registry.expect(&blob);
-        for (fault, status) in [
-            ("append panic", 500),
+        for (fault, step, status) in [
+            ("append panic", "PATCH", 500),
             // For the driver below this is a body that fails, and nobody can tell it from a client's.
-            ("append_stream panic", 400),
-            ("commit panic", 500),
-            ("put panic", 500),
+            ("append_stream panic", "PATCH", 400),
+            ("commit panic", "PUT without a body", 500),
+            ("put panic", "PUT without a body", 500),
+            ("write panic", "PUT", 500),
+            ("append_stream panic", "PUT", 400),
+            ("put panic", "PUT", 500),
         ] {
-            let content = format!("{fault} {}", "x".repeat(2 << 20)).into_bytes();
-            let location = v2::open_upload(&registry.client(), REPOSITORY);
+            let content = format!("{fault} in {step} {}", "x".repeat(2 << 20)).into_bytes();
+            let client = registry.client();
+            let mut location = v2::open_upload(&client, REPOSITORY);
+            if step == "PUT without a body" {
+                location = client.send("PATCH", &location, &[v2::OCTETS], &content).expect(202).location();
+            }
             registry.throw(&format!("{fault}\n"));
             let target = v2::completion(&location, &digest(&content));
-            registry.client().send("PUT", &target, &[v2::OCTETS], &content).expect(status);
+            let answer = match step {
+                "PATCH" => client.send("PATCH", &location, &[v2::OCTETS], &content),
+                "PUT" => client.send("PUT", &target, &[v2::OCTETS], &content),
+                _ => client.send("PUT", &target, &[v2::OCTETS], b""),
+            };
+            assert_eq!(answer.status, status, "{place}: {fault} in {step}");
             registry.throw("");
             somebody.expect_service();
         }

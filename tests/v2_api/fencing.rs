@@ -9,6 +9,8 @@ use crate::registry::{Registry, ask, content, sha256};
 
 on_both_drivers!(
     an_upload_goes_on_in_another_server,
+    servers_that_take_turns_know_what_the_other_did,
+    an_old_location_loses_nothing,
     a_client_that_breaks_off_goes_on_where_it_was,
     a_client_that_breaks_off_in_the_last_request_goes_on,
     of_many_first_chunks_one_wins,
@@ -19,17 +21,50 @@ on_both_drivers!(
 );
 
 async fn an_upload_goes_on_in_another_server(registry: &Registry) {
-    let content = content(1, 1_000_001);
-    let digest = sha256(&content);
-    let location = registry.start_upload("app").await;
-    for chunk in content.chunks(333_333) {
-        // Each chunk meets a server that has never heard of the upload.
-        registry.second().ask(ask("PATCH", &location).body(chunk)).await.expect(202);
+    for size in [1_000_001, 3_000_001] {
+        let content = content(1, size);
+        let digest = sha256(&content);
+        let location = registry.start_upload("app").await;
+        for chunk in content.chunks(size / 3) {
+            // Each chunk meets a server that has never heard of the upload.
+            registry.second().ask(ask("PATCH", &location).body(chunk)).await.expect(202);
+        }
+        let third = registry.second();
+        assert_eq!(third.get(&location).await.expect(204).header("range"), format!("0-{}", size - 1));
+        third.ask(ask("PUT", &format!("{location}?digest={digest}"))).await.expect(201);
+        assert_eq!(registry.get(&format!("/v2/app/blobs/{digest}")).await.expect(200).body, content);
     }
-    let third = registry.second();
-    assert_eq!(third.get(&location).await.expect(204).header("range"), "0-1000000");
-    third.ask(ask("PUT", &format!("{location}?digest={digest}"))).await.expect(201);
-    assert_eq!(registry.get(&format!("/v2/app/blobs/{digest}")).await.expect(200).body, content);
+}
+
+/// Each of them remembers what it wrote itself, and that is not where the upload stands.
+async fn servers_that_take_turns_know_what_the_other_did(registry: &Registry) {
+    for size in [400_000, 4_000_000] {
+        let content = content(4, size);
+        let digest = sha256(&content);
+        let servers = [registry, &registry.second()];
+        let mut location = registry.start_upload("app").await;
+        let mut turn = 0;
+        for chunk in content.chunks(size / 4) {
+            turn += 1;
+            let sent = servers[turn % 2].ask(ask("PATCH", &location).body(chunk)).await.expect(202);
+            location = sent.header("location").to_owned();
+        }
+        let put = ask("PUT", &format!("{location}?digest={digest}"));
+        servers[(turn + 1) % 2].ask(put).await.expect(201);
+        assert_eq!(registry.get(&format!("/v2/app/blobs/{digest}")).await.expect(200).body, content);
+    }
+}
+
+/// What this server remembers is what the client speaks of, and both are wrong.
+async fn an_old_location_loses_nothing(registry: &Registry) {
+    for size in [400_000, 4_000_000] {
+        let content = content(5, size);
+        let digest = sha256(&content);
+        let location = registry.start_upload("app").await;
+        registry.second().ask(ask("PATCH", &location).body(&content)).await.expect(202);
+        registry.ask(ask("PUT", &format!("{location}?digest={digest}"))).await.expect(201);
+        assert_eq!(registry.get(&format!("/v2/app/blobs/{digest}")).await.expect(200).body, content);
+    }
 }
 
 fn broken(content: &[u8]) -> docker_registry_driver_api::ByteStream {
@@ -38,20 +73,23 @@ fn broken(content: &[u8]) -> docker_registry_driver_api::ByteStream {
 }
 
 async fn a_client_that_breaks_off_goes_on_where_it_was(registry: &Registry) {
-    let content = content(2, 900_000);
-    let digest = sha256(&content);
-    let location = registry.start_upload("app").await;
-    // Twice: the first chunk opens the upload at the driver, the second goes on with it.
-    for (from, to, range) in [(0, 300_000, "0-299999"), (300_000, 600_000, "0-599999")] {
-        let patch = ask("PATCH", &location).stream(broken(&content[from..to]));
-        registry.ask(patch).await.expect_error(400, "BLOB_UPLOAD_INVALID");
-        assert_eq!(registry.get(&location).await.expect(204).header("range"), range);
+    for third in [300_000, 1_200_000] {
+        let content = content(2, 3 * third);
+        let digest = sha256(&content);
+        let location = registry.start_upload("app").await;
+        // Twice: the first chunk opens the upload at the driver if it is large, the second goes on with it.
+        for from in [0, third] {
+            let patch = ask("PATCH", &location).stream(broken(&content[from..from + third]));
+            registry.ask(patch).await.expect_error(400, "BLOB_UPLOAD_INVALID");
+            let range = format!("0-{}", from + third - 1);
+            assert_eq!(registry.get(&location).await.expect(204).header("range"), range);
+        }
+        let nothing = ask("PATCH", &location).stream(broken(b""));
+        registry.ask(nothing).await.expect_error(400, "BLOB_UPLOAD_INVALID");
+        registry.ask(ask("PATCH", &location).body(&content[2 * third..])).await.expect(202);
+        registry.ask(ask("PUT", &format!("{location}?digest={digest}"))).await.expect(201);
+        assert_eq!(registry.get(&format!("/v2/app/blobs/{digest}")).await.expect(200).body, content);
     }
-    let nothing = ask("PATCH", &location).stream(broken(b""));
-    registry.ask(nothing).await.expect_error(400, "BLOB_UPLOAD_INVALID");
-    registry.ask(ask("PATCH", &location).body(&content[600_000..])).await.expect(202);
-    registry.ask(ask("PUT", &format!("{location}?digest={digest}"))).await.expect(201);
-    assert_eq!(registry.get(&format!("/v2/app/blobs/{digest}")).await.expect(200).body, content);
 }
 
 async fn a_client_that_breaks_off_in_the_last_request_goes_on(registry: &Registry) {
@@ -97,19 +135,23 @@ async fn of_many_first_chunks_one_wins(registry: &Registry) {
 }
 
 async fn of_many_later_chunks_one_wins(registry: &Registry) {
-    let location = registry.start_upload("app").await;
-    registry.ask(ask("PATCH", &location).body(b"first")).await.expect(202);
-    let winner = race(registry, &location, "5-1004").await;
-    let digest = sha256(&[&b"first"[..], &vec![winner; 1000]].concat());
-    registry.ask(ask("PUT", &format!("{location}?digest={digest}"))).await.expect(201);
+    for first in [5, 1_100_000] {
+        let first = content(6, first);
+        let location = registry.start_upload("app").await;
+        registry.ask(ask("PATCH", &location).body(&first)).await.expect(202);
+        let range = format!("{}-{}", first.len(), first.len() + 999);
+        let winner = race(registry, &location, &range).await;
+        let digest = sha256(&[&first[..], &vec![winner; 1000]].concat());
+        registry.ask(ask("PUT", &format!("{location}?digest={digest}"))).await.expect(201);
+    }
 }
 
 /// The chunk reaches the driver, then the upload is cancelled, then the chunk ends.
 async fn a_cancelled_upload_takes_no_chunk_that_is_under_way(registry: &Registry) {
-    for first in [&b""[..], b"first"] {
+    for first in [content(7, 0), content(7, 5), content(7, 1_100_000)] {
         let location = registry.start_upload("app").await;
         if !first.is_empty() {
-            registry.ask(ask("PATCH", &location).body(first)).await.expect(202);
+            registry.ask(ask("PATCH", &location).body(&first)).await.expect(202);
         }
         let (read, reading) = tokio::sync::oneshot::channel();
         let (cancelled, cancel) = tokio::sync::oneshot::channel();
@@ -131,36 +173,43 @@ async fn a_cancelled_upload_takes_no_chunk_that_is_under_way(registry: &Registry
 }
 
 async fn many_finishes_of_one_upload_make_one_blob(registry: &Registry) {
-    let digest = sha256(b"content");
-    let location = registry.start_upload("app").await;
-    registry.ask(ask("PATCH", &location).body(b"content")).await.expect(202);
-    let target = format!("{location}?digest={digest}");
-    let answers = future::join_all((0..8).map(|_| registry.ask(ask("PUT", &target)))).await;
-    assert!(answers.iter().any(|answer| answer.status == 201));
-    for answer in answers {
-        // Who comes too late finds the blob in place or the upload gone.
-        assert!([201, 404].contains(&answer.status), "{answer:?}");
+    for size in [7, 1_100_000] {
+        let content = content(8, size);
+        let digest = sha256(&content);
+        let location = registry.start_upload("app").await;
+        registry.ask(ask("PATCH", &location).body(&content)).await.expect(202);
+        let target = format!("{location}?digest={digest}");
+        let answers = future::join_all((0..8).map(|_| registry.ask(ask("PUT", &target)))).await;
+        assert!(answers.iter().any(|answer| answer.status == 201));
+        for answer in answers {
+            // Who comes too late finds the blob in place or the upload gone.
+            assert!([201, 404].contains(&answer.status), "{answer:?}");
+        }
+        assert_eq!(registry.get(&format!("/v2/app/blobs/{digest}")).await.expect(200).body, content);
     }
-    assert_eq!(registry.get(&format!("/v2/app/blobs/{digest}")).await.expect(200).body, "content");
 }
 
 async fn a_finish_is_repeated_after_a_crash_before_the_link(registry: &Registry) {
-    let digest = sha256(b"content");
-    let location = registry.start_upload("app").await;
-    registry.ask(ask("PATCH", &location).body(b"content")).await.expect(202);
-    let objects = registry.objects().await;
-    let record = objects.iter().find(|path| path.ends_with("upload.json")).unwrap();
-    let record_content = registry.read(record).await.unwrap();
-    let target = format!("{location}?digest={digest}");
-    registry.ask(ask("PUT", &target)).await.expect(201);
-    // As the store looks when the server dies between the commit and the link.
-    registry.delete(&format!("/v2/app/blobs/{digest}")).await.expect(202);
-    registry.write(record, record_content).await;
-    registry.ask(ask("PUT", &target)).await.expect(201);
-    assert_eq!(registry.get(&format!("/v2/app/blobs/{digest}")).await.expect(200).body, "content");
-    // But nobody gets content that he cannot show to have.
-    registry.delete(&format!("/v2/app/blobs/{digest}")).await.expect(202);
-    let location = registry.start_upload("app").await;
-    let wrong = ask("PUT", &format!("{location}?digest={digest}")).stream(byte_stream([Bytes::from("x")]));
-    registry.ask(wrong).await.expect_error(400, "DIGEST_INVALID");
+    for size in [7, 1_100_000] {
+        let content = content(9, size);
+        let digest = sha256(&content);
+        let location = registry.start_upload("app").await;
+        registry.ask(ask("PATCH", &location).body(&content)).await.expect(202);
+        let objects = registry.objects().await;
+        let record = objects.iter().find(|path| path.ends_with("upload.json")).unwrap();
+        let record_content = registry.read(record).await.unwrap();
+        let target = format!("{location}?digest={digest}");
+        registry.ask(ask("PUT", &target)).await.expect(201);
+        // As the store looks when the server dies between the commit and the link.
+        registry.delete(&format!("/v2/app/blobs/{digest}")).await.expect(202);
+        registry.write(record, record_content).await;
+        registry.ask(ask("PUT", &target)).await.expect(201);
+        assert_eq!(registry.get(&format!("/v2/app/blobs/{digest}")).await.expect(200).body, content);
+        // But nobody gets content that he cannot show to have.
+        registry.delete(&format!("/v2/app/blobs/{digest}")).await.expect(202);
+        let location = registry.start_upload("app").await;
+        let wrong =
+            ask("PUT", &format!("{location}?digest={digest}")).stream(byte_stream([Bytes::from("x")]));
+        registry.ask(wrong).await.expect_error(400, "DIGEST_INVALID");
+    }
 }

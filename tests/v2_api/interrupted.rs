@@ -21,7 +21,7 @@ use docker_registry_driver_api::{
 };
 use serde_json::json;
 
-use crate::registry::{OCI_MANIFEST, Registry, ask, image, sha256, sha512};
+use crate::registry::{OCI_MANIFEST, Registry, ask, content, image, sha256, sha512};
 
 /// A driver that does a number of writes and then fails at everything, or that fails at one write.
 pub(crate) struct Interrupted {
@@ -260,20 +260,21 @@ async fn a_push_that_is_cut_off_shows_nothing_half_done_and_can_be_repeated() {
 
 #[tokio::test]
 async fn an_upload_hashed_again_that_is_cut_off_shows_nothing_half_done() {
-    let digest = sha512(b"content");
+    let content = content(5, LARGE);
+    let digest = sha512(&content);
     let upload = async |registry: &Registry| {
         let begun = registry.ask(ask("POST", "/v2/app/blobs/uploads/")).await;
         let Some(location) = begun.headers.get("location") else { return false };
         let location = location.to_str().unwrap();
-        registry.ask(ask("PATCH", location).body(b"content")).await.status == 202
+        registry.ask(ask("PATCH", location).body(&content)).await.status == 202
             && registry.ask(ask("PUT", &format!("{location}?digest={digest}"))).await.status == 201
     };
     let nothing = async |_: &Registry| {};
     cut_everywhere(nothing, upload, async |registry, done| {
         let blob = registry.get(&format!("/v2/app/blobs/{digest}")).await;
         match done {
-            true => assert_eq!(blob.expect(200).body, "content"),
-            false => assert!(blob.status == 404 || blob.body == "content", "{blob:?}"),
+            true => assert!(blob.expect(200).body == content),
+            false => assert!(blob.status == 404 || blob.body == content, "other content"),
         }
         assert!(upload(registry).await, "the upload cannot be repeated");
     })
@@ -321,22 +322,45 @@ async fn a_deletion_that_is_cut_off_leaves_tags_that_work_or_none() {
     .await;
 }
 
+/// So much that the content is an upload of the driver's by then.
+const LARGE: usize = 1_100_000;
+
 #[tokio::test]
 async fn a_last_request_that_the_storage_refuses_can_be_repeated() {
+    let content = content(1, LARGE + 4);
+    let (begin, end) = content.split_at(LARGE);
     // The hash of the one digest is at hand, the content is read again for the other.
+    for digest in [sha256(&content), sha512(&content)] {
+        let whole = Registry::on_memory().await;
+        let location = whole.start_upload("app").await;
+        whole.ask(ask("PATCH", &location).body(begin)).await.expect(202);
+        let full = Interrupted::once_at("commit", whole.storage.clone());
+        let full = Registry::on(Arc::new(full), Limits::default());
+        let target = format!("{location}?digest={digest}");
+        let last = || ask("PUT", &target).header("content-range", "1100000-1100003").body(end);
+        assert!(full.ask(last()).await.status >= 500);
+        // The bytes are there, so the same chunk does not fit any more, and the client learns why.
+        assert_eq!(full.get(&location).await.expect(204).header("range"), "0-1100003");
+        full.ask(last()).await.expect_error(416, "RANGE_INVALID");
+        full.ask(ask("PUT", &target)).await.expect(201);
+        assert_eq!(whole.get(&format!("/v2/app/blobs/{digest}")).await.expect(200).body, content);
+        whole.assert_no_upload_is_left().await;
+    }
+}
+
+#[tokio::test]
+async fn a_last_request_of_small_content_that_the_storage_refuses_changes_nothing() {
     for digest in [sha256(b"content"), sha512(b"content")] {
         let whole = Registry::on_memory().await;
         let location = whole.start_upload("app").await;
         whole.ask(ask("PATCH", &location).body(b"con")).await.expect(202);
-        let full = Interrupted::once_at("commit", whole.storage.clone());
+        let full = Interrupted::once_at("put", whole.storage.clone());
         let full = Registry::on(Arc::new(full), Limits::default());
-        let end = format!("{location}?digest={digest}");
-        let last = || ask("PUT", &end).header("content-range", "3-6").body(b"tent");
+        let target = format!("{location}?digest={digest}");
+        let last = || ask("PUT", &target).header("content-range", "3-6").body(b"tent");
         assert!(full.ask(last()).await.status >= 500);
-        // The bytes are there, so the same chunk does not fit any more, and the client learns why.
-        assert_eq!(full.get(&location).await.expect(204).header("range"), "0-6");
-        full.ask(last()).await.expect_error(416, "RANGE_INVALID");
-        full.ask(ask("PUT", &end)).await.expect(201);
+        assert_eq!(full.get(&location).await.expect(204).header("range"), "0-2");
+        full.ask(last()).await.expect(201);
         assert_eq!(whole.get(&format!("/v2/app/blobs/{digest}")).await.expect(200).body, "content");
         whole.assert_no_upload_is_left().await;
     }
@@ -344,33 +368,49 @@ async fn a_last_request_that_the_storage_refuses_can_be_repeated() {
 
 #[tokio::test]
 async fn a_whole_blob_that_the_storage_refuses_can_be_sent_again() {
-    let whole = Registry::on_memory().await;
-    let location = whole.start_upload("app").await;
-    let full = Interrupted::once_at("commit", whole.storage.clone());
-    let full = Registry::on(Arc::new(full), Limits::default());
-    let put = || ask("PUT", &format!("{location}?digest={}", sha256(b"content"))).body(b"content");
-    assert!(full.ask(put()).await.status >= 500);
-    full.ask(put()).await.expect(201);
-    whole.assert_no_upload_is_left().await;
+    for (content, method) in [(content(2, 7), "put"), (content(3, LARGE), "commit")] {
+        let whole = Registry::on_memory().await;
+        let location = whole.start_upload("app").await;
+        let full = Interrupted::once_at(method, whole.storage.clone());
+        let full = Registry::on(Arc::new(full), Limits::default());
+        let put = || ask("PUT", &format!("{location}?digest={}", sha256(&content))).body(&content);
+        assert!(full.ask(put()).await.status >= 500);
+        full.ask(put()).await.expect(201);
+        whole.assert_no_upload_is_left().await;
+    }
 }
 
 /// The driver has gone on and the record has not: no client could ever add to such an upload.
 #[tokio::test]
 async fn an_upload_whose_record_is_behind_the_storage_is_unknown() {
-    let digest = sha256(b"content");
+    let content = content(4, LARGE + 4);
+    let (begin, end) = content.split_at(LARGE);
+    let whole = Registry::on_memory().await;
+    let location = whole.start_upload("app").await;
+    whole.ask(ask("PATCH", &location).body(begin)).await.expect(202);
+    let cut = Interrupted::after(1, whole.storage.clone());
+    let cut = Registry::on(Arc::new(cut), Limits::default());
+    cut.ask(ask("PATCH", &location).body(&end[..2])).await.expect_error(503, "UNAVAILABLE");
+    let target = format!("{location}?digest={}", sha256(&content));
+    for again in [ask("PATCH", &location).body(&end[..2]), ask("PUT", &target).body(end)] {
+        whole.ask(again).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+    }
+    let target = format!("{location}?digest={}", sha256(begin));
+    whole.ask(ask("PUT", &target)).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+    assert_eq!(whole.push_blob("app", &content).await, sha256(&content));
+}
+
+/// Small content is in the record, and so it is never behind.
+#[tokio::test]
+async fn a_small_chunk_that_the_storage_refuses_can_be_sent_again() {
     let whole = Registry::on_memory().await;
     let location = whole.start_upload("app").await;
     whole.ask(ask("PATCH", &location).body(b"con")).await.expect(202);
-    let cut = Interrupted::after(1, whole.storage.clone());
-    let cut = Registry::on(Arc::new(cut), Limits::default());
-    cut.ask(ask("PATCH", &location).body(b"te")).await.expect_error(503, "UNAVAILABLE");
-    let end = format!("{location}?digest={digest}");
-    for again in [ask("PATCH", &location).body(b"te"), ask("PUT", &end).body(b"tent")] {
-        whole.ask(again).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
-    }
-    let end = format!("{location}?digest={}", sha256(b"con"));
-    whole.ask(ask("PUT", &end)).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
-    assert_eq!(whole.push_blob("app", b"content").await, digest);
+    let full = Registry::on(Arc::new(Interrupted::once_at("put", whole.storage.clone())), Limits::default());
+    assert!(full.ask(ask("PATCH", &location).body(b"tent")).await.status >= 500);
+    assert_eq!(full.get(&location).await.expect(204).header("range"), "0-2");
+    full.ask(ask("PATCH", &location).body(b"tent")).await.expect(202);
+    whole.ask(ask("PUT", &format!("{location}?digest={}", sha256(b"content")))).await.expect(201);
 }
 
 /// A storage that fails is an answer that says so, and never a panic or a broken connection.

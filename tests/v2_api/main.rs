@@ -8,6 +8,7 @@
 mod abandoned_uploads;
 mod registry;
 mod revision_race;
+mod round_trips;
 mod stale_uploads;
 
 /// Makes one test per case and driver, named `memory::CASE` and `local::CASE`.

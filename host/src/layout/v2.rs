@@ -8,11 +8,11 @@
 //!     _manifests/revisions/ALGORITHM/HEX/link
 //!     _manifests/tags/TAG/current/link
 //!     _manifests/tags/TAG/index/ALGORITHM/HEX/link
-//!     _uploads/UUID/startedat
+//!     _uploads/UUID/upload.json
 //! ```
-//! A link holds a digest as text, `startedat` a time as in RFC 3339. Uploads in flight are ours alone:
-//! `upload.json` is this server's record of one, and `data` holds content that is hashed once more before
-//! it gets its name. `startedat` lets distribution's purge remove what was forgotten.
+//! A link holds a digest as text. Uploads in flight are ours alone: `upload.json` is this server's record of one,
+//! with the content behind it while that is small, and `data` holds content that is hashed once more before it gets
+//! its name. Distribution's `startedat` is not among them: its purge passes over uploads that have none.
 //!
 //! Names, tags, digests and upload ids are checked types, so no path here can leave the root, and none
 //! can exceed the longest path (the test below).
@@ -94,11 +94,6 @@ pub fn tag_history_link(name: &RepositoryName, tag: &Tag, digest: &Digest) -> Ob
 /// The folder of an upload in flight.
 pub fn upload(name: &RepositoryName, id: &UploadId) -> Prefix {
     path(upload_text(name, id)).into()
-}
-
-/// When an upload began.
-pub fn upload_started_at(name: &RepositoryName, id: &UploadId) -> ObjectPath {
-    path(format!("{}/startedat", upload_text(name, id)))
 }
 
 /// This server's record of an upload.

@@ -97,6 +97,11 @@ impl Hasher {
 
 /// The digest of bytes in memory.
 pub async fn digest_of(algorithm: Algorithm, content: &Bytes) -> Result<Digest> {
+    Ok(hasher_over(algorithm, content).await?.finish())
+}
+
+/// The hash of bytes in memory, to which more can be added.
+pub async fn hasher_over(algorithm: Algorithm, content: &Bytes) -> Result<Hasher> {
     let mut hasher = Hasher::new(algorithm);
     if content.len() <= INLINE_BYTES {
         hasher.update(content);
@@ -109,7 +114,7 @@ pub async fn digest_of(algorithm: Algorithm, content: &Bytes) -> Result<Digest> 
         .await
         .unwrap_or_else(|error| Err(thread_died(&error)))?;
     }
-    Ok(hasher.finish())
+    Ok(hasher)
 }
 
 /// The digest of part of a file, read with large preads on a blocking thread.
@@ -161,6 +166,11 @@ pub struct Received {
 pub struct Receipt(Arc<Mutex<Option<Received>>>);
 
 impl Receipt {
+    /// A receipt for what has come in already.
+    pub fn of(received: Received) -> Self {
+        Self(Arc::new(Mutex::new(Some(received))))
+    }
+
     /// What came in, if the stream was read to its end.
     pub fn take(&self) -> Option<Received> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()

@@ -4,7 +4,10 @@
 //! ancestries, repositories and tags of the legacy API. Both stand on one storage.
 
 pub mod abandoned;
+pub mod checked_body;
 pub mod digest;
+mod gathering;
 pub mod hashing;
+mod recent;
 pub mod v1;
 pub mod v2;

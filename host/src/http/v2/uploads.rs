@@ -12,7 +12,7 @@ use crate::{
     http::exchange::{self, Response},
     registry::{
         digest::{Algorithm, Digest},
-        v2::{Chunk, Failure, Mount, RepositoryName, UploadId},
+        v2::{Chunk, Failure, Mount, RepositoryName, UploadLocation},
     },
 };
 
@@ -56,9 +56,9 @@ impl Api {
             Some(algorithm) => Algorithm::from_name(&algorithm)
                 .ok_or_else(|| Refusal::new(DIGEST_INVALID, "digest-algorithm must be sha256 or sha512"))?,
         };
-        let id = self.registry.start_upload(call, name, algorithm).await?;
+        let begun = self.registry.start_upload(call, name, algorithm).await?;
         let mut response = exchange::empty(StatusCode::ACCEPTED);
-        for (header, value) in progress(name, &id, 0) {
+        for (header, value) in progress(name, &begun.location, begun.offset) {
             exchange::set(&mut response, header, &value);
         }
         Ok(response)
@@ -71,10 +71,10 @@ impl Api {
         name: &RepositoryName,
         id: &str,
     ) -> Result<Response, Refusal> {
-        let id = parse_id(id)?;
-        let status = self.registry.upload_status(request.call(), name, &id).await?;
+        let at = parse_location(id)?;
+        let status = self.registry.upload_status(request.call(), name, &at.id).await?;
         let mut response = exchange::empty(StatusCode::NO_CONTENT);
-        for (header, value) in progress(name, &id, status.offset) {
+        for (header, value) in progress(name, &status.location, status.offset) {
             exchange::set(&mut response, header, &value);
         }
         Ok(response)
@@ -88,12 +88,12 @@ impl Api {
         name: &RepositoryName,
         id: &str,
     ) -> Result<Response, Refusal> {
-        let (call, id) = (request.call(), parse_id(id)?);
+        let (call, at) = (request.call(), parse_location(id)?);
         let chunk = chunk_of(request, body)?;
-        let appended = self.registry.append_upload(call, name, &id, chunk).await;
-        let status = appended.map_err(|failure| upload_refusal(failure, name, &id))?;
+        let appended = self.registry.append_upload(call, name, &at, chunk).await;
+        let status = appended.map_err(|failure| upload_refusal(failure, name, at))?;
         let mut response = exchange::empty(StatusCode::ACCEPTED);
-        for (header, value) in progress(name, &id, status.offset) {
+        for (header, value) in progress(name, &status.location, status.offset) {
             exchange::set(&mut response, header, &value);
         }
         Ok(response)
@@ -107,14 +107,14 @@ impl Api {
         name: &RepositoryName,
         id: &str,
     ) -> Result<Response, Refusal> {
-        let (call, id) = (request.call(), parse_id(id)?);
+        let (call, at) = (request.call(), parse_location(id)?);
         let digest = request.parameter("digest").ok_or_else(|| {
             Refusal::new(DIGEST_INVALID, "the last request of an upload must name the digest")
         })?;
         let digest = parse_digest(&digest)?;
         let chunk = chunk_of(request, body)?;
-        let finished = self.registry.finish_upload(call, name, &id, &digest, chunk).await;
-        finished.map_err(|failure| upload_refusal(failure, name, &id))?;
+        let finished = self.registry.finish_upload(call, name, &at, &digest, chunk).await;
+        finished.map_err(|failure| upload_refusal(failure, name, at))?;
         Ok(created(name, &digest))
     }
 
@@ -125,8 +125,8 @@ impl Api {
         name: &RepositoryName,
         id: &str,
     ) -> Result<Response, Refusal> {
-        let id = parse_id(id)?;
-        self.registry.cancel_upload(request.call(), name, &id).await?;
+        let at = parse_location(id)?;
+        self.registry.cancel_upload(request.call(), name, &at.id).await?;
         Ok(exchange::empty(StatusCode::NO_CONTENT))
     }
 }
@@ -153,30 +153,31 @@ fn chunk_of(request: &Head, body: ByteStream) -> Result<Chunk, Refusal> {
     Ok(Chunk { body, announced: Some(wanted), start: Some(start) })
 }
 
-fn parse_id(text: &str) -> Result<UploadId, Refusal> {
-    UploadId::parse(text)
+fn parse_location(text: &str) -> Result<UploadLocation, Refusal> {
+    UploadLocation::parse(text)
         .ok_or_else(|| Refusal::new(BLOB_UPLOAD_UNKNOWN, "the repository has no such upload"))
 }
 
-fn upload_refusal(failure: Failure, name: &RepositoryName, id: &UploadId) -> Refusal {
+fn upload_refusal(failure: Failure, name: &RepositoryName, at: UploadLocation) -> Refusal {
     let offset = match &failure {
         Failure::UploadOffset { offset } => Some(*offset),
         _ => None,
     };
     let mut refusal = Refusal::from(failure);
-    // Tells the client where to go on.
-    for (header, value) in offset.into_iter().flat_map(|offset| progress(name, id, offset)) {
+    // Tells the client where to go on. What revision it stands at now, the next request finds out.
+    let at = UploadLocation::from(at.id);
+    for (header, value) in offset.into_iter().flat_map(|offset| progress(name, &at, offset)) {
         refusal = refusal.header(header, value);
     }
     refusal
 }
 
 /// `Range` names the last byte, not the number of bytes, and `0-0` stands for none as well as for one.
-fn progress(name: &RepositoryName, id: &UploadId, offset: u64) -> [(HeaderName, String); 3] {
+fn progress(name: &RepositoryName, at: &UploadLocation, offset: u64) -> [(HeaderName, String); 3] {
     [
-        (header::LOCATION, format!("/v2/{name}/blobs/uploads/{id}")),
+        (header::LOCATION, format!("/v2/{name}/blobs/uploads/{at}")),
         (header::RANGE, format!("0-{}", offset.saturating_sub(1))),
-        (UPLOAD_UUID, id.to_string()),
+        (UPLOAD_UUID, at.id.to_string()),
     ]
 }
 

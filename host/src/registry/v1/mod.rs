@@ -28,7 +28,7 @@ pub use images::{Image, Layer};
 pub use repositories::RepositoryPage;
 pub use tags::PushedBy;
 
-use crate::storage::Storage;
+use crate::{registry::gathering::Room, storage::Storage};
 
 /// Largest small object that is read whole, in bytes. What 0.9.1 keeps in them is bounded by what a
 /// client sends in one JSON body.
@@ -116,12 +116,13 @@ pub struct Registry {
     storage: Storage,
     locks: locks::Locks,
     listing_turns: files::Turns,
+    room: Room,
 }
 
 impl Registry {
     /// The registry that this storage holds.
     pub fn new(storage: Storage) -> Self {
-        Self { storage, locks: locks::Locks::new(), listing_turns: files::Turns::new() }
+        Self { storage, locks: locks::Locks::new(), listing_turns: files::Turns::new(), room: Room::new() }
     }
 
     /// Reads a small object; `None` when it is absent.

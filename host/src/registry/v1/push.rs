@@ -14,7 +14,7 @@ use docker_registry_driver_api::{
     ByteStream, CallContext, Condition, ErrorKind, ObjectPath, UploadHint, UploadProgress, UploadState,
 };
 use serde_json::{Value, json};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::OwnedSemaphorePermit};
 
 use super::{
     Error, Registry, Result,
@@ -22,7 +22,7 @@ use super::{
     json,
     names::ImageId,
 };
-use crate::{layout::v1::ImagePaths, storage::Storage};
+use crate::{layout::v1::ImagePaths, registry::gathering::Gathered, storage::Storage};
 
 /// How often a layer's commit is tried when others commit the same layer at the same time.
 const COMMIT_ATTEMPTS: u32 = 8;
@@ -77,10 +77,7 @@ impl Registry {
         self.refuse_complete(call, id).await?;
 
         let (body, checksum) = hashed(json.clone(), body, size).await?;
-        let hint = UploadHint { final_path: Some(layer_path.clone()), size };
-        let state = self.storage.open_upload(call, &hint).await?;
-        let mut upload = OpenUpload::new(self.storage.clone(), call.clone(), state);
-        upload.append(body).await?;
+        let mut upload = self.take_layer(call, &layer_path, body, size).await?;
         let checksum = checksum.take()?;
 
         let _order = self.locks.lock(id.as_str()).await;
@@ -114,6 +111,29 @@ impl Registry {
         }
         upload.abort().await;
         Err(Error::Contended)
+    }
+
+    /// Takes a layer in. Nothing is to be seen of it before it is committed: that happens on conditions which can
+    /// only be looked at when it has come, and perhaps more than once. So the storage's `write` is of no use here.
+    async fn take_layer(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        body: ByteStream,
+        size: Option<u64>,
+    ) -> Result<NewLayer> {
+        let body = match self.room.gather(&Bytes::new(), body, size).await? {
+            Gathered::Whole(content, room) => {
+                let (storage, call) = (self.storage.clone(), call.clone());
+                return Ok(NewLayer::Small { storage, call, content, _room: room });
+            }
+            Gathered::More(body) => body,
+        };
+        let hint = UploadHint { final_path: Some(path.clone()), size };
+        let state = self.storage.open_upload(call, &hint).await?;
+        let mut upload = OpenUpload::new(self.storage.clone(), call.clone(), state);
+        upload.append(body).await?;
+        Ok(NewLayer::Large(upload))
     }
 
     /// Ends the push: from here on the image is complete and readable.
@@ -191,6 +211,32 @@ impl Registry {
         match self.get(call, &path).await? {
             Some(stored) if stored.content == ancestry => Ok(()),
             _ => self.put(call, &path, ancestry).await,
+        }
+    }
+}
+
+/// A layer that has come and is not visible yet.
+enum NewLayer {
+    /// In memory.
+    Small { storage: Storage, call: CallContext, content: Bytes, _room: Option<OwnedSemaphorePermit> },
+    /// In the storage.
+    Large(OpenUpload),
+}
+
+impl NewLayer {
+    async fn commit(&mut self, path: &ObjectPath, condition: &Condition) -> Result<()> {
+        match self {
+            Self::Small { storage, call, content, .. } => {
+                storage.put(call, path, content.clone(), condition).await?;
+                Ok(())
+            }
+            Self::Large(upload) => upload.commit(path, condition).await,
+        }
+    }
+
+    async fn abort(&mut self) {
+        if let Self::Large(upload) = self {
+            upload.abort().await;
         }
     }
 }

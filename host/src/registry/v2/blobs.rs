@@ -4,10 +4,15 @@
 //! nobody sees content except through such a link. Unlinking leaves the content for other repositories
 //! and for garbage collection.
 
+use std::time::{Duration, Instant};
+
 use docker_registry_driver_api::{CallContext, ErrorKind, ReadRange, Reading};
 
 use super::{Failure, Registry, RepositoryName, Result};
 use crate::{layout::v2 as layout, registry::digest::Digest};
+
+/// How long content counts as there after it was seen.
+const SEEN_LATELY: Duration = Duration::from_secs(10 * 60);
 
 /// What is known of a blob without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +48,7 @@ impl Registry {
             return Err(Failure::BlobUnknown);
         }
         let info = info.map_err(Failure::absent_as(Failure::BlobUnknown))?;
+        self.saw_content(digest);
         Ok(BlobFacts { size: info.size })
     }
 
@@ -123,10 +129,27 @@ impl Registry {
         name: &RepositoryName,
         digest: &Digest,
     ) -> Result<bool> {
+        if self.saw_content_lately(digest) {
+            return self.is_linked(call, &layout::layer_link(name, digest), digest).await;
+        }
         match self.stat_blob(call, name, digest).await {
             Ok(_) => Ok(true),
             Err(Failure::BlobUnknown) => Ok(false),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// Remembers that the content with this digest is in the storage.
+    pub(super) fn saw_content(&self, digest: &Digest) {
+        self.recent_contents.insert(digest.clone(), Instant::now(), 0);
+    }
+
+    /// Whether this process wrote or saw the content so lately that it need not look again.
+    ///
+    /// Only for the check of what a manifest refers to: its blobs were pushed a moment ago, and their links, which
+    /// say whose they are, are looked at in any case. Nobody deletes content but a garbage collection, and one that
+    /// takes what is a few minutes old breaks pushes with or without this.
+    pub(super) fn saw_content_lately(&self, digest: &Digest) -> bool {
+        self.recent_contents.get(digest).is_some_and(|seen| seen.elapsed() < SEEN_LATELY)
     }
 }

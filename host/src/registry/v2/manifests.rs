@@ -94,6 +94,7 @@ impl Registry {
         }
         let path = layout::blob(&digest);
         self.storage.put(call, &path, manifest.content, &Condition::Always).await?;
+        self.saw_content(&digest);
         // Until the last tag is there, no deletion may take the link that the tags lead through.
         let _shared = self.revision_locks.of(&(name, &digest)).read().await;
         self.write_link(call, &layout::revision_link(name, &digest), &digest).await?;
@@ -161,6 +162,9 @@ impl Registry {
     /// Whether the repository has the manifest and the manifest has content.
     async fn has_manifest(&self, call: &CallContext, name: &RepositoryName, digest: &Digest) -> Result<bool> {
         let (link, path) = (layout::revision_link(name, digest), layout::blob(digest));
+        if self.saw_content_lately(digest) {
+            return self.is_linked(call, &link, digest).await;
+        }
         let (linked, info) =
             futures::join!(self.is_linked(call, &link, digest), self.storage.head(call, &path));
         match (linked?, info) {

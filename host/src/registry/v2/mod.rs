@@ -9,6 +9,7 @@ mod blobs;
 mod catalog;
 mod descriptions;
 mod failure;
+mod finishing;
 mod links;
 mod manifests;
 pub mod media_types;
@@ -23,7 +24,7 @@ pub use blobs::{BlobFacts, Mount};
 pub use catalog::Catalog;
 pub use failure::{Failure, Result};
 pub use manifests::{Manifest, PutManifest};
-pub use names::{RepositoryName, Tag, UploadId};
+pub use names::{RepositoryName, Revision, Tag, UploadId, UploadLocation};
 pub use references::MissingReference;
 pub use tags::TagPage;
 pub use uploads::{Chunk, UploadStatus};
@@ -31,14 +32,23 @@ pub use uploads::{Chunk, UploadStatus};
 use std::{
     hash::{BuildHasher, Hash, RandomState},
     sync::Arc,
+    time::Instant,
 };
 
 use tokio::sync::RwLock;
 
-use crate::storage::Storage;
+use self::upload_record::{Seen, UploadRecord};
+use crate::{
+    registry::{digest::Digest, gathering::Room, recent::Recent},
+    storage::Storage,
+};
 
 /// Storage calls that one request makes at a time.
 const PARALLEL_CALLS: usize = 16;
+/// Records of uploads that are remembered at most, and the bytes of content in them.
+const REMEMBERED_UPLOADS: (usize, usize) = (1024, 16 << 20);
+/// Contents that are remembered at most as being there.
+const REMEMBERED_CONTENTS: usize = 4096;
 
 /// The V2 registry on one storage. Clones share everything.
 #[derive(Clone)]
@@ -49,12 +59,27 @@ pub struct Registry {
     revision_locks: Arc<Locks>,
     /// By repository and tag: keeps a deletion of a tag from taking one that is pushed in the same moment.
     tag_locks: Arc<Locks>,
+    /// By repository and upload: keeps two that go on with an upload apart where the storage cannot.
+    upload_locks: Arc<Locks>,
+    /// The records that this process wrote last.
+    recent_uploads: Arc<Recent<(RepositoryName, UploadId), (UploadRecord, Seen)>>,
+    /// Contents that this process has written or seen, and when; see `Registry::has_content`.
+    recent_contents: Arc<Recent<Digest, Instant>>,
+    room: Room,
 }
 
 impl Registry {
     /// The registry on `storage`.
     pub fn new(storage: Storage) -> Self {
-        Self { storage, revision_locks: Arc::default(), tag_locks: Arc::default() }
+        Self {
+            storage,
+            revision_locks: Arc::default(),
+            tag_locks: Arc::default(),
+            upload_locks: Arc::default(),
+            recent_uploads: Arc::new(Recent::new(REMEMBERED_UPLOADS.0, REMEMBERED_UPLOADS.1)),
+            recent_contents: Arc::new(Recent::new(REMEMBERED_CONTENTS, 0)),
+            room: Room::new(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Longest name of a repository, in bytes.
@@ -92,6 +93,55 @@ impl UploadId {
     pub fn parse(text: &str) -> Option<Self> {
         let id = Self(Uuid::try_parse(text).ok()?);
         (id.to_string() == text).then_some(id)
+    }
+}
+
+/// Tells one record of an upload from the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(u32);
+
+impl Revision {
+    /// A new one.
+    pub(super) fn random() -> Self {
+        Self(fastrand::u32(..))
+    }
+}
+
+/// Where a client goes on with an upload: its id, and the revision of the record that the client was shown.
+///
+/// As text it is one segment of a path: `ID` or `ID.REVISION`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadLocation {
+    /// The upload.
+    pub id: UploadId,
+    /// The revision, if the client knows one.
+    pub revision: Option<Revision>,
+}
+
+impl UploadLocation {
+    /// Reads what [`fmt::Display`] writes. A revision that makes no sense counts as none: it only saves a look.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (id, revision) = match text.split_once('.') {
+            Some((id, revision)) => (id, u32::from_str_radix(revision, 16).ok().map(Revision)),
+            None => (text, None),
+        };
+        Some(Self { id: UploadId::parse(id)?, revision })
+    }
+}
+
+impl From<UploadId> for UploadLocation {
+    fn from(id: UploadId) -> Self {
+        Self { id, revision: None }
+    }
+}
+
+impl fmt::Display for UploadLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.revision {
+            Some(Revision(number)) => write!(f, "{}.{number:08x}", self.id),
+            None => self.id.fmt(f),
+        }
     }
 }
 

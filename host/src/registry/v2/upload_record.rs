@@ -1,43 +1,65 @@
 //! This server's record of an upload in flight.
 //!
 //! The record is all that any process needs to go on: the driver's own state and the state of the hash,
-//! both at the same offset. It changes only on condition that it is still the one that was read, so that
-//! of two callers who go on from the same record one succeeds. The other learns it before its client
-//! does.
+//! both at the same offset, or the content itself as long as it is small. It changes only on condition that it is
+//! still the one that was read, so that of two callers who go on from the same record one succeeds. The other
+//! learns it before its client does.
+//!
+//! # Without reading it again
+//! Each record has a revision, drawn by lot, and clients send back the one that they were shown, as part of the
+//! location. A process that remembers just this record from its own last write need not read it. Another replica
+//! that went on meanwhile has shown the client another revision.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use docker_registry_driver_api::{CallContext, Capability, Condition, ETag, ErrorKind, UploadState};
 use serde::{Deserialize, Serialize};
 
-use super::{Registry, RepositoryName, Result, UploadId};
+use super::{Registry, RepositoryName, Result, UploadId, UploadLocation, names::Revision};
 use crate::{
     layout::v2 as layout,
-    registry::{digest::Algorithm, hashing::Hasher},
+    registry::{digest::Algorithm, gathering::MOST_GATHERED, hashing::Hasher},
 };
 
-/// Version of the format. A record of another version is none: its upload has to begin anew.
-const VERSION: u32 = 1;
-/// A record with the longest states that a driver may hand out fits well.
-const MAX_RECORD_BYTES: u64 = 64 * 1024;
+/// Version of the format without content, which the first releases read as well.
+const WITHOUT_CONTENT: u32 = 1;
+/// Version of the format in which a line break and the content follow. A record of any other version is none:
+/// its upload has to begin anew.
+const WITH_CONTENT: u32 = 2;
+/// A record with the longest states that a driver may hand out fits well, and so does its content.
+const MAX_RECORD_BYTES: u64 = 64 * 1024 + MOST_GATHERED;
 
 /// Where an upload stands.
 #[derive(Clone)]
 pub(super) struct UploadRecord {
     /// Number of durable bytes.
     pub(super) offset: u64,
-    /// The driver's state; `None` before the first byte, when nothing is open at the driver yet.
+    /// The driver's state; `None` as long as nothing is open at the driver.
     pub(super) state: Option<UploadState>,
+    /// All bytes so far, as long as nothing is open at the driver; then empty.
+    pub(super) content: Bytes,
     /// The algorithm that the content is hashed with as it arrives.
     pub(super) algorithm: Algorithm,
     /// The hash of all bytes so far; `None` when it is not known.
     pub(super) hasher: Option<Hasher>,
+    /// Tells this record from those before and after it; `None` in one that an older server wrote.
+    pub(super) revision: Option<Revision>,
 }
 
-/// What was read, for the condition of the next write.
+/// What was read or remembered, for the condition of the next write.
+#[derive(Clone)]
 pub(super) struct Seen {
-    content: Bytes,
     etag: Option<ETag>,
+    revision: Option<Revision>,
+    /// The record's text; `None` when it was remembered.
+    text: Option<Bytes>,
+}
+
+impl Seen {
+    /// Whether the record was remembered and not read.
+    pub(super) fn is_remembered(&self) -> bool {
+        self.text.is_none()
+    }
 }
 
 /// Whether a record could be replaced.
@@ -58,40 +80,65 @@ struct Written {
     algorithm: Algorithm,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hash_state: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    revision: Option<Revision>,
 }
 
 impl UploadRecord {
     /// The record of an upload that has just begun.
     pub(super) fn new(algorithm: Algorithm) -> Self {
-        Self { offset: 0, state: None, algorithm, hasher: Some(Hasher::new(algorithm)) }
+        Self {
+            offset: 0,
+            state: None,
+            content: Bytes::new(),
+            algorithm,
+            hasher: Some(Hasher::new(algorithm)),
+            revision: Some(Revision::random()),
+        }
     }
 
     fn write(&self) -> Bytes {
         let written = Written {
-            version: VERSION,
+            version: if self.content.is_empty() { WITHOUT_CONTENT } else { WITH_CONTENT },
             offset: self.offset,
             driver_state: self.state.as_ref().map(|state| STANDARD.encode(state.as_bytes())),
             algorithm: self.algorithm,
             hash_state: self.hasher.as_ref().map(|hasher| STANDARD.encode(hasher.save())),
+            revision: self.revision,
         };
-        serde_json::to_vec(&written).expect("a struct of numbers and texts is always JSON").into()
+        let mut text = serde_json::to_vec(&written).expect("a struct of numbers and texts is always JSON");
+        if !self.content.is_empty() {
+            text.reserve_exact(1 + self.content.len());
+            text.push(b'\n');
+            text.extend_from_slice(&self.content);
+        }
+        text.into()
     }
 
-    fn read(content: &[u8]) -> Option<Self> {
-        let written: Written = serde_json::from_slice(content).ok()?;
-        if written.version != VERSION {
-            return None;
-        }
+    fn read(text: &Bytes) -> Option<Self> {
+        // JSON of one line, so the first line break ends it.
+        let line = text.iter().position(|byte| *byte == b'\n');
+        let (line, content) = match line {
+            Some(end) => (text.slice(..end), text.slice(end + 1..)),
+            None => (text.clone(), Bytes::new()),
+        };
+        let written: Written = serde_json::from_slice(&line).ok()?;
         let state = match written.driver_state {
             Some(state) => Some(UploadState::new(STANDARD.decode(state).ok()?).ok()?),
             None => None,
         };
+        match written.version {
+            WITHOUT_CONTENT if content.is_empty() => {}
+            WITH_CONTENT if state.is_none() && content.len() as u64 == written.offset => {}
+            _ => return None,
+        }
         // A hash that cannot be read is no loss of content: it is computed again at the end.
         let hasher = written
             .hash_state
             .and_then(|state| STANDARD.decode(state).ok())
             .and_then(|state| Hasher::restore(written.algorithm, &state));
-        Some(Self { offset: written.offset, state, algorithm: written.algorithm, hasher })
+        let (offset, algorithm, revision) = (written.offset, written.algorithm, written.revision);
+        Some(Self { offset, state, content, algorithm, hasher, revision })
     }
 }
 
@@ -102,14 +149,32 @@ impl Registry {
         call: &CallContext,
         name: &RepositoryName,
         id: &UploadId,
-        record: &UploadRecord,
+        record: UploadRecord,
     ) -> Result<()> {
         let path = layout::upload_record(name, id);
-        self.storage.put(call, &path, record.write(), &Condition::Always).await?;
+        let etag = self.storage.put(call, &path, record.write(), &Condition::Always).await?;
+        self.remember_upload(name, id, record, etag);
         Ok(())
     }
 
-    /// The record of an upload, `None` when there is no such upload (any more).
+    /// The record of an upload, from memory when that is the one that the client was shown. `None` when there is
+    /// no such upload (any more).
+    pub(super) async fn current_upload_record(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        at: &UploadLocation,
+    ) -> Result<Option<(UploadRecord, Seen)>> {
+        if at.revision.is_some()
+            && let Some((record, seen)) = self.remembered_upload(name, &at.id)
+            && record.revision == at.revision
+        {
+            return Ok(Some((record, seen)));
+        }
+        self.read_upload_record(call, name, &at.id).await
+    }
+
+    /// The record of an upload as it is stored, `None` when there is no such upload (any more).
     pub(super) async fn read_upload_record(
         &self,
         call: &CallContext,
@@ -126,50 +191,91 @@ impl Registry {
         if record.is_none() {
             tracing::warn!(path = path.as_str(), "an upload record cannot be read; its upload is lost");
         }
-        Ok(record.map(|record| (record, Seen { content: object.content, etag: object.info.etag })))
+        Ok(record.map(|record| {
+            let seen = Seen { etag: object.info.etag, revision: record.revision, text: Some(object.content) };
+            (record, seen)
+        }))
     }
 
     /// Replaces the record if it is still the one that was `seen`.
     ///
-    /// A storage without conditional writes is asked to show the record again first. The driver's own
-    /// fence on its upload state covers the moment in between.
+    /// In a storage without conditional writes only the requests of this process are kept apart: what it
+    /// remembers is then as good as the storage, and anything else is read again first. Between processes there
+    /// is the driver's own fence on its upload state, and at the end the digest.
     pub(super) async fn replace_upload_record(
         &self,
         call: &CallContext,
         name: &RepositoryName,
         id: &UploadId,
         seen: &Seen,
-        record: &UploadRecord,
+        record: UploadRecord,
     ) -> Result<Replaced> {
         let path = layout::upload_record(name, id);
         let conditional = self.storage.capabilities().has(Capability::PutIfMatch);
+        let _alone;
         let condition = match &seen.etag {
             Some(etag) if conditional => Condition::IfMatch(etag.clone()),
             _ => {
-                let now = self.read_upload_record(call, name, id).await?;
-                if now.is_none_or(|(_, now)| now.content != seen.content) {
+                _alone = self.upload_locks.of(&(name, id)).write().await;
+                let remembered = self.remembered_upload(name, id).and_then(|(record, _)| record.revision);
+                let is_last = !conditional && remembered.is_some() && remembered == seen.revision;
+                if !is_last && !self.is_still(call, name, id, seen).await? {
                     return Ok(Replaced::No);
                 }
                 Condition::Always
             }
         };
         match self.storage.put(call, &path, record.write(), &condition).await {
-            Ok(_) => Ok(Replaced::Yes),
-            Err(error) if matches!(error.kind, ErrorKind::ConditionFailed | ErrorKind::NotFound) => {
-                Ok(Replaced::No)
+            Ok(etag) => {
+                self.remember_upload(name, id, record, etag);
+                Ok(Replaced::Yes)
             }
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                self.recent_uploads.remove(&(name.clone(), id.clone()));
+                match error.kind {
+                    ErrorKind::ConditionFailed | ErrorKind::NotFound => Ok(Replaced::No),
+                    _ => Err(error.into()),
+                }
+            }
         }
+    }
+
+    /// Whether the storage still has the record that was `seen`.
+    async fn is_still(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        id: &UploadId,
+        seen: &Seen,
+    ) -> Result<bool> {
+        let now = self.read_upload_record(call, name, id).await?;
+        Ok(now.is_some_and(|(_, now)| match seen.revision {
+            Some(_) => now.revision == seen.revision,
+            None => now.text == seen.text,
+        }))
     }
 
     /// Removes all that is known of an upload. A failure is logged and no more: what is left is garbage
     /// that the purge of old uploads finds.
+    pub(super) async fn remove_upload_record(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        id: &UploadId,
+    ) {
+        self.recent_uploads.remove(&(name.clone(), id.clone()));
+        match self.storage.delete(call, &layout::upload_record(name, id)).await {
+            Err(error) if !error.is_not_found() => {
+                tracing::warn!(upload = %id, %error, "the record of a finished upload is left behind");
+            }
+            _ => {}
+        }
+    }
+
+    /// The same, and the content that waited to be hashed once more.
     pub(super) async fn remove_upload_files(&self, call: &CallContext, name: &RepositoryName, id: &UploadId) {
-        let paths = [
-            layout::upload_record(name, id),
-            layout::upload_data(name, id),
-            layout::upload_started_at(name, id),
-        ];
+        self.recent_uploads.remove(&(name.clone(), id.clone()));
+        let paths = [layout::upload_record(name, id), layout::upload_data(name, id)];
         match self.storage.delete_many(call, &paths).await {
             Ok(failed) => {
                 for (path, error) in failed {
@@ -178,6 +284,22 @@ impl Registry {
             }
             Err(error) => tracing::warn!(upload = %id, %error, "files of a finished upload are left behind"),
         }
+    }
+
+    fn remember_upload(
+        &self,
+        name: &RepositoryName,
+        id: &UploadId,
+        record: UploadRecord,
+        etag: Option<ETag>,
+    ) {
+        let weight = record.content.len();
+        let seen = Seen { etag, revision: record.revision, text: None };
+        self.recent_uploads.insert((name.clone(), id.clone()), (record, seen), weight);
+    }
+
+    fn remembered_upload(&self, name: &RepositoryName, id: &UploadId) -> Option<(UploadRecord, Seen)> {
+        self.recent_uploads.get(&(name.clone(), id.clone()))
     }
 }
 
@@ -195,15 +317,27 @@ mod tests {
         }
         let read = UploadRecord::read(&record.write()).unwrap();
         assert_eq!((read.offset, read.algorithm), (5, Algorithm::Sha512));
-        assert_eq!(read.state, record.state);
+        assert_eq!((read.state, read.revision), (record.state, record.revision));
         assert_eq!(read.hasher.unwrap().finish(), record.hasher.unwrap().finish());
     }
 
     #[test]
+    fn content_of_any_bytes_survives_being_written_down() {
+        for content in ["x", "\n", "{\"version\":1}\nmore\n"] {
+            let mut record = UploadRecord::new(Algorithm::Sha256);
+            (record.offset, record.content) = (content.len() as u64, Bytes::from(content));
+            let read = UploadRecord::read(&record.write()).unwrap();
+            assert_eq!((read.offset, read.content), (record.offset, record.content));
+        }
+    }
+
+    #[test]
     fn a_record_of_another_version_is_none_and_a_bad_hash_is_only_missing() {
-        assert!(UploadRecord::read(br#"{"version":2,"offset":0,"algorithm":"sha256"}"#).is_none());
-        assert!(UploadRecord::read(b"").is_none());
-        let record = br#"{"version":1,"offset":3,"algorithm":"sha256","hash_state":"AAAA"}"#;
-        assert!(UploadRecord::read(record).unwrap().hasher.is_none());
+        let read = |text: &'static str| UploadRecord::read(&Bytes::from(text));
+        assert!(read(r#"{"version":3,"offset":0,"algorithm":"sha256"}"#).is_none());
+        assert!(read("{\"version\":2,\"offset\":3,\"algorithm\":\"sha256\"}\nab").is_none(), "cut off");
+        assert!(read("").is_none());
+        let old = read(r#"{"version":1,"offset":3,"algorithm":"sha256","hash_state":"AAAA"}"#).unwrap();
+        assert!(old.hasher.is_none() && old.revision.is_none());
     }
 }

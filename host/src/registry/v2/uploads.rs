@@ -1,30 +1,25 @@
-//! Uploads: how content of unknown length, in any number of pieces, becomes a blob.
+//! Uploads: how content of unknown length, in any number of pieces, becomes a blob. The last step is in
+//! [`super::finishing`].
 //!
-//! The bytes go to the driver while the hash runs beside them. Nothing is open at the driver before the
-//! first byte, so that a body that comes with its digest can be stored where it belongs at once. The
-//! record of the upload (see [`super::upload_record`]) is written after the bytes it speaks of are
-//! durable. A finished, cancelled or failed upload leaves no files.
+//! Content that is small is kept in the record of the upload (see [`super::upload_record`]). From some size on it
+//! goes to an upload of the driver's, while the hash runs beside it; the record is then written after the bytes
+//! it speaks of are durable. A finished, cancelled or failed upload leaves no files.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use docker_registry_driver_api::{
-    ByteStream, CallContext, Condition, Error, ErrorKind, ObjectPath, ReadRange, ReadingBody, UploadHint,
-    UploadState,
-};
-use futures::{StreamExt, TryStreamExt, stream};
+use docker_registry_driver_api::{ByteStream, CallContext, Error, ErrorKind, UploadHint, UploadState};
 use tokio::time::sleep;
 
 use super::{
-    Failure, Registry, RepositoryName, Result, UploadId,
+    Failure, Registry, RepositoryName, Result, UploadId, UploadLocation,
+    names::Revision,
     upload_record::{Replaced, Seen, UploadRecord},
 };
-use crate::{
-    layout::v2 as layout,
-    registry::{
-        digest::{Algorithm, Digest},
-        hashing::{self, Ending, Hasher, OnBreak, intake},
-    },
+use crate::registry::{
+    digest::Algorithm,
+    gathering::Gathered,
+    hashing::{Ending, Hasher, OnBreak, Receipt, intake},
 };
 
 /// How often the loser of a race looks whether the winner has written the record.
@@ -45,17 +40,26 @@ pub struct Chunk {
 /// Where an upload stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadStatus {
+    /// Where the client goes on.
+    pub location: UploadLocation,
     /// Number of durable bytes.
     pub offset: u64,
 }
 
-/// What an append has led to.
-struct Taken {
-    state: UploadState,
-    offset: u64,
-    hasher: Option<Hasher>,
-    ending: Ending,
-    bytes: u64,
+impl UploadStatus {
+    fn of(id: &UploadId, record: &UploadRecord) -> Self {
+        let location = UploadLocation { id: id.clone(), revision: record.revision };
+        Self { location, offset: record.offset }
+    }
+}
+
+/// What an append at the driver has led to.
+pub(super) struct Taken {
+    pub(super) state: UploadState,
+    pub(super) offset: u64,
+    pub(super) hasher: Option<Hasher>,
+    pub(super) ending: Ending,
+    pub(super) bytes: u64,
 }
 
 impl Registry {
@@ -68,20 +72,17 @@ impl Registry {
         call: &CallContext,
         name: &RepositoryName,
         algorithm: Algorithm,
-    ) -> Result<UploadId> {
+    ) -> Result<UploadStatus> {
         let id = UploadId::random();
-        let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
-        let started_at = layout::upload_started_at(name, &id);
         let record = UploadRecord::new(algorithm);
-        let (first, second) = futures::join!(
-            self.storage.put(call, &started_at, Bytes::from(now), &Condition::Always),
-            self.create_upload_record(call, name, &id, &record),
-        );
-        if let Err(failure) = first.map_err(Failure::from).and(second) {
-            self.remove_upload_files(call, name, &id).await;
-            return Err(failure);
+        let status = UploadStatus::of(&id, &record);
+        match self.create_upload_record(call, name, &id, record).await {
+            Ok(()) => Ok(status),
+            Err(failure) => {
+                self.remove_upload_record(call, name, &id).await;
+                Err(failure)
+            }
         }
-        Ok(id)
     }
 
     /// Where an upload stands.
@@ -95,7 +96,7 @@ impl Registry {
         id: &UploadId,
     ) -> Result<UploadStatus> {
         let (record, _) = self.read_upload_record(call, name, id).await?.ok_or(Failure::UploadUnknown)?;
-        Ok(UploadStatus { offset: record.offset })
+        Ok(UploadStatus::of(id, &record))
     }
 
     /// Adds a chunk. When the client breaks off, what arrived is kept and the upload can go on from
@@ -109,87 +110,81 @@ impl Registry {
         &self,
         call: &CallContext,
         name: &RepositoryName,
-        id: &UploadId,
+        at: &UploadLocation,
         chunk: Chunk,
     ) -> Result<UploadStatus> {
-        let (record, seen) = self.read_upload_record(call, name, id).await?.ok_or(Failure::UploadUnknown)?;
-        check_start(&chunk, &record)?;
-        let hasher = record.hasher.clone();
-        let taken = self.take_in(call, name, id, &record, chunk, hasher, UploadHint::default()).await?;
-        let (ending, offset) = (taken.ending, taken.offset);
-        self.save_progress(call, name, id, &record, &seen, taken).await?;
-        if ending == Ending::Broken { Err(Failure::BodyBroken) } else { Ok(UploadStatus { offset }) }
+        let (record, seen) = self.record_for(call, name, at, chunk.start).await?;
+        let (body, receipt) = intake(chunk.body, record.hasher.clone(), chunk.announced, OnBreak::Keep);
+        let body = match record.state {
+            Some(_) => body,
+            None => match self.room.gather(&record.content, body, chunk.announced).await {
+                Ok(Gathered::Whole(content, _room)) => {
+                    return self.keep_in_record(call, name, &at.id, (&record, &seen), content, receipt).await;
+                }
+                Ok(Gathered::More(body)) => body,
+                Err(error) => {
+                    return Err(body_failure(receipt.take().map(|received| received.ending), error));
+                }
+            },
+        };
+        let taken = self.take_in(call, name, &at.id, &record, body, receipt, UploadHint::default()).await?;
+        let ending = taken.ending;
+        let status = self.save_progress(call, name, &at.id, &record, &seen, taken).await?;
+        if ending == Ending::Broken { Err(Failure::BodyBroken) } else { Ok(status) }
     }
 
-    /// Adds the last chunk, if there is one, and makes the upload a blob of the repository.
-    ///
-    /// # Errors
-    /// Those of [`Registry::append_upload`]; [`Failure::DigestMismatch`], and then the upload is gone.
-    pub async fn finish_upload(
+    /// The record that a request is to go on from, whose chunk begins at `start` if that is said.
+    pub(super) async fn record_for(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        at: &UploadLocation,
+        start: Option<u64>,
+    ) -> Result<(UploadRecord, Seen)> {
+        let fits = |record: &UploadRecord| start.is_none_or(|start| start == record.offset);
+        let mut found = self.current_upload_record(call, name, at).await?;
+        if found.as_ref().is_some_and(|(record, seen)| seen.is_remembered() && !fits(record)) {
+            found = self.read_upload_record(call, name, &at.id).await?;
+        }
+        let (record, seen) = found.ok_or(Failure::UploadUnknown)?;
+        if fits(&record) { Ok((record, seen)) } else { Err(Failure::UploadOffset { offset: record.offset }) }
+    }
+
+    /// Keeps content that is still small, the new bytes included, in the record.
+    pub(super) async fn keep_in_record(
         &self,
         call: &CallContext,
         name: &RepositoryName,
         id: &UploadId,
-        digest: &Digest,
-        chunk: Chunk,
-    ) -> Result<()> {
-        let (record, seen) = self.read_upload_record(call, name, id).await?.ok_or(Failure::UploadUnknown)?;
-        check_start(&chunk, &record)?;
-        let hasher = match &record.hasher {
-            // Nothing is hashed yet, so any algorithm will do.
-            _ if record.offset == 0 => Some(Hasher::new(digest.algorithm())),
-            Some(hasher) if hasher.algorithm() == digest.algorithm() => Some(hasher.clone()),
-            _ => None,
-        };
-        let path = layout::blob(digest);
-        let hint = UploadHint { final_path: Some(path.clone()), size: chunk.announced };
-        let (state, hasher, taken) = match (without_empty_body(chunk).await?, &record.state) {
-            (None, Some(state)) => (state.clone(), hasher, None),
-            (None, None) => (self.storage.open_upload(call, &hint).await?, hasher, None),
-            (Some(chunk), _) => {
-                let taken = self.take_in(call, name, id, &record, chunk, hasher, hint).await?;
-                if taken.ending == Ending::Broken {
-                    self.save_progress(call, name, id, &record, &seen, taken).await?;
-                    return Err(Failure::BodyBroken);
-                }
-                (taken.state.clone(), taken.hasher.clone(), Some(taken))
-            }
-        };
-        let hashed = hasher.is_some();
-        if let Some(found) = hasher.map(Hasher::finish).filter(|found| found != digest) {
-            self.discard(call, &state).await;
-            self.remove_upload_files(call, name, id).await;
-            return Err(Failure::DigestMismatch { found });
-        }
-        // What is not hashed yet waits beside the record until it is.
-        let target = if hashed { path.clone() } else { layout::upload_data(name, id) };
-        if let Err(error) = self.storage.commit(call, &state, &target, &Condition::Always).await {
-            // An earlier attempt may have died after this very step. The hash shows that this client has
-            // the content, so the blob that is there may be linked.
-            if !(hashed && error.is_not_found() && self.storage.head(call, &path).await.is_ok()) {
-                if record.state.is_some() {
-                    // The state in the record is stale since the append: without the new one nobody could
-                    // go on with the upload.
-                    if let Some(taken) = taken.filter(|_| !error.is_not_found()) {
-                        self.save_progress(call, name, id, &record, &seen, taken).await?;
-                    }
-                    return Err(self.fenced(call, name, id, Some(&state), error).await);
-                }
-                // Nobody else knows of an upload that was opened just now, and the client may try again
-                // from the start.
-                if !error.outcome_unknown {
-                    self.discard(call, &state).await;
-                }
-                return Err(self.fenced(call, name, id, None, error).await);
+        (record, seen): (&UploadRecord, &Seen),
+        content: Bytes,
+        receipt: Receipt,
+    ) -> Result<UploadStatus> {
+        let received = receipt.take().ok_or_else(unread)?;
+        let mut status = UploadStatus::of(id, record);
+        if received.bytes > 0 {
+            let progress = UploadRecord {
+                offset: content.len() as u64,
+                state: None,
+                content,
+                algorithm: received.hasher.as_ref().map_or(record.algorithm, Hasher::algorithm),
+                hasher: received.hasher,
+                revision: Some(Revision::random()),
+            };
+            status = UploadStatus::of(id, &progress);
+            if self.replace_upload_record(call, name, id, seen, progress).await? == Replaced::No {
+                return Err(self.somebody_was_faster(call, name, id).await);
             }
         }
-        // The bytes have their name now; whatever comes, the record speaks of nothing any more.
-        let linked = match hashed {
-            true => self.write_link(call, &layout::layer_link(name, digest), digest).await,
-            false => self.name_by_hashing_again(call, name, &target, digest).await,
-        };
-        self.remove_upload_files(call, name, id).await;
-        linked
+        if received.ending == Ending::Broken { Err(Failure::BodyBroken) } else { Ok(status) }
+    }
+
+    async fn somebody_was_faster(&self, call: &CallContext, name: &RepositoryName, id: &UploadId) -> Failure {
+        match self.read_upload_record(call, name, id).await {
+            Ok(Some((now, _))) => Failure::UploadOffset { offset: now.offset },
+            Ok(None) => Failure::UploadUnknown,
+            Err(failure) => failure,
+        }
     }
 
     /// Discards an upload and what it holds.
@@ -206,74 +201,28 @@ impl Registry {
         if let Some(state) = &record.state {
             self.storage.abort(call, state).await?;
         }
-        self.remove_upload_files(call, name, id).await;
+        self.remove_upload_record(call, name, id).await;
         Ok(())
     }
 
-    /// Stores a whole blob whose digest is known in advance. A failure leaves nothing behind.
-    ///
-    /// # Errors
-    /// [`Failure::DigestMismatch`]; [`Failure::LengthMismatch`]; [`Failure::BodyBroken`].
-    pub async fn push_blob(
-        &self,
-        call: &CallContext,
-        name: &RepositoryName,
-        digest: &Digest,
-        body: ByteStream,
-        announced: Option<u64>,
-    ) -> Result<()> {
-        let path = layout::blob(digest);
-        let hint = UploadHint { final_path: Some(path.clone()), size: announced };
-        let state = self.storage.open_upload(call, &hint).await?;
-        let stored = self.store_whole(call, &state, &path, digest, body, announced).await;
-        if let Err(failure) = stored {
-            self.discard(call, &state).await;
-            return Err(failure);
-        }
-        self.write_link(call, &layout::layer_link(name, digest), digest).await
-    }
-
-    async fn store_whole(
-        &self,
-        call: &CallContext,
-        state: &UploadState,
-        path: &ObjectPath,
-        digest: &Digest,
-        body: ByteStream,
-        announced: Option<u64>,
-    ) -> Result<()> {
-        let hasher = Hasher::new(digest.algorithm());
-        let (stream, receipt) = intake(body, Some(hasher), announced, OnBreak::Fail);
-        let appended = self.storage.append(call, state, 0, stream).await;
-        let received = receipt.take();
-        let progress = appended
-            .map_err(|error| body_failure(received.as_ref().map(|received| received.ending), error))?;
-        let found = received.and_then(|received| received.hasher).ok_or_else(unread)?.finish();
-        if found != *digest {
-            return Err(Failure::DigestMismatch { found });
-        }
-        self.storage.commit(call, &progress.state, path, &Condition::Always).await?;
-        Ok(())
-    }
-
-    /// Gives a chunk to the driver. An upload that is opened for it is gone again when this fails.
+    /// Gives a body to the driver; when nothing is open there yet, it begins with the content of the record. An
+    /// upload that is opened for it is gone again when this fails.
     #[expect(clippy::too_many_arguments, reason = "one step of two methods, with all that they know")]
-    async fn take_in(
+    pub(super) async fn take_in(
         &self,
         call: &CallContext,
         name: &RepositoryName,
         id: &UploadId,
         record: &UploadRecord,
-        chunk: Chunk,
-        hasher: Option<Hasher>,
+        body: ByteStream,
+        receipt: Receipt,
         hint: UploadHint,
     ) -> Result<Taken> {
-        let state = match &record.state {
-            Some(state) => state.clone(),
-            None => self.storage.open_upload(call, &hint).await?,
+        let (state, offset) = match &record.state {
+            Some(state) => (state.clone(), record.offset),
+            None => (self.storage.open_upload(call, &hint).await?, 0),
         };
-        let (stream, receipt) = intake(chunk.body, hasher, chunk.announced, OnBreak::Keep);
-        let appended = self.storage.append(call, &state, record.offset, stream).await;
+        let appended = self.storage.append(call, &state, offset, body).await;
         let received = receipt.take();
         let failure = match (appended, received) {
             (Ok(progress), Some(received)) if progress.offset == record.offset + received.bytes => {
@@ -302,7 +251,7 @@ impl Registry {
     }
 
     /// Writes down what an append has led to.
-    async fn save_progress(
+    pub(super) async fn save_progress(
         &self,
         call: &CallContext,
         name: &RepositoryName,
@@ -310,30 +259,32 @@ impl Registry {
         record: &UploadRecord,
         seen: &Seen,
         taken: Taken,
-    ) -> Result<()> {
+    ) -> Result<UploadStatus> {
         let opened_here = record.state.is_none();
         if taken.bytes == 0 && opened_here {
             // Nothing to keep: the upload stays as it was.
             self.discard(call, &taken.state).await;
-            return Ok(());
+            return Ok(UploadStatus::of(id, record));
         }
         let progress = UploadRecord {
             offset: taken.offset,
             state: Some(taken.state.clone()),
+            content: Bytes::new(),
             algorithm: taken.hasher.as_ref().map_or(record.algorithm, Hasher::algorithm),
             hasher: taken.hasher,
+            revision: Some(Revision::random()),
         };
-        match self.replace_upload_record(call, name, id, seen, &progress).await {
-            Ok(Replaced::Yes) => Ok(()),
+        let status = UploadStatus::of(id, &progress);
+        match self.replace_upload_record(call, name, id, seen, progress).await {
+            Ok(Replaced::Yes) => Ok(status),
             Ok(Replaced::No) => {
-                let now = self.read_upload_record(call, name, id).await?;
+                let failure = self.somebody_was_faster(call, name, id).await;
                 // What this call opened is its own. What it went on with belongs to whoever wrote the
                 // record since, and to nobody when the record is gone.
-                if opened_here || now.is_none() {
+                if opened_here || matches!(failure, Failure::UploadUnknown) {
                     self.discard(call, &taken.state).await;
                 }
-                Err(now
-                    .map_or(Failure::UploadUnknown, |(now, _)| Failure::UploadOffset { offset: now.offset }))
+                Err(failure)
             }
             Err(Failure::Storage(error)) => {
                 if opened_here && !error.outcome_unknown {
@@ -345,41 +296,6 @@ impl Registry {
         }
     }
 
-    /// Makes a blob of content whose hash is not known in the algorithm of `digest`: it was put at
-    /// `staged`, is read once more, and is moved to its name when it is right.
-    async fn name_by_hashing_again(
-        &self,
-        call: &CallContext,
-        name: &RepositoryName,
-        staged: &ObjectPath,
-        digest: &Digest,
-    ) -> Result<()> {
-        let found = self.hash_object(call, staged, digest.algorithm()).await?;
-        if found != *digest {
-            return Err(Failure::DigestMismatch { found });
-        }
-        self.storage.rename(call, staged, &layout::blob(digest)).await?;
-        self.write_link(call, &layout::layer_link(name, digest), digest).await
-    }
-
-    async fn hash_object(
-        &self,
-        call: &CallContext,
-        path: &ObjectPath,
-        algorithm: Algorithm,
-    ) -> Result<Digest> {
-        let reading = self.storage.read(call, path, ReadRange::Full).await?;
-        let body = match reading.body {
-            ReadingBody::File(region) => return Ok(hashing::digest_of_file(algorithm, region).await?),
-            ReadingBody::Stream(body) => body,
-        };
-        let (mut body, receipt) =
-            intake(body, Some(Hasher::new(algorithm)), Some(reading.length), OnBreak::Fail);
-        while body.try_next().await?.is_some() {}
-        let hasher = receipt.take().and_then(|received| received.hasher).ok_or_else(unread)?;
-        Ok(hasher.finish())
-    }
-
     /// What a driver's refusal of an upload state means to the client. `recorded` is the state that the
     /// record held when the driver was called.
     ///
@@ -387,7 +303,7 @@ impl Registry {
     /// stays as it is, the server that went on with the upload has most likely died before it could write.
     /// Then no state is known that the driver takes, and the client has to begin anew. Nothing is aborted,
     /// because a winner who only takes long must not suffer.
-    async fn fenced(
+    pub(super) async fn fenced(
         &self,
         call: &CallContext,
         name: &RepositoryName,
@@ -413,41 +329,15 @@ impl Registry {
 
     /// Aborts an upload at the driver. A failure is logged and no more: the purge of old uploads finds
     /// what is left.
-    async fn discard(&self, call: &CallContext, state: &UploadState) {
+    pub(super) async fn discard(&self, call: &CallContext, state: &UploadState) {
         if let Err(error) = self.storage.abort(call, state).await {
             tracing::warn!(%error, "a discarded upload is left behind in the storage");
         }
     }
 }
 
-fn check_start(chunk: &Chunk, record: &UploadRecord) -> Result<()> {
-    match chunk.start {
-        Some(start) if start != record.offset => Err(Failure::UploadOffset { offset: record.offset }),
-        _ => Ok(()),
-    }
-}
-
-/// `None` when the chunk has no bytes. A body of unknown length is asked for its first piece to find out.
-async fn without_empty_body(mut chunk: Chunk) -> Result<Option<Chunk>> {
-    match chunk.announced {
-        Some(0) => Ok(None),
-        Some(_) => Ok(Some(chunk)),
-        None => loop {
-            match chunk.body.next().await {
-                None => return Ok(None),
-                Some(Ok(piece)) if piece.is_empty() => {}
-                Some(Ok(piece)) => {
-                    chunk.body = stream::iter([Ok(piece)]).chain(chunk.body).boxed();
-                    return Ok(Some(chunk));
-                }
-                Some(Err(_)) => return Err(Failure::BodyBroken),
-            }
-        },
-    }
-}
-
 /// Tells a failed body from a failed storage.
-fn body_failure(ending: Option<Ending>, error: Error) -> Failure {
+pub(super) fn body_failure(ending: Option<Ending>, error: Error) -> Failure {
     match ending {
         Some(Ending::TooLong) => Failure::LengthMismatch,
         Some(Ending::Broken) => Failure::BodyBroken,
@@ -457,6 +347,6 @@ fn body_failure(ending: Option<Ending>, error: Error) -> Failure {
 }
 
 /// The driver claims success without having read the body to its end.
-fn unread() -> Failure {
+pub(super) fn unread() -> Failure {
     Error::new(ErrorKind::Corrupt, "the driver did not take the whole body and reported no error").into()
 }
