@@ -36,6 +36,7 @@ pub struct Engine {
     pub(crate) retry_budget: RetryBudget,
     pub(crate) memory: Memory,
     pub(crate) garbage: Garbage,
+    pub(crate) known_uploads: Known,
     pub(crate) cursors: Cursors,
 }
 
@@ -52,6 +53,7 @@ impl Engine {
             settings,
             retry_budget: RetryBudget::default(),
             garbage: Garbage::default(),
+            known_uploads: Known::default(),
             cursors: Cursors::default(),
         });
         let call = CallContext::with_timeout(OPENING);
