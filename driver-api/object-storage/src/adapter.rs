@@ -18,7 +18,7 @@ use object_store::{
 
 use crate::{
     bucket::{Content, Facts, ListCall, Listed, Listing, MARK, Opened, SignCall},
-    http::{Call, Reason, Record, Subject, Transport, TransportError, exchange, fault},
+    http::{Call, Reason, Record, Subject, Transport, TransportError, bounded, exchange, fault},
 };
 
 /// `object_store` makes one attempt: the engine above counts, waits and retries.
@@ -57,7 +57,7 @@ impl StoreAdapter {
     /// As there.
     pub async fn get(&self, key: &str, range: ReadRange, if_match: Option<&ETag>) -> Result<Opened> {
         let options = GetOptions {
-            range: match range {
+            range: match bounded(range) {
                 ReadRange::Full => None,
                 ReadRange::From { offset } => Some(GetRange::Offset(offset)),
                 ReadRange::Window { offset, length } => {

@@ -8,6 +8,7 @@ mod answer;
 pub mod exchange;
 pub mod fault;
 mod options;
+mod ranges;
 mod reason;
 mod signing;
 mod transport;
@@ -17,6 +18,7 @@ pub(crate) use answer::exactly;
 pub use exchange::Record;
 pub use fault::{Advice, Call, Refusal, Subject};
 pub use options::{HttpOptions, ProxyOptions};
+pub use ranges::{bounded, content_length, content_range, range_header};
 pub use reason::{Reason, TransportError};
 pub use transport::Transport;
 

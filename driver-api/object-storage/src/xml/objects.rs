@@ -1,7 +1,7 @@
 //! Whole objects: reading, writing, listing, copying, deleting, signed addresses.
 
 use docker_registry_driver_api::{Condition, ETag, Error, ErrorKind, ReadRange, Result};
-use http::{HeaderMap, Method, StatusCode, header, response::Parts};
+use http::{Method, StatusCode, header, response::Parts};
 
 use super::{
     XmlBucket, checks,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     bucket::{Content, Facts, Limits, ListCall, Listing, MARK, Opened, SignCall},
-    http::{AnswerBody, Call, Record, Refusal, Subject, fault},
+    http::{AnswerBody, Call, Record, Refusal, Subject, content_length, content_range, fault, range_header},
 };
 
 /// Most bytes of a document: a page of 1,000 long keys, every byte of them encoded, has 5 MiB.
@@ -292,30 +292,4 @@ impl<D: Dialect> XmlBucket<D> {
         let authority = self.address.base.split('/').nth(2).unwrap_or_default().to_owned();
         Record::of_answer(authority, Method::GET, head.status, &head.headers, document)
     }
-}
-
-/// The value of the header `Range`.
-pub(crate) fn range_header(range: ReadRange) -> Option<String> {
-    match range {
-        ReadRange::Full => None,
-        ReadRange::From { offset } => Some(format!("bytes={offset}-")),
-        ReadRange::Window { offset, length } => {
-            Some(format!("bytes={offset}-{}", offset.saturating_add(length.max(1) - 1)))
-        }
-        ReadRange::Last { length } => Some(format!("bytes=-{length}")),
-    }
-}
-
-/// Offset and length of the bytes, and the size of the whole object.
-pub(crate) fn content_range(headers: &HeaderMap) -> Option<(u64, u64, u64)> {
-    let text = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
-    let (range, size) = text.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
-    let (first, last) = range.split_once('-')?;
-    let (first, last, size): (u64, u64, u64) =
-        (first.trim().parse().ok()?, last.trim().parse().ok()?, size.trim().parse().ok()?);
-    (first <= last && last < size).then(|| (first, last - first + 1, size))
-}
-
-pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
