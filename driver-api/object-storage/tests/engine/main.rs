@@ -8,6 +8,7 @@ mod fake_bucket;
 mod listings;
 mod readings;
 mod trouble;
+mod uploads;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     trials.extend(behaviour::trials());
     trials.extend(listings::trials());
     trials.extend(readings::trials());
+    trials.extend(uploads::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
