@@ -2,4 +2,5 @@
 //! also through a proxy that makes trouble, whole images through the full server with a flavor of the sample, and
 //! what each driver does about wrong settings.
 
+mod round_trips;
 mod running;
