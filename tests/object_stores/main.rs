@@ -4,5 +4,6 @@
 
 mod azureblob;
 mod fake_tokens;
+mod round_trips;
 mod running;
 mod s3;

@@ -146,16 +146,7 @@ impl Bucket for S3Bucket {
     async fn get(&self, key: &str, range: ReadRange, if_match: Option<&ETag>) -> Result<Opened> {
         // Here, because object_store has no words for what goes wrong with them.
         self.credentials.get().await?;
-        let result = self.noted(self.reader.get(key, range, if_match).await);
-        match (result, range) {
-            // MinIO sends the last bytes of an object without any, as bytes 0 to -1.
-            (Err(error), ReadRange::Last { .. }) if error.kind == ErrorKind::Corrupt => {
-                let is_empty = self.head(key).await?.size == 0;
-                let sentence = "the range has no byte of this object";
-                Err(if is_empty { Error::new(ErrorKind::InvalidRange, sentence) } else { error })
-            }
-            (result, _) => result,
-        }
+        self.noted(self.reader.get(key, range, if_match).await)
     }
 
     async fn head(&self, key: &str) -> Result<Facts> {

@@ -1,8 +1,8 @@
 //! What the server at hand really does, found out by trying when the driver opens.
 //!
 //! Servers that speak S3 differ in conditional writes: some honour them, some refuse them, some take the header
-//! and write all the same, which would be noticed only when something is lost. Some lose objects in listings that
-//! begin after a name. Small objects below the driver's own folder tell which, and are deleted. They also tell whether the server takes the configured encryption and
+//! and write all the same, which would be noticed only when something is lost. Two small objects below the driver's
+//! own folder tell which, and are deleted. They also tell whether the server takes the configured encryption and
 //! storage class, and whether its entity tags are the MD5 of the content. A bucket that may only be read is left
 //! alone: nothing is written to it then.
 
@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use docker_registry_driver_api::{Condition, ETag, Error, ErrorKind, Result};
 use docker_registry_object_storage::{
-    bucket::{Bucket, Content, Limits, ListCall, NewPart, Part},
-    xml::XmlBucket,
+    bucket::{Bucket, Content, Limits, NewPart, Part},
+    http::{Call, Subject},
+    xml::{Request, XmlBucket},
 };
+use http::Method;
 use md5::{Digest, Md5};
 
 use crate::dialect::AmazonDialect;
@@ -20,9 +22,6 @@ use crate::dialect::AmazonDialect;
 /// Attempts of one request. The engine tries the whole again.
 const ATTEMPTS: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// Objects whose listing is looked at: one that MinIO gets wrong, because it counts what sorts before the name that
-/// it is to begin after.
-const LISTED: [&str; 10] = ["a-1", "a-2", "a-3", "a-4", "a-5", "a-6", "a-7", "a-8", "a/1", "a/2"];
 /// A tag that no content has.
 const NO_TAG: &str = "\"00000000000000000000000000000000\"";
 
@@ -33,7 +32,6 @@ pub(crate) fn least() -> Limits {
         put_if_match: false,
         finish_if_absent: false,
         finish_if_match: false,
-        list_after: false,
         ..Limits::s3()
     }
 }
@@ -51,10 +49,16 @@ pub(crate) async fn learn(
     let folder = [root, ".docker-registry", "probes"];
     let folder = folder.into_iter().filter(|name| !name.is_empty()).collect::<Vec<_>>().join("/");
     let name = uuid::Uuid::new_v4().simple().to_string();
-    let start = format!("{folder}/{name}/");
-    let trial = Trial { bucket, whole: format!("{start}whole"), parts: format!("{start}parts"), start };
+    let keys = [format!("{folder}/{name}-whole"), format!("{folder}/{name}-parts")];
+    let trial = Trial { bucket, whole: &keys[0], parts: &keys[1] };
     let result = trial.run(bare).await;
-    trial.clear().await;
+    for key in &keys {
+        if let Err(error) = patiently(|| bare.delete(key)).await
+            && error.kind != ErrorKind::PermissionDenied
+        {
+            tracing::warn!(%error, key, "an object of a trial stays in the bucket");
+        }
+    }
     match result {
         Err(error) if error.kind == ErrorKind::PermissionDenied => {
             tracing::warn!(%error, "the bucket can be read and not written: every push is going to fail");
@@ -66,9 +70,8 @@ pub(crate) async fn learn(
 
 struct Trial<'a> {
     bucket: &'a XmlBucket<AmazonDialect>,
-    start: String,
-    whole: String,
-    parts: String,
+    whole: &'a str,
+    parts: &'a str,
 }
 
 impl Trial<'_> {
@@ -76,7 +79,7 @@ impl Trial<'_> {
         let tag = self.first_write(bare).await?;
         let (put_if_absent, put_if_match) = self.conditions_of_put(tag.as_ref()).await?;
         let (finish_if_absent, finish_if_match) = self.conditions_of_finish().await?;
-        let list_after = self.listing_after().await?;
+        let list_after = self.begins_pages_behind_any_key().await?;
         let limits = Limits {
             put_if_absent,
             put_if_match,
@@ -85,44 +88,21 @@ impl Trial<'_> {
             list_after,
             ..Limits::s3()
         };
-        tracing::debug!(?limits, "the server was tried");
+        tracing::debug!(
+            list_after,
+            put_if_absent,
+            put_if_match,
+            finish_if_absent,
+            finish_if_match,
+            "the server was tried"
+        );
         Ok(limits)
-    }
-
-    /// Deletes what the trial wrote.
-    async fn clear(&self) {
-        let names = ["whole", "parts"].into_iter().chain(LISTED);
-        let keys: Vec<String> = names.map(|name| format!("{}{name}", self.start)).collect();
-        let left = match patiently(|| self.bucket.delete_batch(&keys)).await {
-            Ok(left) => left.into_iter().next().map(|(_, error)| error),
-            Err(error) => Some(error),
-        };
-        if let Some(error) = left.filter(|error| error.kind != ErrorKind::PermissionDenied) {
-            tracing::warn!(%error, folder = self.start, "objects of a trial stay in the bucket");
-        }
-    }
-
-    /// Whether a listing that begins after a name has what comes after it.
-    async fn listing_after(&self) -> Result<bool> {
-        for name in LISTED {
-            let key = format!("{}{name}", self.start);
-            patiently(|| self.bucket.put(&key, self.bucket.nothing(), &Condition::Always, None)).await?;
-        }
-        let call = ListCall {
-            prefix: self.start.clone(),
-            delimited: false,
-            after: Some(format!("{}a/1", self.start)),
-            token: None,
-            limit: 1,
-        };
-        let page = patiently(|| self.bucket.list(&call)).await?;
-        Ok(page.objects.first().is_some_and(|object| object.key == format!("{}a/2", self.start)))
     }
 
     /// Writes an object as all are going to be written.
     async fn first_write(&self, bare: &XmlBucket<AmazonDialect>) -> Result<Option<ETag>> {
         let content = Content::from_static(b"whole");
-        let write = || self.bucket.put(&self.whole, content.clone(), &Condition::Always, None);
+        let write = || self.bucket.put(self.whole, content.clone(), &Condition::Always, None);
         let tag = match patiently(write).await {
             Ok(tag) => tag,
             Err(error) if matches!(error.kind, ErrorKind::PermissionDenied | ErrorKind::Unauthenticated) => {
@@ -130,7 +110,7 @@ impl Trial<'_> {
             }
             Err(error) => {
                 // The same without what the configuration asks for tells whose fault it is.
-                patiently(|| bare.put(&self.whole, content.clone(), &Condition::Always, None)).await?;
+                patiently(|| bare.put(self.whole, content.clone(), &Condition::Always, None)).await?;
                 let sentence = "S3 does not take the configured encryption or storage class: check s3_encrypt \
                                 (false for servers without it), s3_sse_kms_key_id and s3_storage_class";
                 return Err(Error::new(ErrorKind::InvalidConfiguration, sentence).caused_by(&error));
@@ -142,10 +122,22 @@ impl Trial<'_> {
         Ok(tag)
     }
 
+    /// MinIO does not: asked for what is behind a key, it says that a page is the last one although it is not, where
+    /// folders lie beside names that begin as they do (`a/b-c/`, `a/b.c`, `a/b/`). Its tokens are right.
+    async fn begins_pages_behind_any_key(&self) -> Result<bool> {
+        let call = Call::reading("list", Subject::Bucket);
+        let list = || async {
+            let request = Request::new(Method::GET, "").query("list-type", 2).query("max-keys", 1);
+            self.bucket.exchange(call, request, Content::default()).await.map_err(Error::from)
+        };
+        let answer = patiently(list).await?;
+        Ok(answer.headers().get("server").is_none_or(|server| !server.as_bytes().starts_with(b"MinIO")))
+    }
+
     async fn conditions_of_put(&self, tag: Option<&ETag>) -> Result<(bool, bool)> {
         let put = async |condition: Condition| {
             let content = Content::from_static(b"whole");
-            held(patiently(|| self.bucket.put(&self.whole, content.clone(), &condition, None)).await)
+            held(patiently(|| self.bucket.put(self.whole, content.clone(), &condition, None)).await)
         };
         let absent = put(Condition::IfAbsent).await? == Held::Refused;
         let wrong = put(Condition::IfMatch(ETag(NO_TAG.to_owned()))).await? == Held::Refused;
@@ -159,10 +151,10 @@ impl Trial<'_> {
     /// One upload that must be refused twice before it is finished.
     async fn conditions_of_finish(&self) -> Result<(bool, bool)> {
         let content = || Content::from_static(b"parts");
-        let tag = patiently(|| self.bucket.put(&self.parts, content(), &Condition::Always, None)).await?;
-        let id = patiently(|| self.bucket.begin(&self.parts, &Condition::Always, None)).await?;
+        let tag = patiently(|| self.bucket.put(self.parts, content(), &Condition::Always, None)).await?;
+        let id = patiently(|| self.bucket.begin(self.parts, &Condition::Always, None)).await?;
         let result = self.finish(&id, content(), tag).await;
-        if let Err(error) = patiently(|| self.bucket.abandon(&self.parts, &id)).await {
+        if let Err(error) = patiently(|| self.bucket.abandon(self.parts, &id)).await {
             tracing::debug!(%error, "an upload of a trial may stay in the bucket");
         }
         result
@@ -170,9 +162,9 @@ impl Trial<'_> {
 
     async fn finish(&self, id: &str, content: Content, tag: Option<ETag>) -> Result<(bool, bool)> {
         let part = || NewPart { number: 1, offset: 0, content: content.clone(), last: true };
-        let parts: [Part; 1] = [patiently(|| self.bucket.part(&self.parts, id, part())).await?];
+        let parts: [Part; 1] = [patiently(|| self.bucket.part(self.parts, id, part())).await?];
         let finish = async |condition: Condition| {
-            held(patiently(|| self.bucket.finish(&self.parts, id, &parts, &condition)).await)
+            held(patiently(|| self.bucket.finish(self.parts, id, &parts, &condition)).await)
         };
         let absent = match finish(Condition::IfAbsent).await? {
             Held::Refused => true,
@@ -238,7 +230,7 @@ mod tests {
     fn without_a_trial_no_condition_is_offered() {
         let limits = least();
         assert!(!limits.put_if_absent && !limits.put_if_match);
-        assert!(!limits.finish_if_absent && !limits.finish_if_match && !limits.list_after);
+        assert!(!limits.finish_if_absent && !limits.finish_if_match);
     }
 
     #[test]
