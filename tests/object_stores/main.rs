@@ -4,5 +4,6 @@
 
 mod azureblob;
 mod fake_tokens;
+mod oss;
 mod running;
 mod s3;
