@@ -146,6 +146,11 @@ impl FaultProxy {
         std::mem::take(&mut self.plan().seen)
     }
 
+    /// How many requests [`Self::take_seen`] would return.
+    pub fn seen_so_far(&self) -> usize {
+        self.plan().seen.len()
+    }
+
     fn plan(&self) -> std::sync::MutexGuard<'_, Plan> {
         self.plan.lock().expect("nobody panics with the plan")
     }

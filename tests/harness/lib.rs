@@ -22,6 +22,7 @@ pub mod projects;
 pub mod round_trips;
 pub mod server;
 pub mod skopeo;
+pub mod storage_requests;
 pub mod store_server;
 pub mod v1;
 pub mod v2;

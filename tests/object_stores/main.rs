@@ -4,6 +4,7 @@
 
 mod azureblob;
 mod fake_tokens;
+mod round_trips;
 mod oss;
 mod running;
 mod s3;

@@ -210,6 +210,9 @@ impl StoreAdapter {
                     &Record::of_failure(record.authority, record.method, transport),
                 );
             }
+            if record.empty {
+                return Error::new(ErrorKind::InvalidRange, "the range has no byte of this object");
+            }
             let error =
                 Error::new(ErrorKind::Corrupt, format!("the store's answer makes no sense: {}", text()));
             return if call.writes { error.outcome_unknown() } else { error };

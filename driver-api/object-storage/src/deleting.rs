@@ -17,6 +17,9 @@ const PAGE: u32 = 1_000;
 /// How often keys are tried that the store left in a batch although it took the batch.
 const MOST_ROUNDS: u32 = 5;
 
+/// How often the emptied folder is looked at again.
+const MOST_LOOKS: u32 = 100;
+
 impl Engine {
     /// See [`Driver::delete`](docker_registry_driver_api::Driver::delete). Most stores do not tell whether
     /// the object was there.
@@ -78,12 +81,12 @@ impl Engine {
             ListCall { prefix: self.key(&start), delimited: false, after: None, token: None, limit: PAGE };
         // The object of the same name is found beside the first page.
         let (object, page) =
-            futures::join!(self.is_object(call, prefix), self.keys_below(call, first, &start));
+            futures::join!(self.is_object(call, prefix), self.keys_below(call, first.clone(), &start));
         let (mut keys, mut next) = page?;
         if object? {
             keys.push(self.key(prefix.as_str()));
         }
-        let mut count = 0;
+        let (mut count, mut looks) = (0, 0);
         loop {
             let gone = keys.iter().filter(|key| self.is_counted(key)).count() as u64;
             // The next page is listed while this one is deleted.
@@ -100,6 +103,12 @@ impl Engine {
             count += gone;
             match page? {
                 Some(page) => (keys, next) = page,
+                // Some servers show what lies below an object only when the object is gone, and some end a
+                // listing early.
+                None if gone > 0 && looks < MOST_LOOKS && self.limits().strongly_consistent => {
+                    looks += 1;
+                    (keys, next) = self.keys_below(call, first.clone(), &start).await?;
+                }
                 None => return Ok(count),
             }
         }

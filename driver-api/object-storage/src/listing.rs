@@ -7,9 +7,10 @@
 //! last key of the page, followed there by a character below `/`; the few of them are asked for one by one.
 //!
 //! # Going on
-//! A cursor is any text. Where a store begins behind any key, that is all there is to it. Where it knows
-//! tokens only, the engine remembers the token for each cursor that it handed out, and pages from the start
-//! for others.
+//! A cursor is any text. The engine remembers the store's token for each cursor that it handed out. For
+//! others it begins behind the key where the store can, and pages from the start where it knows tokens only.
+//! Tokens come first because they are what every client uses: MinIO was seen to end a listing early that
+//! began behind a key.
 //!
 //! # What is not listed
 //! The driver's own objects in the root, and keys that are no paths, for example the markers with a `/` at
@@ -36,7 +37,7 @@ const MOST_CURSORS: usize = 1_000;
 /// Folders that are asked for at once.
 const PROBES_AT_ONCE: usize = 8;
 
-/// Tokens for cursors that were handed out, of stores that begin at tokens only.
+/// Tokens for cursors that were handed out.
 #[derive(Debug, Default)]
 pub(crate) struct Cursors(Mutex<VecDeque<(Cursor, Option<String>)>>);
 
@@ -113,9 +114,7 @@ impl Engine {
         entries.truncate(limit);
         let goes_on = is_cut || next.is_some();
         let cursor = entries.last().map(|entry| entry.path.clone()).filter(|_| goes_on);
-        if let Some(after) = &cursor
-            && !self.limits().list_after
-        {
+        if let Some(after) = &cursor {
             let cursor = Cursor { prefix: start, recursive: request.recursive, after: after.clone() };
             // What was cut off is on this page again.
             self.cursors.remember(cursor, if is_cut { token } else { next });
@@ -132,7 +131,7 @@ impl Engine {
         after: Option<&str>,
     ) -> Result<Found> {
         let has_after = self.limits().list_after;
-        let cursor = after.filter(|_| !has_after).map(|after| Cursor {
+        let cursor = after.map(|after| Cursor {
             prefix: start.to_owned(),
             recursive: request.recursive,
             after: after.to_owned(),
@@ -140,14 +139,14 @@ impl Engine {
         let remembered = cursor.as_ref().and_then(|cursor| self.cursors.token(cursor));
         let is_remembered = remembered.is_some();
         let mut limit = request.limit.clamp(1, MAX_PAGE);
-        if cursor.is_some() && !is_remembered {
+        if cursor.is_some() && !is_remembered && !has_after {
             // From the start: the fewer pages, the better.
             limit = MAX_PAGE;
         }
         let mut list = ListCall {
             prefix: self.key(start),
             delimited: !request.recursive,
-            after: after.filter(|_| has_after).map(|after| self.key(after)),
+            after: after.filter(|_| has_after && !is_remembered).map(|after| self.key(after)),
             token: remembered,
             limit,
         };

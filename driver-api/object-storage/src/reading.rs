@@ -55,6 +55,15 @@ impl Engine {
             ReadRange::Last { .. } if !self.limits().suffix_ranges => {
                 self.open_end(call, &key, range).await?
             }
+            ReadRange::Last { .. } => {
+                match self.attempt(call, false, || self.bucket.get(&key, range, None)).await {
+                    // MinIO says "bytes 0--1/0" of the end of an empty object.
+                    Err(error) if error.kind == ErrorKind::Corrupt => {
+                        self.open_end(call, &key, range).await?
+                    }
+                    opened => opened?,
+                }
+            }
             _ => self.attempt(call, false, || self.bucket.get(&key, range, None)).await?,
         };
         if range.resolve(facts.size)? != (offset, length) {

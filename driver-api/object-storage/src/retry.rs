@@ -17,8 +17,6 @@ use tracing::debug;
 
 use crate::engine::Engine;
 
-/// Longest first pause; the next ones double it.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause that is not asked for by the store.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Longest pause for work that nobody waits for.
@@ -155,11 +153,12 @@ impl Engine {
     /// How long to wait before the next attempt; `None` when there is no time for one.
     fn pause(&self, call: &CallContext, error: &Error, number: u32) -> Option<Duration> {
         let longest = if call.background { LONGEST_BACKGROUND_PAUSE } else { LONGEST_PAUSE };
-        let most = FIRST_PAUSE.saturating_mul(1 << (number - 1).min(16)).min(longest);
+        let first = self.settings.first_pause;
+        let most = first.saturating_mul(1 << (number - 1).min(16)).min(longest);
         let random = most.mul_f64(fastrand::f64());
         // Those that were told the same time should not all come at it.
-        let pause = error.retry_after.map_or(random, |asked| asked + random.min(FIRST_PAUSE));
-        if call.remaining().is_some_and(|left| left <= pause + FIRST_PAUSE) {
+        let pause = error.retry_after.map_or(random, |asked| asked + random.min(first));
+        if call.remaining().is_some_and(|left| left <= pause + first) {
             return None;
         }
         self.retry_budget.retry().then_some(pause)
@@ -216,6 +215,6 @@ mod tests {
         assert!(!error.outcome_unknown);
         assert_eq!(error.path, None);
         assert!(settled(Error::new(ErrorKind::Unavailable, "gone"), true).outcome_unknown);
-        assert!(!settled(no_answer(FIRST_PAUSE, true), false).outcome_unknown);
+        assert!(!settled(no_answer(LONGEST_PAUSE, true), false).outcome_unknown);
     }
 }

@@ -38,6 +38,9 @@ pub struct StoreSettings {
     pub connect_timeout: Duration,
     /// Most attempts of one call, the first one included.
     pub most_attempts: u32,
+    /// Longest pause before the second attempt, which doubles for each further one. No key: it suits every
+    /// store.
+    pub first_pause: Duration,
     /// Most connections that are kept open without work.
     pub most_connections: usize,
     /// PEM file with certificates of authorities that are trusted beside those of the system.
@@ -55,6 +58,7 @@ impl Default for StoreSettings {
             attempt_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
             most_attempts: 10,
+            first_pause: Duration::from_millis(100),
             most_connections: 64,
             ca_bundle: None,
             proxy: None,
@@ -130,6 +134,7 @@ impl StoreSettings {
             attempt_timeout: seconds(settings, ATTEMPT_TIMEOUT, usual.attempt_timeout)?,
             connect_timeout: seconds(settings, CONNECT_TIMEOUT, usual.connect_timeout)?,
             most_attempts: number(settings, MOST_ATTEMPTS, usual.most_attempts.into(), 1, 100)? as u32,
+            first_pause: usual.first_pause,
             most_connections: number(settings, MOST_CONNECTIONS, usual.most_connections as u64, 1, 4096)?
                 as usize,
             ca_bundle: filled(settings, CA_BUNDLE)?.map(PathBuf::from),

@@ -93,7 +93,8 @@ impl Credentials {
 impl Source {
     async fn read(path: &Path, named: &str) -> Result<Self> {
         let named = format!("{named} ({})", path.display());
-        let text = read(path).await.map_err(|error| invalid(format!("{named} cannot be read")).caused_by(&error))?;
+        let text =
+            read(path).await.map_err(|error| invalid(format!("{named} cannot be read")).caused_by(&error))?;
         Self::parse(&text, &named)
     }
 
@@ -207,7 +208,8 @@ mod tests {
 
     #[test]
     fn the_refresh_token_is_found_in_the_file_of_boto_and_only_in_its_section() {
-        let text = "[Boto]\ngs_oauth2_refresh_token = no\n\n[Credentials]\n# x\ngs_oauth2_refresh_token = 1//yes\n";
+        let text =
+            "[Boto]\ngs_oauth2_refresh_token = no\n\n[Credentials]\n# x\ngs_oauth2_refresh_token = 1//yes\n";
         assert_eq!(refresh_token_of_boto(text).as_deref(), Some("1//yes"));
         assert_eq!(refresh_token_of_boto("[Boto]\ngs_oauth2_refresh_token = no\n"), None);
     }

@@ -49,13 +49,21 @@ pub(crate) struct GcsSettings {
 
 /// Where credentials are to come from.
 pub(crate) enum Access {
-    Hmac { id: String, secret: String },
+    Hmac {
+        id: String,
+        secret: String,
+    },
     File(PathBuf),
     Json(String),
     /// A refresh token from the configuration, with the client that it was made for, if that is named.
-    Refresh { token: String, client: Option<(String, String)> },
+    Refresh {
+        token: String,
+        client: Option<(String, String)>,
+    },
     /// What the machine has: files of the Google command line, the file of boto, the metadata server.
-    Found { client: Option<(String, String)> },
+    Found {
+        client: Option<(String, String)>,
+    },
     Anonymous,
 }
 
@@ -120,24 +128,25 @@ impl GcsSettings {
         };
         let needs_tls = !matches!(access, Access::Hmac { .. } | Access::Anonymous);
         if needs_tls && endpoint == format!("http://{HOST}") {
-            return Err(invalid(format!("{SECURE} must be true: anybody could read the tokens on their way")));
+            return Err(invalid(format!(
+                "{SECURE} must be true: anybody could read the tokens on their way"
+            )));
         }
         let is_hmac = matches!(access, Access::Hmac { .. });
         let api = match filled(API)?.as_deref() {
             None if is_hmac => Api::Xml,
             None | Some("json") if !is_hmac => Api::Json,
             Some("xml") => Api::Xml,
-            Some("json") => return Err(invalid(format!("{API} must be xml: HMAC keys work with nothing else"))),
+            Some("json") => {
+                return Err(invalid(format!("{API} must be xml: HMAC keys work with nothing else")));
+            }
             _ => return Err(invalid(format!("{API} must be json or xml"))),
         };
         let root = root(&filled(STORAGE_PATH)?.unwrap_or_else(|| "/registry".to_owned()))?;
         Ok(Self { bucket, root, endpoint, api, access })
     }
 
-    fn access(
-        settings: &Settings,
-        filled: &impl Fn(&str) -> Result<Option<String>>,
-    ) -> Result<Access> {
+    fn access(settings: &Settings, filled: &impl Fn(&str) -> Result<Option<String>>) -> Result<Access> {
         if settings.boolean(ANONYMOUS)?.unwrap_or(false) {
             return Ok(Access::Anonymous);
         }
@@ -213,7 +222,11 @@ fn check_endpoint(endpoint: &str) -> Result<String> {
             && uri.path() == "/"
             && !endpoint.contains(['@', '?'])
     });
-    if is_address { Ok(endpoint.to_owned()) } else { Err(invalid(format!("{ENDPOINT} must be http(s)://HOST:PORT"))) }
+    if is_address {
+        Ok(endpoint.to_owned())
+    } else {
+        Err(invalid(format!("{ENDPOINT} must be http(s)://HOST:PORT")))
+    }
 }
 
 pub(crate) fn invalid(message: impl Into<String>) -> Error {

@@ -75,12 +75,8 @@ pub(crate) fn string_to_sign(head: &Parts, algorithm: &str, moment: &Moment, pay
         .collect();
     query.sort();
     let query: Vec<String> = query.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let canonical = format!(
-        "{}\n{}\n{}\n{lines}\n{names}\n{payload}",
-        head.method,
-        head.uri.path(),
-        query.join("&"),
-    );
+    let canonical =
+        format!("{}\n{}\n{}\n{lines}\n{names}\n{payload}", head.method, head.uri.path(), query.join("&"),);
     let hash = hex(&Sha256::digest(canonical.as_bytes()));
     format!("{algorithm}\n{}\n{}\n{hash}", moment.time, moment.scope())
 }

@@ -43,7 +43,9 @@ impl Signer {
             }
             Self::Hmac { id, secret } => {
                 let (moment, payload) = (Moment::now(), payload.unwrap_or(UNSIGNED));
-                for (name, value) in [("x-goog-date", moment.time.as_str()), ("x-goog-content-sha256", payload)] {
+                for (name, value) in
+                    [("x-goog-date", moment.time.as_str()), ("x-goog-content-sha256", payload)]
+                {
                     head.headers.insert(name, HeaderValue::from_str(value).map_err(|_| unfit())?);
                 }
                 let text = signature::string_to_sign(head, HMAC, &moment, payload);
@@ -123,18 +125,25 @@ mod tests {
         let value = &head.headers[header::AUTHORIZATION];
         assert!(value.is_sensitive());
         let value = value.to_str().unwrap();
-        assert!(value.contains("SignedHeaders=host;x-goog-content-sha256;x-goog-date;x-goog-meta-b,"), "{value}");
+        assert!(
+            value.contains("SignedHeaders=host;x-goog-content-sha256;x-goog-date;x-goog-meta-b,"),
+            "{value}"
+        );
         assert_eq!(head.headers["x-goog-content-sha256"], "UNSIGNED-PAYLOAD");
     }
 
     #[test]
     fn an_address_lives_seven_days_at_most() {
         let signer = Signer::Hmac { id: "GOOG1EXAMPLE".into(), secret: "secret".into() };
-        let (mut head, ()) = http::Request::get("http://h/b/k?response-content-type=a%2Fb").body(()).unwrap().into_parts();
+        let (mut head, ()) =
+            http::Request::get("http://h/b/k?response-content-type=a%2Fb").body(()).unwrap().into_parts();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(signer.presign(&mut head, Duration::from_secs(1 << 30))).unwrap();
         let address = head.uri.to_string();
         assert!(address.contains("&X-Goog-Expires=604800&"), "{address}");
-        assert!(address.starts_with("http://h/b/k?response-content-type=a%2Fb&X-Goog-Algorithm="), "{address}");
+        assert!(
+            address.starts_with("http://h/b/k?response-content-type=a%2Fb&X-Goog-Algorithm="),
+            "{address}"
+        );
     }
 }

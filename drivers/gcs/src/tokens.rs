@@ -135,7 +135,8 @@ impl Tokens {
             Source::User(user) => refresh(user)?,
             Source::Metadata(host) => {
                 let path = "computeMetadata/v1/instance/service-accounts/default/token";
-                let request = Request::get(format!("http://{host}/{path}")).header("metadata-flavor", "Google");
+                let request =
+                    Request::get(format!("http://{host}/{path}")).header("metadata-flavor", "Google");
                 (request.body(()).map_err(|_| self.unusable())?, Content::default())
             }
         };
@@ -164,8 +165,8 @@ impl Tokens {
         };
         let answer = answer.into_body().bytes(LARGEST_ANSWER).await?;
         let answer: Answer = serde_json::from_slice(&answer).map_err(|_| self.unusable())?;
-        let mut header = HeaderValue::try_from(format!("Bearer {}", answer.access_token))
-            .map_err(|_| self.unusable())?;
+        let mut header =
+            HeaderValue::try_from(format!("Bearer {}", answer.access_token)).map_err(|_| self.unusable())?;
         header.set_sensitive(true);
         let life = Duration::from_secs(answer.expires_in.unwrap_or(3600).clamp(1, 86_400));
         tracing::debug!(source = %self.source, life = life.as_secs(), "a new token");
@@ -209,7 +210,9 @@ async fn assertion(account: &ServiceAccount) -> Result<(Request<()>, Content)> {
 pub(crate) async fn sign(account: &ServiceAccount, text: String) -> Result<Vec<u8>> {
     let key = Arc::clone(&account.key);
     let signed = tokio::task::spawn_blocking(move || {
-        SigningKey::<Sha256>::new((*key).clone()).try_sign(text.as_bytes()).map(|signature| signature.to_vec())
+        SigningKey::<Sha256>::new((*key).clone())
+            .try_sign(text.as_bytes())
+            .map(|signature| signature.to_vec())
     });
     let failed = |error: &(dyn std::error::Error + 'static)| {
         Error::new(ErrorKind::Internal, "the key of the service account does not sign").caused_by(error)

@@ -89,7 +89,9 @@ impl Endpoint {
         }
         if wanted.accelerate {
             if !host.ends_with(DOMAIN) {
-                return Err(invalid(format!("oss_accelerate needs a host of Aliyun, and oss_host is {host}")));
+                return Err(invalid(format!(
+                    "oss_accelerate needs a host of Aliyun, and oss_host is {host}"
+                )));
             }
             host = format!("oss-accelerate{DOMAIN}");
         }
@@ -108,13 +110,16 @@ impl Endpoint {
         };
         let public_style = match wanted.redirect_host {
             None => style,
-            Some(_) if public_host.split(':').next().is_some_and(|name| name.ends_with(DOMAIN)) => Style::Subdomain,
+            Some(_) if public_host.split(':').next().is_some_and(|name| name.ends_with(DOMAIN)) => {
+                Style::Subdomain
+            }
             Some(_) if is_numeric(&public_host) => Style::Path,
             Some(_) => Style::Host,
         };
         let region = region.map(str::to_owned).or(found);
         if region.is_none() && wanted.needs_region {
-            let message = format!("oss_region is missing: {host} does not tell it, and the signature needs it");
+            let message =
+                format!("oss_region is missing: {host} does not tell it, and the signature needs it");
             return Err(invalid(message));
         }
         Ok(Self { scheme, host, public_scheme, public_host, style, public_style, region })
@@ -206,7 +211,8 @@ fn region_of(host: &str) -> Option<String> {
 }
 
 fn is_label(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// Whether a host, with or without a port, is an address with numbers or the name of this machine itself.

@@ -45,7 +45,8 @@ pub(crate) async fn refuses_overwrite(bucket: &dyn Bucket, root: &str) -> Result
 async fn write(bucket: &dyn Bucket, key: &str) -> Result<()> {
     let mut pause = PAUSE;
     for attempt in 1.. {
-        let content = Content::from_static(b"This object lets the registry find out what the bucket can do.\n");
+        let content =
+            Content::from_static(b"This object lets the registry find out what the bucket can do.\n");
         let put = bucket.put(key, content, &Condition::IfAbsent, None);
         let result = tokio::time::timeout(PATIENCE, put).await;
         match result {

@@ -12,7 +12,9 @@ mod rows;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use docker_registry_tests::fault_proxy::FaultProxy;
 use docker_registry_tests::server::{Launch, Place, Product, Server};
+use docker_registry_tests::storage_requests;
 use docker_registry_tests::store_server::StoreServer;
 use xshell::cmd;
 
@@ -42,6 +44,10 @@ pub(crate) struct Arguments {
     /// Both servers store in one S3 server, MinIO, each with its own driver, instead of folders.
     #[arg(long)]
     s3: bool,
+    /// Count the requests that this server makes to an S3 server, MinIO, for each request of a client, beside those of
+    /// distribution 2.8, and measure nothing.
+    #[arg(long)]
+    round_trips: bool,
     /// Measure the peer against itself: how far the ratios are from 1 is the noise of this machine.
     #[arg(long)]
     noise: bool,
@@ -54,8 +60,34 @@ struct Effort {
     time: Duration,
 }
 
+/// Prints what each request costs between this server and its store.
+fn round_trips(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let shell = workspace.shell()?;
+    let cargo = cargo();
+    cmd!(shell, "{cargo} build --release --workspace").run()?;
+    let store = StoreServer::start("minio");
+    let proxy = FaultProxy::start(store.address());
+    let launch = Launch {
+        product: Product::Ours,
+        artifacts: workspace.artifacts(true),
+        verbose: false,
+        chosen: Some(object_store::flavor(workspace)),
+        environment: store.s3_environment(proxy.address()),
+        peer_storage: None,
+    };
+    let server = Server::launch(launch, Place::new());
+    let costs = storage_requests::count(&server.client(), &proxy);
+    println!("{}", storage_requests::table(&costs));
+    let missed = costs.iter().filter(|cost| !cost.is_within()).count();
+    ensure!(missed == 0 || !arguments.check, "{missed} requests cost too many round trips");
+    Ok(())
+}
+
 /// Builds, installs and starts what is needed, measures, and prints the table.
 pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
+    if arguments.round_trips {
+        return round_trips(workspace, &arguments);
+    }
     let only = arguments.only.as_deref().unwrap_or_default();
     let rows: Vec<&Row> = ROWS.iter().filter(|row| row.name.contains(only)).collect();
     ensure!(!rows.is_empty(), "no row has {only:?} in its name");
@@ -77,7 +109,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
             artifacts: workspace.artifacts(true),
             verbose: false,
             chosen: store.as_ref().map(|_| object_store::flavor(workspace)),
-            environment: store.as_ref().map(object_store::ours).unwrap_or_default(),
+            environment: store
+                .as_ref()
+                .map(|store| store.s3_environment(store.address()))
+                .unwrap_or_default(),
             peer_storage: store.as_ref().map(object_store::peer),
         };
         Server::launch(launch, Place::new())

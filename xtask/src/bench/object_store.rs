@@ -14,26 +14,7 @@ pub(super) fn flavor(workspace: &Workspace) -> Chosen {
     }
 }
 
-/// What flavor `s3` is told by variables.
-pub(super) fn ours(store: &StoreServer) -> Vec<(String, String)> {
-    let address = store.address();
-    [
-        ("AWS_REGION", "us-east-1"),
-        ("AWS_BUCKET", store.value("bucket")),
-        ("AWS_KEY", store.value("access_key")),
-        ("AWS_SECRET", store.value("secret_key")),
-        ("AWS_HOST", &address.ip().to_string()),
-        ("AWS_PORT", &address.port().to_string()),
-        ("AWS_SECURE", "false"),
-        ("AWS_ENCRYPT", "false"),
-        ("AWS_CALLING_FORMAT", "boto.s3.connection.OrdinaryCallingFormat"),
-        ("STORAGE_PATH", "/ours"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .to_vec()
-}
-
-/// The same for the peer, in its configuration's words.
+/// What the peer is told of the S3 server, in its configuration's words.
 pub(super) fn peer(store: &StoreServer) -> String {
     format!(
         "s3:\n    region: us-east-1\n    regionendpoint: {}\n    bucket: {}\n    accesskey: {}\n    secretkey: {}\n    \

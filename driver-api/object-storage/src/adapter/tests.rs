@@ -115,3 +115,11 @@ async fn a_page_is_listed_and_an_address_signed() {
     assert!(address.starts_with(&format!("http://{}/bucket/p/a%20b?", server.authority)), "{address}");
     assert!(address.contains("X-Amz-Signature="));
 }
+
+#[tokio::test]
+async fn the_last_bytes_of_an_empty_object_are_no_range_however_the_store_says_so() {
+    let headers = [("etag", "\"t\""), TIME, ("content-range", "bytes 0--1/0")];
+    let server = Scripted::start(vec![answer(206, &headers, "")]).await;
+    let result = adapter(&server).await.get("k", ReadRange::Last { length: 1 }, None).await;
+    assert_eq!(result.err().unwrap().kind, ErrorKind::InvalidRange);
+}

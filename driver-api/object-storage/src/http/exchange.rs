@@ -12,7 +12,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, Method, StatusCode, header};
 
-use super::reason::TransportError;
+use super::{ranges::says_empty, reason::TransportError};
 
 /// Most bytes of an error document that are read.
 pub const LARGEST_DOCUMENT: usize = 64 << 10;
@@ -38,6 +38,8 @@ pub struct Record {
     pub place: Option<String>,
     /// The store's clock.
     pub date: Option<SystemTime>,
+    /// A range was answered with that of an empty object.
+    pub empty: bool,
     /// Why there is no answer.
     pub transport: Option<TransportError>,
 }
@@ -90,6 +92,7 @@ impl Record {
             place: text("x-amz-bucket-region"),
             date: text("date").and_then(|date| httpdate::parse_http_date(&date).ok()),
             code: text("x-ms-error-code"),
+            empty: says_empty(headers),
             ..Self::default()
         };
         // OSS puts the document of an answer to HEAD into a header.

@@ -18,7 +18,7 @@ pub(crate) use answer::exactly;
 pub use exchange::Record;
 pub use fault::{Advice, Call, Refusal, Subject};
 pub use options::{HttpOptions, ProxyOptions};
-pub use ranges::{bounded, content_length, content_range, range_header};
+pub use ranges::{bounded, content_length, content_range, range_header, says_empty};
 pub use reason::{Reason, TransportError};
 pub use transport::Transport;
 

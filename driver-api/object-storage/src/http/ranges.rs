@@ -42,6 +42,13 @@ pub fn content_range(headers: &HeaderMap) -> Option<(u64, u64, u64)> {
     (first <= last && last < size).then(|| (first, last - first + 1, size))
 }
 
+/// Whether the header `Content-Range` says that the object is empty. MinIO answers so, with 206 and `0--1/0`, where
+/// the last bytes of an empty object are asked for.
+pub fn says_empty(headers: &HeaderMap) -> bool {
+    let range = headers.get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok());
+    range.and_then(|range| range.rsplit_once('/')).is_some_and(|(_, size)| size.trim() == "0")
+}
+
 /// The length that was said.
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
@@ -78,5 +85,9 @@ mod tests {
         {
             assert_eq!(read(text), None, "{text}");
         }
+        let says =
+            |text: &str| says_empty(&HeaderMap::from_iter([(header::CONTENT_RANGE, text.parse().unwrap())]));
+        assert!(says("bytes 0--1/0") && says("bytes */0"));
+        assert!(!says("bytes 0-9/10") && !says("0"));
     }
 }

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     bucket::{Content, Facts, Limits, ListCall, Listing, MARK, Opened, SignCall},
-    http::{AnswerBody, Call, Record, Refusal, Subject, content_length, content_range, fault, range_header},
+    http::{
+        AnswerBody, Call, Record, Refusal, Subject, content_length, content_range, fault, range_header,
+        says_empty,
+    },
 };
 
 /// Most bytes of a document: a page of 1,000 long keys, every byte of them encoded, has 5 MiB.
@@ -65,6 +68,9 @@ impl<D: Dialect> XmlBucket<D> {
         let (head, body) = answer.into_parts();
         let length = content_length(&head.headers);
         let corrupt = |what: &str| Error::new(ErrorKind::Corrupt, format!("the store's answer {what}"));
+        if says_empty(&head.headers) {
+            range.resolve(0)?;
+        }
         let (offset, length, size) = if head.status == StatusCode::PARTIAL_CONTENT {
             let (offset, length, size) =
                 content_range(&head.headers).ok_or_else(|| corrupt("does not say which bytes it has"))?;

@@ -140,6 +140,13 @@ async fn a_range_is_asked_for_and_checked() {
 }
 
 #[tokio::test]
+async fn the_last_bytes_of_an_empty_object_are_no_range_however_the_store_says_so() {
+    let (_server, bucket) = running(vec![answer(206, &[("content-range", "bytes 0--1/0")], "")]).await;
+    let error = bucket.get("k", ReadRange::Last { length: 1 }, None).await.err().unwrap();
+    assert_eq!(error.kind, ErrorKind::InvalidRange);
+}
+
+#[tokio::test]
 async fn an_empty_object_is_read_whole() {
     let (server, bucket) = running(vec![answer(200, &[], "")]).await;
     let opened = bucket.get("k", ReadRange::Full, None).await.unwrap();

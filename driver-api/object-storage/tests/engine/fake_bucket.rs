@@ -295,16 +295,16 @@ impl Bucket for FakeBucket {
         assert!((1..=1000).contains(&call.limit), "a page of {}", call.limit);
         assert!(call.after.is_none() || self.limits.list_after, "a cursor for a store that has tokens only");
         // A token is what the page before ended with: a key, or a folder that is passed whole.
-        let passed = call.token.as_ref().map(|token| token.strip_prefix("token:").expect("a token of ours"));
-        let after = passed.or(call.after.as_deref()).unwrap_or_default().to_owned();
+        let passed = call.token.as_deref().and_then(|token| token.strip_prefix("folder:"));
+        let token = call.token.as_deref().and_then(|token| token.split_once(':')).map(|(_, last)| last);
+        let after = token.or(call.after.as_deref()).unwrap_or_default().to_owned();
         self.call(false, |store| {
             let mut listing = Listing::default();
             let mut last = String::new();
             let begin = call.prefix.as_str().max(after.as_str()).to_owned();
             for (key, stored) in store.objects.range(begin..) {
                 let Some(rest) = key.strip_prefix(&call.prefix) else { break };
-                let is_passed =
-                    *key <= after || passed.is_some() && after.ends_with('/') && key.starts_with(&after);
+                let is_passed = *key <= after || passed.is_some_and(|folder| key.starts_with(folder));
                 if is_passed {
                     continue;
                 }
@@ -314,7 +314,8 @@ impl Bucket for FakeBucket {
                     continue;
                 }
                 if listing.objects.len() + listing.prefixes.len() == call.limit as usize {
-                    listing.next = Some(format!("token:{last}"));
+                    let kind = if listing.prefixes.last() == Some(&last) { "folder" } else { "key" };
+                    listing.next = Some(format!("{kind}:{last}"));
                     break;
                 }
                 match folder {

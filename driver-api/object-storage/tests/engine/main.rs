@@ -1,13 +1,15 @@
 //! The engine in this process, over a fake bucket in memory: the whole conformance suite on stores of
 //! several kinds, one of them in constant trouble, and what the suite cannot see from outside.
 //!
-//! A test of the suite is named `STORE::GROUP/CASE`. Time is simulated: pauses and time-outs cost nothing.
+//! A test of the suite is named `STORE::GROUP/CASE`. In the other tests time is simulated: pauses and
+//! time-outs cost nothing.
 
 mod behaviour;
 mod fake_bucket;
 mod listings;
 mod readings;
 mod trouble;
+mod uploads;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
     trials.extend(behaviour::trials());
     trials.extend(listings::trials());
     trials.extend(readings::trials());
+    trials.extend(uploads::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -66,11 +69,11 @@ const KINDS: &[(&str, fn() -> Kind)] = &[
     }),
     ("least", || Kind { bucket: FakeBucket::new(least()), root: "root" }),
     ("troubled", || Kind {
-        bucket: FakeBucket::new(small(Limits::s3())).in_trouble(Trouble::often(30, 3)),
+        bucket: FakeBucket::new(small(Limits::s3())).in_trouble(Trouble::often(30, 1)),
         root: "root",
     }),
     ("least_and_troubled", || Kind {
-        bucket: FakeBucket::new(least()).in_trouble(Trouble::often(30, 3)),
+        bucket: FakeBucket::new(least()).in_trouble(Trouble::often(30, 1)),
         root: "",
     }),
 ];
@@ -108,8 +111,9 @@ fn settings() -> StoreSettings {
     StoreSettings {
         part_size: 256 * KIB,
         upload_memory: 8 * MIB,
-        attempt_timeout: Duration::from_secs(2),
+        attempt_timeout: Duration::from_secs(1),
         most_attempts: 20,
+        first_pause: Duration::from_millis(2),
         ..StoreSettings::default()
     }
 }
@@ -147,7 +151,8 @@ impl Opener for Kind {
 /// Runs a case, and looks for what it left in the store.
 fn run(case: &Case, kind: Kind) -> Result<Completion, libtest_mimic::Failed> {
     let bucket = kind.bucket.clone();
-    match runtime().block_on(case.run(Arc::new(kind))) {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    match runtime.block_on(case.run(Arc::new(kind))) {
         Outcome::Passed => {}
         Outcome::Skipped(reason) => return Ok(Completion::ignored_with(reason)),
         Outcome::Failed(finding) => return Err(finding.into()),

@@ -27,8 +27,14 @@ const SMALL: usize = 16 << 10;
 const CONTENT_TYPE: &str = "application/octet-stream";
 
 /// Headers that a signed address can ask for.
-const RESPONSE_HEADERS: [&str; 6] =
-    ["cache-control", "content-disposition", "content-encoding", "content-language", "content-type", "expires"];
+const RESPONSE_HEADERS: [&str; 6] = [
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "expires",
+];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -57,7 +63,10 @@ impl JsonBucket {
                 return error;
             }
             let advice = self.transport.advice();
-            crate::settings::invalid(format!("what answers is no {}: check {}", advice.store, advice.endpoint))
+            crate::settings::invalid(format!(
+                "what answers is no {}: check {}",
+                advice.store, advice.endpoint
+            ))
         })
     }
 
@@ -205,7 +214,8 @@ impl JsonBucket {
             return Ok(None);
         }
         let mut text = format!("{}/{}", self.address.base, xml::encode(&call.key));
-        let wanted = call.response_headers.iter().filter(|(name, _)| RESPONSE_HEADERS.contains(&name.as_str()));
+        let wanted =
+            call.response_headers.iter().filter(|(name, _)| RESPONSE_HEADERS.contains(&name.as_str()));
         for (index, (name, value)) in wanted.enumerate() {
             text += if index == 0 { "?" } else { "&" };
             text += &format!("response-{name}={}", encode(value));

@@ -71,7 +71,9 @@ impl JsonBucket {
                     return Ok(Part { number, size, tag: format!("{DONE}{generation}") });
                 }
                 // An earlier attempt, or this one, came as far as it should.
-                Progress::Stored(now) if now >= end && !last => return Ok(Part { number, size, tag: String::new() }),
+                Progress::Stored(now) if now >= end && !last => {
+                    return Ok(Part { number, size, tag: String::new() });
+                }
                 Progress::Stored(now) if now > stored && now <= end => stored = now,
                 Progress::Stored(now) => {
                     let message = format!("the session has {now} bytes, and was sent bytes from {stored}");
@@ -172,7 +174,8 @@ mod tests {
 
     #[test]
     fn the_rest_of_content_begins_anywhere() {
-        let content: Content = [Bytes::from_static(b"abc"), Bytes::from_static(b"defg")].into_iter().collect();
+        let content: Content =
+            [Bytes::from_static(b"abc"), Bytes::from_static(b"defg")].into_iter().collect();
         for skip in 0..=7 {
             let rest: Vec<u8> = behind(&content, skip).into_iter().flatten().collect();
             assert_eq!(rest, &b"abcdefg"[skip as usize..]);
@@ -182,7 +185,9 @@ mod tests {
     #[test]
     fn a_session_is_nowhere_but_at_the_store() {
         assert!(session("/upload/storage/v1/b/b/o?uploadType=resumable&upload_id=x").is_ok());
-        for wrong in ["https://elsewhere/upload/?upload_id=x", "/storage/v1/b", "@host/upload/?upload_id=x", ""] {
+        for wrong in
+            ["https://elsewhere/upload/?upload_id=x", "/storage/v1/b", "@host/upload/?upload_id=x", ""]
+        {
             assert_eq!(session(wrong).unwrap_err().kind, ErrorKind::NotFound);
         }
     }

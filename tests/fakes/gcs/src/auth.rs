@@ -35,7 +35,11 @@ impl Fake {
             }
         }
         let Some(value) = asked.headers.get(header::AUTHORIZATION) else {
-            return Err(Refusal::new(401, "AuthenticationRequired", "Anonymous caller does not have access."));
+            return Err(Refusal::new(
+                401,
+                "AuthenticationRequired",
+                "Anonymous caller does not have access.",
+            ));
         };
         let value = value.to_str().map_err(|_| refused("Incorrect Authorization header"))?;
         if let Some(token) = value.strip_prefix("Bearer ") {
@@ -93,7 +97,8 @@ impl Fake {
             let scope = Scope::parse(credential, form).ok_or_else(|| refused("wrong credential scope"))?;
             let text = signed.string_to_sign(form, algorithm, time, &scope);
             let fits = scope.id == self.service_account()
-                && unhex(signature).is_some_and(|bytes| rsa_fits(&self.public_key(), text.as_bytes(), &bytes));
+                && unhex(signature)
+                    .is_some_and(|bytes| rsa_fits(&self.public_key(), text.as_bytes(), &bytes));
             return if fits { Ok(Proved { payload: None }) } else { Err(mismatch()) };
         }
         if algorithm != format!("{}-HMAC-SHA256", form.algorithm) {

@@ -107,7 +107,10 @@ impl Fake {
         if path == "/token" || path.starts_with("/computeMetadata/") {
             return self.answer_tokens(asked, body).await.unwrap_or_else(|refusal| refusal.json());
         }
-        if ["/storage/v1/", "/upload/storage/v1/", "/download/storage/v1/", "/batch/storage/v1"].iter().any(|api| path.starts_with(api)) {
+        if ["/storage/v1/", "/upload/storage/v1/", "/download/storage/v1/", "/batch/storage/v1"]
+            .iter()
+            .any(|api| path.starts_with(api))
+        {
             return self.answer_json(asked, body).await.unwrap_or_else(|refusal| refusal.json());
         }
         self.answer_xml(asked, body).await.unwrap_or_else(|refusal| refusal.xml())

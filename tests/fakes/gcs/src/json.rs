@@ -185,7 +185,8 @@ impl Fake {
         let boundary = boundary(asked).ok_or_else(wrong)?;
         let head = tokio::fs::File::open(&whole.file).await?;
         let mut text = Vec::new();
-        tokio::io::AsyncReadExt::read_to_end(&mut tokio::io::AsyncReadExt::take(head, 64 << 10), &mut text).await?;
+        tokio::io::AsyncReadExt::read_to_end(&mut tokio::io::AsyncReadExt::take(head, 64 << 10), &mut text)
+            .await?;
         let find = |what: &str, from: usize| {
             text[from..].windows(what.len()).position(|window| window == what.as_bytes()).map(|at| from + at)
         };

@@ -121,6 +121,8 @@ mod tests {
             seen.sort();
             assert_eq!(seen, ["a", "b/", "c", "d/"]);
         }
-        assert!(Page::of(&objects, &Wanted { token: Some("x".into()), limit: 1, ..Default::default() }).is_err());
+        assert!(
+            Page::of(&objects, &Wanted { token: Some("x".into()), limit: 1, ..Default::default() }).is_err()
+        );
     }
 }

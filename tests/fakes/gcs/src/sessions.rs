@@ -160,7 +160,8 @@ impl Fake {
     ) -> Result<u64, (Refusal, u64)> {
         let failed = |error: std::io::Error| (Refusal::from(error), stored);
         if first > stored {
-            let message = format!("The upload offset is {first}, which exceeds the uploaded size of {stored}.");
+            let message =
+                format!("The upload offset is {first}, which exceeds the uploaded size of {stored}.");
             return Err((Refusal::new(503, "ServiceUnavailable", message), stored));
         }
         let mut file = OpenOptions::new().append(true).open(path).await.map_err(failed)?;

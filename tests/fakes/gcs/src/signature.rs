@@ -59,7 +59,13 @@ pub(crate) struct Signed<'a> {
 
 impl Signed<'_> {
     /// The text that is signed.
-    pub(crate) fn string_to_sign(&self, form: Form, algorithm: &str, time: &str, scope: &Scope<'_>) -> String {
+    pub(crate) fn string_to_sign(
+        &self,
+        form: Form,
+        algorithm: &str,
+        time: &str,
+        scope: &Scope<'_>,
+    ) -> String {
         let mut query: Vec<(String, String)> = self
             .query
             .iter()

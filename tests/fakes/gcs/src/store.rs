@@ -82,7 +82,12 @@ impl State {
     }
 
     /// Whether the object has the wanted generation; 0 stands for none.
-    pub(crate) fn check_generation(&self, bucket: &str, key: &str, wanted: Option<u64>) -> Result<(), Refusal> {
+    pub(crate) fn check_generation(
+        &self,
+        bucket: &str,
+        key: &str,
+        wanted: Option<u64>,
+    ) -> Result<(), Refusal> {
         let is = self.bucket(bucket)?.get(key).map_or(0, |object| object.generation);
         match wanted {
             Some(wanted) if wanted != is => Err(Refusal::condition_failed()),

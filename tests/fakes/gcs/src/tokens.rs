@@ -87,7 +87,8 @@ impl Fake {
                 form_urlencoded::parse(&body).map(|(name, value)| (name.into(), value.into())).collect();
             return self.exchange(&fields);
         }
-        if let Some(what) = asked.path.strip_prefix("/computeMetadata/v1/instance/service-accounts/default/") {
+        if let Some(what) = asked.path.strip_prefix("/computeMetadata/v1/instance/service-accounts/default/")
+        {
             if asked.header("metadata-flavor") != Some("Google") {
                 return Err(Refusal::new(403, "AccessDenied", "Missing Metadata-Flavor:Google header."));
             }

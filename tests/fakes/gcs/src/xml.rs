@@ -131,9 +131,10 @@ impl Fake {
             set(headers, header::CONTENT_RANGE.as_str(), &format!("bytes {first}-{}/{size}", end - 1));
             *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
         }
-        let overrides = asked.query.iter().filter_map(|(name, value)| {
-            Some((name.strip_prefix("response-")?.to_owned(), value))
-        });
+        let overrides = asked
+            .query
+            .iter()
+            .filter_map(|(name, value)| Some((name.strip_prefix("response-")?.to_owned(), value)));
         for (name, value) in overrides {
             set(answer.headers_mut(), &name, value);
         }
@@ -149,8 +150,7 @@ impl Fake {
         body: Incoming,
     ) -> Result<Answer, Refusal> {
         let content = transfer::receive(body, self.new_file(), &asked.headers, proved).await?;
-        let stored =
-            self.state().insert(bucket, key, content, described(asked), condition(asked)?, false)?;
+        let stored = self.state().insert(bucket, key, content, described(asked), condition(asked)?, false)?;
         let mut answer = empty(200);
         set(answer.headers_mut(), "etag", &stored.etag());
         set(answer.headers_mut(), "x-goog-generation", &stored.generation.to_string());
@@ -295,8 +295,9 @@ impl Fake {
         }
         let id = asked.query_value("uploadId").unwrap_or_default();
         let number = asked.query_value("partNumber").and_then(|number| number.parse().ok());
-        let number: u32 =
-            number.filter(|number| (1..=10_000).contains(number)).ok_or_else(|| Refusal::invalid("partNumber"))?;
+        let number: u32 = number
+            .filter(|number| (1..=10_000).contains(number))
+            .ok_or_else(|| Refusal::invalid("partNumber"))?;
         if self.state().multiparts.get(id).is_none_or(|upload| upload.key != key) {
             return Err(Refusal::no_such_upload());
         }
