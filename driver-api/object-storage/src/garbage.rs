@@ -31,6 +31,8 @@ const MOST_WAITING: usize = 100_000;
 const MOST_TRIES: u8 = 5;
 /// Deletions at once where the store has no batches.
 const DELETIONS_AT_ONCE: usize = 16;
+/// Longest pause before objects are deleted again that the store left.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Batches at once.
 const BATCHES_AT_ONCE: usize = 4;
 
@@ -201,6 +203,25 @@ impl Engine {
     /// Deletes objects by their keys, in as few requests as the store allows. Returns those that may be
     /// there still.
     pub(crate) async fn delete_keys(&self, call: &CallContext, keys: Vec<String>) -> Vec<(String, Error)> {
+        let mut stay = self.delete_keys_once(call, keys).await;
+        let mut pause = self.settings.first_pause;
+        // A store that took a batch may have left single objects of it for now.
+        for _ in 1..self.settings.most_attempts {
+            let is_over = call.remaining().is_some_and(|left| left <= pause);
+            if is_over || !stay.iter().any(|(_, error)| is_left_for_now(error)) {
+                break;
+            }
+            tokio::time::sleep(pause.mul_f64(fastrand::f64())).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            let (again, definite): (Vec<_>, Vec<_>) =
+                stay.into_iter().partition(|(_, error)| is_left_for_now(error));
+            stay = self.delete_keys_once(call, again.into_iter().map(|(key, _)| key).collect()).await;
+            stay.extend(definite);
+        }
+        stay
+    }
+
+    async fn delete_keys_once(&self, call: &CallContext, keys: Vec<String>) -> Vec<(String, Error)> {
         let size = self.limits().largest_batch.max(1);
         let batches: Vec<Vec<String>> = keys.chunks(size).map(<[String]>::to_vec).collect();
         let at_once = if size > 1 { BATCHES_AT_ONCE } else { DELETIONS_AT_ONCE };
@@ -216,7 +237,8 @@ impl Engine {
         match deleted {
             Ok(failed) => failed,
             Err(error) if batch.len() == 1 && error.is_not_found() => Vec::new(),
-            Err(error) => batch.into_iter().map(|key| (key, error.clone())).collect(),
+            // It was tried often enough.
+            Err(error) => batch.into_iter().map(|key| (key, error.clone().retryable(false))).collect(),
         }
     }
 
@@ -230,6 +252,11 @@ impl Engine {
             None => Ok(()),
         }
     }
+}
+
+/// Whether the store may delete the object when it is asked once more.
+fn is_left_for_now(error: &Error) -> bool {
+    error.retryable
 }
 
 /// Deletes what nobody took along, until nothing waits any more or the driver is gone.
