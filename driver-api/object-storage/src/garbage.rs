@@ -256,8 +256,7 @@ fn is_left_for_now(error: &Error) -> bool {
 
 /// Deletes what nobody took along, until nothing waits any more or the driver is gone.
 async fn tend(engine: Weak<Engine>) {
-    loop {
-        let Some(due) = engine.upgrade().and_then(|engine| engine.garbage.next_due()) else { break };
+    while let Some(due) = engine.upgrade().and_then(|engine| engine.garbage.next_due()) {
         tokio::time::sleep_until(due).await;
         let Some(engine) = engine.upgrade() else { break };
         let call = CallContext { background: true, ..CallContext::with_timeout(FLUSHING) };

@@ -136,10 +136,10 @@ impl Place {
         self.style.unwrap_or_else(|| {
             let name = host.split([':', '/']).next().unwrap_or(host);
             // Amazon's certificate is for one label before the host, and a host name has no capitals.
-            let fits = !(secure && self.bucket.contains('.'))
-                && !self
-                    .bucket
-                    .contains(|letter: char| letter.is_ascii_uppercase() || matches!(letter, '_' | ':'));
+            let is_label = !self
+                .bucket
+                .contains(|letter: char| letter.is_ascii_uppercase() || matches!(letter, '_' | ':'));
+            let fits = is_label && (!secure || !self.bucket.contains('.'));
             if is_amazon(name) && fits { Style::Subdomain } else { Style::Path }
         })
     }

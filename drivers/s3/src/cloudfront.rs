@@ -13,7 +13,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use docker_registry_driver_api::{Error, ErrorKind, Result};
 use docker_registry_object_storage::xml::encode;
 use rsa::{
-    RsaPrivateKey,
+    PrivateKey,
     pkcs1::DecodeRsaPrivateKey,
     pkcs1v15::SigningKey,
     pkcs8::DecodePrivateKey,
@@ -57,9 +57,9 @@ impl CloudFront {
             return Err(invalid("cloudfront.keyid is no id of a key pair"));
         }
         // The reason is left out: it could quote the text.
-        let key = RsaPrivateKey::from_pkcs1_pem(pem)
+        let key = PrivateKey::from_pkcs1_pem(pem)
             .ok()
-            .or_else(|| RsaPrivateKey::from_pkcs8_pem(pem).ok())
+            .or_else(|| PrivateKey::from_pkcs8_pem(pem).ok())
             .ok_or_else(|| {
                 invalid("cloudfront.keysecret must be an RSA private key in PEM without a password")
             })?;

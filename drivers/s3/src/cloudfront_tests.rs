@@ -1,7 +1,7 @@
 //! Signed addresses under the public key of their pair.
 
 use rsa::{
-    RsaPublicKey,
+    PublicKey,
     pkcs1v15::{Signature, VerifyingKey},
     pkcs8::{EncodePrivateKey, LineEnding},
     signature::{Keypair, Verifier},
@@ -11,11 +11,11 @@ use rsa::{
 use super::*;
 
 /// A small prime is enough for a test, and quick.
-fn key() -> RsaPrivateKey {
-    RsaPrivateKey::new(&mut rsa::rand_core::UnwrapErr(rsa::rand_core::OsRng), 1024).unwrap()
+fn key() -> PrivateKey {
+    PrivateKey::new(&mut getrandom::SysRng, 1024).unwrap()
 }
 
-fn pem(key: &RsaPrivateKey) -> String {
+fn pem(key: &PrivateKey) -> String {
     key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string()
 }
 
@@ -47,7 +47,7 @@ async fn the_public_key_confirms_the_canned_policy() {
     let public: VerifyingKey<Sha1> = SigningKey::<Sha1>::new(key).verifying_key();
     public.verify(policy.as_bytes(), &signature).unwrap();
     assert!(public.verify(policy.replace("layer", "other").as_bytes(), &signature).is_err());
-    assert_eq!(RsaPublicKey::from(public).size(), 128);
+    assert_eq!(PublicKey::from(public).size(), 128);
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn archives_are_no_storage_class_for_a_registry() {
 #[test]
 fn every_key_is_in_the_readme_with_its_kind_and_default() {
     let readme = include_str!("../README.md");
-    let shared = docker_registry_object_storage::settings::keys();
+    let shared = settings::keys();
     for key in S3Settings::keys().into_iter().chain(shared) {
         let kind = match key.kind {
             ValueKind::Text => "text",

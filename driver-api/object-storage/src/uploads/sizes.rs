@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(first(&limits, 1), 256 << 10);
         assert_eq!(first(&limits, (256 << 10) + 1), 512 << 10);
         let sizes = PartSizes::new(&limits, MIB, 96 * MIB, None);
-        assert!((0..100).all(|step| sizes.at(step * 77_777_777_777) % limits.part_multiple == 0));
+        assert!((0..100).all(|step| sizes.at(step * 77_777_777_777).is_multiple_of(limits.part_multiple)));
         limits.largest_part = 4 * MIB;
         assert_eq!(first(&limits, 8 * MIB), 4 * MIB);
     }

@@ -143,9 +143,12 @@ struct Upload {
     initiated: Option<String>,
 }
 
+/// A key and the id of an upload of it: where a page of begun uploads ends.
+pub(super) type Markers = (String, String);
+
 impl ListMultipartUploadsResult {
     /// The uploads and the two markers that the next page begins after.
-    pub(super) fn page(self) -> Result<(Vec<Begun>, Option<(String, String)>)> {
+    pub(super) fn page(self) -> Result<(Vec<Begun>, Option<Markers>)> {
         let encoded = self.encoding_type.as_deref().is_some_and(|kind| kind.eq_ignore_ascii_case("url"));
         let mut begun = Vec::with_capacity(self.upload.len());
         for upload in self.upload {

@@ -43,8 +43,11 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
+/// Makes a store, another one each time.
+type MakeKind = fn() -> Kind;
+
 /// The stores that the suite runs on.
-const KINDS: &[(&str, fn() -> Kind)] = &[
+const KINDS: &[(&str, MakeKind)] = &[
     ("able", || Kind { bucket: FakeBucket::new(small(Limits::s3())), root: "" }),
     ("by_key", || Kind {
         // Like MinIO.

@@ -197,7 +197,7 @@ fn counted(live: Arc<Live>, size: u64) -> ByteStream {
 
 /// Content that tells its place.
 fn pattern(offset: u64, size: u64) -> Bytes {
-    (offset..offset + size).map(|place| (place / 5 ^ place >> 11) as u8).collect::<Vec<_>>().into()
+    (offset..offset + size).map(|place| ((place / 5) ^ (place >> 11)) as u8).collect::<Vec<_>>().into()
 }
 
 fn body(offset: u64, size: u64) -> ByteStream {

@@ -117,10 +117,10 @@ fn page(bucket: &Bucket, prefix: &str, delimiter: &str, after: &str, limit: usiz
         if !key.starts_with(prefix) {
             return (entries, false);
         }
-        let folder = match key[prefix.len()..].find(delimiter).filter(|_| !delimiter.is_empty()) {
-            Some(end) => Some(&key[..prefix.len() + end + delimiter.len()]),
-            None => None,
-        };
+        let folder = key[prefix.len()..]
+            .find(delimiter)
+            .filter(|_| !delimiter.is_empty())
+            .map(|end| &key[..prefix.len() + end + delimiter.len()]);
         start = Bound::Excluded(key.clone());
         // A page that ended with a folder goes on behind all that is in it.
         if folder
