@@ -33,6 +33,11 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     for (name, kind) in KINDS {
         for case in cases().filter(|case| !case.is_long()) {
+            // A write whose answer was lost, and whose object was replaced before the next attempt, can only
+            // be reported as unknown. The case takes no such answer.
+            if *name == "troubled" && case.name() == "conditions/no_update_is_lost" {
+                continue;
+            }
             trials.push(Trial::ignorable_test(format!("{name}::{}", case.name()), move || run(case, kind())));
         }
     }
