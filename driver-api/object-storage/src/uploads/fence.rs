@@ -302,6 +302,11 @@ impl Engine {
             (Err(error), Condition::IfMatch(_))
                 if tried.uncertain && error.kind == ErrorKind::ConditionFailed =>
             {
+                // What was deleted since is as if the deletion had come first.
+                match self.attempt(call, false, || self.bucket.head(key)).await {
+                    Err(head) if head.is_not_found() => return Err(error),
+                    _ => {}
+                }
                 let message = "the object changed after a write whose answer was lost";
                 Err(Error::new(ErrorKind::Unavailable, message).retryable(false).outcome_unknown())
             }
