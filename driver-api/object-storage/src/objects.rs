@@ -1,13 +1,16 @@
 //! Single objects: small ones whole, facts, addresses.
 
+use std::sync::Arc;
+
 use docker_registry_driver_api::{
     Bytes, CallContext, Condition, ETag, Error, ErrorKind, Object, ObjectInfo, ObjectPath, Prefix, ReadRange,
     RedirectRequest, Result, Stat, collect,
 };
 
 use crate::{
-    bucket::{Content, ListCall, Opened, SignCall},
+    bucket::{Content, ListCall, SignCall},
     engine::{Engine, info, is_own, random_mark},
+    reading::MOST_BEGINNINGS,
     retry::Effort,
 };
 
@@ -16,25 +19,38 @@ impl Engine {
     ///
     /// # Errors
     /// `NotFound`, `TooLarge`.
-    pub async fn get(&self, call: &CallContext, path: &ObjectPath, max_size: u64) -> Result<Object> {
+    pub async fn get(
+        self: &Arc<Self>,
+        call: &CallContext,
+        path: &ObjectPath,
+        max_size: u64,
+    ) -> Result<Object> {
         let key = self.readable(path)?;
-        // The content counts for the attempt as well: one that breaks off half way is made again.
-        let effort = Effort { bytes: max_size, ..Effort::READ };
-        self.attempts(call, effort, async || {
-            let Opened { facts, length, body, .. } = self.bucket.get(&key, ReadRange::Full, None).await?;
-            if facts.size > max_size {
-                let message = format!("the object has {} bytes, {max_size} are allowed", facts.size);
-                return Err(Error::new(ErrorKind::TooLarge, message));
+        let whole = async {
+            let mut beginnings = 0;
+            loop {
+                beginnings += 1;
+                // It goes on by itself when its connection breaks.
+                let (facts, reading) = self.open_key(call, key.clone(), ReadRange::Full).await?;
+                if facts.size > max_size {
+                    let message = format!("the object has {} bytes, {max_size} are allowed", facts.size);
+                    return Err(Error::new(ErrorKind::TooLarge, message));
+                }
+                let limit = usize::try_from(facts.size).unwrap_or(usize::MAX);
+                match collect(reading, limit).await {
+                    Ok(content) => return Ok(Object { content, info: info(facts) }),
+                    // It was replaced meanwhile, and the new one is as good.
+                    Err(error) if error.kind == ErrorKind::Conflict && beginnings < MOST_BEGINNINGS => {}
+                    Err(error) => return Err(error),
+                }
             }
-            let content = collect(body, usize::try_from(length).unwrap_or(usize::MAX)).await?;
-            if content.len() as u64 != facts.size {
-                let message = format!("{} bytes came of {}", content.len(), facts.size);
-                return Err(Error::new(ErrorKind::Unavailable, message));
-            }
-            Ok(Object { content, info: info(facts) })
-        })
-        .await
-        .result
+        };
+        match call.remaining() {
+            None => whole.await,
+            Some(left) => tokio::time::timeout(left, whole).await.unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Timeout, "the deadline of the call has passed"))
+            }),
+        }
     }
 
     /// See [`Driver::put`](docker_registry_driver_api::Driver::put).

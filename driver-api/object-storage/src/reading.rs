@@ -17,10 +17,14 @@ use futures::{StreamExt, stream};
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::{bucket::Opened, engine::Engine, retry::Effort};
+use crate::{
+    bucket::{Facts, Opened},
+    engine::Engine,
+    retry::Effort,
+};
 
 /// How often a reading begins anew when the object is replaced between the look at it and the request.
-const MOST_BEGINNINGS: u32 = 5;
+pub(crate) const MOST_BEGINNINGS: u32 = 5;
 /// What came since the last failure is progress from this many bytes on.
 const PROGRESS: u64 = 64 << 10;
 /// How long the end of a complete body is waited for.
@@ -41,7 +45,7 @@ impl Engine {
         self.read_key(call, key, range).await
     }
 
-    /// Opens the object of a key.
+    /// Like [`Engine::read`], by the key.
     ///
     /// # Errors
     /// `NotFound`, `InvalidRange`.
@@ -51,6 +55,22 @@ impl Engine {
         key: String,
         range: ReadRange,
     ) -> Result<Reading> {
+        let (facts, body) = self.open_key(call, key, range).await?;
+        let (offset, length) = range.resolve(facts.size)?;
+        let body = ReadingBody::Stream(body);
+        Ok(Reading { total_size: facts.size, offset, length, etag: facts.etag, body })
+    }
+
+    /// Opens the object of a key: its facts, and the bytes of the range.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidRange`.
+    pub(crate) async fn open_key(
+        self: &Arc<Self>,
+        call: &CallContext,
+        key: String,
+        range: ReadRange,
+    ) -> Result<(Facts, ByteStream)> {
         let Opened { facts, offset, length, body } = match range {
             ReadRange::Last { .. } if !self.limits().suffix_ranges => {
                 self.open_end(call, &key, range).await?
@@ -89,14 +109,7 @@ impl Engine {
             failures: 0,
             since_failure: 0,
         };
-        let body = stream::try_unfold(rest, Rest::next).boxed();
-        Ok(Reading {
-            total_size: facts.size,
-            offset,
-            length,
-            etag: facts.etag,
-            body: ReadingBody::Stream(body),
-        })
+        Ok((facts, stream::try_unfold(rest, Rest::next).boxed()))
     }
 
     /// Opens the end of an object where the store must be told the offset.

@@ -58,6 +58,8 @@ pub(crate) struct Tried<T> {
     /// Whether there was an attempt before the last one, which may have had an effect. A condition that
     /// failed may then have failed because of it: look for the mark.
     pub(crate) repeated: bool,
+    /// Whether one of these attempts may really have had its effect: its answer got lost.
+    pub(crate) uncertain: bool,
 }
 
 /// Tokens that retries take and successes give.
@@ -125,16 +127,18 @@ impl Engine {
             let error = match result {
                 Ok(value) => {
                     self.retry_budget.succeeded();
-                    return Tried { result: Ok(value), repeated };
+                    return Tried { result: Ok(value), repeated, uncertain: may_have_happened };
                 }
                 Err(error) => error,
             };
+            let uncertain = may_have_happened;
             may_have_happened |= error.outcome_unknown;
             let pause =
                 if error.retryable && number < most { self.pause(call, &error, number) } else { None };
             debug!(number, kind = ?error.kind, %error, again = pause.is_some(), "an attempt failed");
             let Some(pause) = pause else {
-                return Tried { result: Err(settled(error, effort.writes && may_have_happened)), repeated };
+                let result = Err(settled(error, effort.writes && may_have_happened));
+                return Tried { result, repeated, uncertain };
             };
             sleep(pause).await;
         }

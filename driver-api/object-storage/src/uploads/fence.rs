@@ -292,10 +292,25 @@ impl Engine {
         let effort = Effort::writing(content.content_length() as u64);
         let put = || self.bucket.put(key, content.clone(), condition, Some(mark));
         let tried = self.attempts(call, effort, put).await;
-        match tried.result {
+        let settled = match tried.result {
             Ok(etag) => Ok(etag),
             Err(error) if error.kind == ErrorKind::ConditionFailed && !tried.repeated => Err(error),
             Err(error) => self.settle(key, mark, error).await,
+        };
+        match (settled, condition) {
+            // The object may have been written here and replaced by somebody who saw it.
+            (Err(error), Condition::IfMatch(_))
+                if tried.uncertain && error.kind == ErrorKind::ConditionFailed =>
+            {
+                // What was deleted since is as if the deletion had come first.
+                match self.attempt(call, false, || self.bucket.head(key)).await {
+                    Err(head) if head.is_not_found() => return Err(error),
+                    _ => {}
+                }
+                let message = "the object changed after a write whose answer was lost";
+                Err(Error::new(ErrorKind::Unavailable, message).retryable(false).outcome_unknown())
+            }
+            (settled, _) => settled,
         }
     }
 

@@ -33,6 +33,12 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     for (name, kind) in KINDS {
         for case in cases().filter(|case| !case.is_long()) {
+            // A write whose answer was lost, and whose object was replaced before the next attempt, can only
+            // be reported as unknown. These cases take no such answer.
+            let is_strict = ["conditions/no_update_is_lost", "conditions/if_match_leaves_another_version"];
+            if *name == "troubled" && is_strict.contains(&case.name()) {
+                continue;
+            }
             trials.push(Trial::ignorable_test(format!("{name}::{}", case.name()), move || run(case, kind())));
         }
     }
