@@ -166,7 +166,9 @@ impl Engine {
         self.delete_with(call, keys, garbage).await
     }
 
-    async fn delete_with(
+    /// Deletes objects and the garbage that was taken for this, again and again where the store left some
+    /// for a reason that may pass. Returns those that stay.
+    pub(crate) async fn delete_with(
         &self,
         call: &CallContext,
         mut keys: Vec<String>,

@@ -5,7 +5,7 @@ use docker_registry_object_storage::http::{Call, Subject, exchange, fault};
 use futures::{StreamExt, stream};
 use object_store::{ObjectStore, path::Path};
 
-use crate::account::Account;
+use crate::{account::Account, blobs};
 
 /// Most blobs of one batch.
 pub(crate) const LARGEST: usize = 256;
@@ -38,7 +38,7 @@ pub(crate) async fn delete(account: &Account, keys: &[String]) -> Result<Vec<(St
     // A call of its own tells why a blob stays.
     let mut left = Vec::new();
     for key in again {
-        match account.blobs.delete(key).await {
+        match blobs::delete(account, key).await {
             Ok(()) => {}
             Err(error) if error.is_not_found() => {}
             Err(error) => left.push((key.clone(), error)),

@@ -34,7 +34,7 @@ use uuid::Uuid;
 
 use crate::{
     account::{Account, Ask, Place, Refused},
-    headers,
+    blobs, headers,
     signing::Delegation,
     sources,
 };
@@ -199,7 +199,7 @@ async fn after_loss(
     loss: Error,
 ) -> Result<Option<ETag>> {
     let gone = |kind, text: &str| Err(Error::new(kind, text).caused_by(&loss));
-    let facts = match account.blobs.head(key).await {
+    let facts = match blobs::head(account, key).await {
         Ok(facts) => facts,
         Err(error) if error.is_not_found() => {
             return gone(ErrorKind::NotFound, "the blocks of this upload are gone");

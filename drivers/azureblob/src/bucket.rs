@@ -2,13 +2,13 @@
 
 use std::{ops::Range, sync::OnceLock};
 
-use docker_registry_driver_api::{Condition, ETag, Error, ErrorKind, ReadRange, Result, async_trait};
+use docker_registry_driver_api::{Condition, ETag, Error, ReadRange, Result, async_trait};
 use docker_registry_object_storage::bucket::{
     Begun, Bucket, Content, Facts, Limits, ListCall, Listing, NewPart, Opened, Part, SignCall,
 };
 
 use crate::{
-    account::Account, batch, blocks, container, container::FirstLook, copying, listing, signing,
+    account::Account, batch, blobs, blocks, container, container::FirstLook, copying, listing, signing,
     signing::Delegation,
 };
 
@@ -80,11 +80,11 @@ impl Bucket for AzureBucket {
     }
 
     async fn get(&self, key: &str, range: ReadRange, if_match: Option<&ETag>) -> Result<Opened> {
-        self.account.blobs.get(key, range, if_match).await
+        blobs::get(&self.account, key, range, if_match).await
     }
 
     async fn head(&self, key: &str) -> Result<Facts> {
-        self.account.blobs.head(key).await
+        blobs::head(&self.account, key).await
     }
 
     async fn put(
@@ -94,11 +94,11 @@ impl Bucket for AzureBucket {
         condition: &Condition,
         mark: Option<&str>,
     ) -> Result<Option<ETag>> {
-        self.account.blobs.put(keepable(key)?, content, condition, mark).await
+        blobs::put(&self.account, key, content, condition, mark).await
     }
 
     async fn delete(&self, key: &str) -> Result<()> {
-        self.account.blobs.delete(key).await
+        blobs::delete(&self.account, key).await
     }
 
     async fn delete_batch(&self, keys: &[String]) -> Result<Vec<(String, Error)>> {
@@ -110,11 +110,11 @@ impl Bucket for AzureBucket {
     }
 
     async fn copy(&self, from: &str, to: &str, _size: u64) -> Result<()> {
-        copying::copy(&self.account, from, keepable(to)?).await
+        copying::copy(&self.account, from, blobs::keepable(to)?).await
     }
 
     async fn begin(&self, key: &str, _condition: &Condition, mark: Option<&str>) -> Result<String> {
-        keepable(key)?;
+        blobs::keepable(key)?;
         Ok(blocks::begin(mark))
     }
 
@@ -155,12 +155,4 @@ impl Bucket for AzureBucket {
     async fn sign(&self, call: &SignCall) -> Result<Option<String>> {
         signing::sign(&self.account, &self.delegation, call).await
     }
-}
-
-/// The service replaces a backslash by `/`, so that the blob would be another one.
-fn keepable(key: &str) -> Result<&str> {
-    if key.contains('\\') {
-        return Err(Error::new(ErrorKind::InvalidPath, "Azure keeps no names with a backslash").at(key));
-    }
-    Ok(key)
 }

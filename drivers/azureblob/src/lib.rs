@@ -15,6 +15,7 @@
 
 mod account;
 mod batch;
+mod blobs;
 mod blocks;
 mod bucket;
 mod container;
