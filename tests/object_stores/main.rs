@@ -5,5 +5,6 @@
 mod azureblob;
 mod fake_tokens;
 mod round_trips;
+mod oss;
 mod running;
 mod s3;

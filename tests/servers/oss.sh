@@ -6,7 +6,6 @@
 # WORKFOLDER/ready appears when it answers: lines of KEY=VALUE for the tests. Everything lies in WORKFOLDER and
 # ends with the process group. The program is taken from DOCKER_REGISTRY_TEST_ARTIFACTS, the folder that cargo
 # built into, or from target/debug; it is built when it is not there.
-# OSS_TOKEN_LIFETIME: seconds that temporary credentials last, 3600 by default.
 set -euo pipefail
 
 work=$(realpath "${1:?usage: oss.sh WORKFOLDER}")
@@ -18,4 +17,4 @@ if [ ! -x "$program" ]; then
     echo "oss.sh: building $program" >&2
     (cd "$tree" && cargo build --quiet --workspace --bins) >&2
 fi
-exec "$program" --token-lifetime "${OSS_TOKEN_LIFETIME:-3600}" "$work"
+exec "$program" "$work"

@@ -40,6 +40,7 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     Package { name: "openssl", program: "openssl" },
     Package { name: "podman", program: "podman" },
     Package { name: "python3", program: "python3" },
+    Package { name: "python3-venv", program: "/usr/lib/python3.11/ensurepip/__main__.py" },
     Package { name: "radosgw", program: "radosgw" },
     Package { name: "skopeo", program: "skopeo" },
     Package { name: "systemd", program: "systemd-analyze" },

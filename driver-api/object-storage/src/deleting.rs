@@ -1,9 +1,8 @@
 //! Deletions, in batches where the store has them. What ended uploads left behind rides along.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
-use docker_registry_driver_api::{CallContext, Error, ErrorKind, ObjectPath, Prefix, Result};
-use tracing::debug;
+use docker_registry_driver_api::{CallContext, Error, ObjectPath, Prefix, Result};
 
 use crate::{
     bucket::ListCall,
@@ -14,9 +13,6 @@ use crate::{
 
 /// Largest page of a listing.
 const PAGE: u32 = 1_000;
-/// How often keys are tried that the store left in a batch although it took the batch.
-const MOST_ROUNDS: u32 = 5;
-
 /// How often the emptied folder is looked at again.
 const MOST_LOOKS: u32 = 100;
 
@@ -170,32 +166,17 @@ impl Engine {
         self.delete_with(call, keys, garbage).await
     }
 
-    async fn delete_with(
+    /// Deletes objects and the garbage that was taken for this, again and again where the store left some
+    /// for a reason that may pass. Returns those that stay.
+    pub(crate) async fn delete_with(
         &self,
         call: &CallContext,
         mut keys: Vec<String>,
         garbage: Taken<'_>,
     ) -> Vec<(String, Error)> {
         keys.extend(garbage.keys().map(str::to_owned));
-        let mut round = 1;
-        let mut stay = self.delete_keys(call, keys).await;
-        // A store that took the batch may have left single objects for now.
-        while round < MOST_ROUNDS && stay.iter().any(|(_, error)| is_left_for_now(error)) {
-            let (again, definite): (Vec<_>, Vec<_>) =
-                stay.into_iter().partition(|(_, error)| is_left_for_now(error));
-            debug!(count = again.len(), round, "objects are deleted again");
-            let pause = Duration::from_millis(100 << round).mul_f64(fastrand::f64());
-            tokio::time::sleep(pause).await;
-            stay = self.delete_keys(call, again.into_iter().map(|(key, _)| key).collect()).await;
-            stay.extend(definite);
-            round += 1;
-        }
+        let stay = self.delete_keys(call, keys).await;
         garbage.deleted(stay.iter().map(|(key, _)| key.as_str()));
         stay
     }
-}
-
-/// Whether the store may delete the object when it is asked once more. Time-outs were tried often already.
-fn is_left_for_now(error: &Error) -> bool {
-    error.retryable && error.kind != ErrorKind::Timeout
 }

@@ -24,8 +24,6 @@ use crate::{
 pub(crate) const OWN: &str = ".docker-registry";
 /// How long opening may take.
 const OPENING: Duration = Duration::from_secs(30);
-/// Attempts of a health check: it is asked again soon.
-const HEALTH_ATTEMPTS: u32 = 3;
 
 /// A driver over one bucket.
 pub struct Engine {
@@ -81,8 +79,7 @@ impl Engine {
     /// # Errors
     /// The reason why the store cannot be used.
     pub async fn health(&self, call: &CallContext) -> Result<()> {
-        let effort = crate::retry::Effort { most_attempts: Some(HEALTH_ATTEMPTS), ..Default::default() };
-        self.attempts(call, effort, || self.bucket.probe()).await.result
+        self.attempt(call, false, || self.bucket.probe()).await
     }
 
     /// See [`Driver::close`](docker_registry_driver_api::Driver::close).

@@ -31,6 +31,8 @@ const MOST_WAITING: usize = 100_000;
 const MOST_TRIES: u8 = 5;
 /// Deletions at once where the store has no batches.
 const DELETIONS_AT_ONCE: usize = 16;
+/// Longest pause before objects are deleted again that the store left.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Batches at once.
 const BATCHES_AT_ONCE: usize = 4;
 
@@ -108,11 +110,6 @@ impl Garbage {
         let count = room.min(queue.ready.len());
         let waiting = queue.ready.drain(..count).collect();
         Taken { garbage: self, waiting }
-    }
-
-    /// Whether the object waits here, or is being deleted from here.
-    pub(crate) fn holds(&self, key: &str) -> bool {
-        self.lock().known.contains(key)
     }
 
     fn add(&self, segments: Vec<String>, markers: Vec<String>) {
@@ -201,6 +198,25 @@ impl Engine {
     /// Deletes objects by their keys, in as few requests as the store allows. Returns those that may be
     /// there still.
     pub(crate) async fn delete_keys(&self, call: &CallContext, keys: Vec<String>) -> Vec<(String, Error)> {
+        let mut stay = self.delete_keys_once(call, keys).await;
+        let mut pause = self.settings.first_pause;
+        // A store that took a batch may have left single objects of it for now.
+        for _ in 1..self.settings.most_attempts {
+            let is_over = call.remaining().is_some_and(|left| left <= pause);
+            if is_over || !stay.iter().any(|(_, error)| is_left_for_now(error)) {
+                break;
+            }
+            tokio::time::sleep(pause.mul_f64(fastrand::f64())).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            let (again, definite): (Vec<_>, Vec<_>) =
+                stay.into_iter().partition(|(_, error)| is_left_for_now(error));
+            stay = self.delete_keys_once(call, again.into_iter().map(|(key, _)| key).collect()).await;
+            stay.extend(definite);
+        }
+        stay
+    }
+
+    async fn delete_keys_once(&self, call: &CallContext, keys: Vec<String>) -> Vec<(String, Error)> {
         let size = self.limits().largest_batch.max(1);
         let batches: Vec<Vec<String>> = keys.chunks(size).map(<[String]>::to_vec).collect();
         let at_once = if size > 1 { BATCHES_AT_ONCE } else { DELETIONS_AT_ONCE };
@@ -216,7 +232,8 @@ impl Engine {
         match deleted {
             Ok(failed) => failed,
             Err(error) if batch.len() == 1 && error.is_not_found() => Vec::new(),
-            Err(error) => batch.into_iter().map(|key| (key, error.clone())).collect(),
+            // It was tried often enough.
+            Err(error) => batch.into_iter().map(|key| (key, error.clone().retryable(false))).collect(),
         }
     }
 
@@ -225,11 +242,16 @@ impl Engine {
     /// # Errors
     /// The first one.
     pub(crate) async fn delete_all_keys(&self, call: &CallContext, keys: Vec<String>) -> Result<()> {
-        match self.delete_keys(call, keys).await.into_iter().next() {
+        match self.delete_with(call, keys, self.garbage.take(0)).await.into_iter().next() {
             Some((_, error)) => Err(error),
             None => Ok(()),
         }
     }
+}
+
+/// Whether the store may delete the object when it is asked once more.
+fn is_left_for_now(error: &Error) -> bool {
+    error.retryable
 }
 
 /// Deletes what nobody took along, until nothing waits any more or the driver is gone.
@@ -262,11 +284,11 @@ mod tests {
         assert_eq!(keys(&taken), ["b"]);
         taken.deleted([]);
         tokio::time::advance(MARKER_DELAY).await;
-        assert!(garbage.holds("marker"));
+        assert!(garbage.lock().known.contains("marker"));
         let taken = garbage.take(10);
         assert_eq!(keys(&taken), ["marker"]);
         taken.deleted([]);
-        assert!(!garbage.holds("marker"));
+        assert!(!garbage.lock().known.contains("marker"));
         assert_eq!(garbage.next_due(), None);
     }
 
@@ -275,13 +297,13 @@ mod tests {
         let garbage = Garbage::default();
         garbage.add(vec!["a".to_owned(), "b".to_owned()], vec![]);
         garbage.take(2).deleted(["b"]);
-        assert!(!garbage.holds("a"));
+        assert!(!garbage.lock().known.contains("a"));
         for _ in 1..MOST_TRIES {
             // Dropped like a call that nobody waits for any more.
             let taken = garbage.take(2);
             assert_eq!(keys(&taken), ["b"]);
         }
-        assert!(!garbage.holds("b"));
+        assert!(!garbage.lock().known.contains("b"));
     }
 
     #[tokio::test(start_paused = true)]

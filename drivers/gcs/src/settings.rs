@@ -114,8 +114,9 @@ impl GcsSettings {
     }
 
     pub(crate) fn read(settings: &Settings) -> Result<Self> {
-        let filled =
-            |key| settings.text(key).map(|text| text.filter(|text| !text.is_empty()).map(str::to_owned));
+        let filled = |key: &str| -> Result<Option<String>> {
+            Ok(settings.text(key)?.filter(|text| !text.is_empty()).map(str::to_owned))
+        };
         let bucket = filled(BUCKET)?.ok_or_else(|| invalid(format!("{BUCKET} is missing")))?;
         if bucket.contains(|sign: char| !(sign.is_ascii_alphanumeric() || "-_.".contains(sign))) {
             return Err(invalid(format!("{BUCKET} must be the name of a bucket, not an address")));

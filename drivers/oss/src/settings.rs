@@ -102,19 +102,29 @@ impl OssSettings {
             text(STORAGE_PATH, "Prefix of everything in the bucket.")
                 .default(DEFAULT_STORAGE_PATH)
                 .environment("STORAGE_PATH"),
-            text(SECURITY_TOKEN, "Security token of STS, where oss_accessid is a temporary one.").secret(),
-            text(RAM_ROLE, "RAM role of this ECS machine whose credentials are used instead of oss_accessid."),
+            text(SECURITY_TOKEN, "Security token of STS, where oss_accessid is a temporary one.")
+                .environment("OSS_SECURITY_TOKEN")
+                .secret(),
+            text(RAM_ROLE, "RAM role of this ECS machine whose credentials are used instead of oss_accessid.")
+                .environment("OSS_RAM_ROLE"),
             text(
                 REGION,
                 "Region of the bucket, cn-hangzhou for example. Needed where the host does not tell it: with \
                  acceleration and with names of your own.",
             )
             .environment("OSS_REGION"),
-            text(SIGNATURE, "How requests are signed: v4, or v1 for old servers.").default("v4"),
+            text(SIGNATURE, "How requests are signed: v4, or v1 for old servers.")
+                .default("v4")
+                .environment("OSS_SIGNATURE_VERSION"),
             boolean(SECURE, "Whether the connection is encrypted; a scheme in oss_host counts more.")
-                .default("true"),
-            boolean(INTERNAL, "Whether the endpoint inside of Aliyun's network is used.").default("false"),
-            boolean(ACCELERATE, "Whether the endpoint for transfer acceleration is used.").default("false"),
+                .default("true")
+                .environment("OSS_SECURE"),
+            boolean(INTERNAL, "Whether the endpoint inside of Aliyun's network is used.")
+                .default("false")
+                .environment("OSS_INTERNAL"),
+            boolean(ACCELERATE, "Whether the endpoint for transfer acceleration is used.")
+                .default("false")
+                .environment("OSS_ACCELERATE"),
             boolean(
                 PATH_STYLE,
                 "Whether the bucket is named in the path. By default only where oss_host is an address with numbers.",

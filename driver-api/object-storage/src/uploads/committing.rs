@@ -12,6 +12,7 @@ use docker_registry_driver_api::{
     CallContext, Condition, ETag, Error, ErrorKind, ObjectInfo, ObjectPath, Result, UploadState, collect,
 };
 use tracing::Instrument;
+use uuid::Uuid;
 
 use super::{
     fence::{Fencing, Taken},
@@ -78,7 +79,7 @@ impl Engine {
         match self.make_object(call, standing, key, condition).await {
             Ok(etag) => {
                 self.known_uploads.ended(upload, End::Committed);
-                self.bury_upload(standing, taken);
+                self.bury_upload(standing, taken).await;
                 Ok(ObjectInfo { size, modified: None, etag })
             }
             Err(error) if error.is_not_found() => {
@@ -175,14 +176,12 @@ impl Engine {
     }
 
     /// Has the objects of an upload deleted that has ended: the marker after everything else.
-    fn bury_upload(self: &Arc<Self>, standing: &Standing, marker: Taken) {
+    async fn bury_upload(self: &Arc<Self>, standing: &Standing, marker: Taken) {
         let upload = standing.upload;
         let marker_key = self.segment_key(upload, marker.generation, marker.nonce);
         if self.fencing() == Fencing::Listed {
             // Names have nonces, and not all of them are in the state.
-            let engine = Arc::clone(self);
-            tokio::spawn(async move { engine.bury_listed(upload, marker_key).await });
-            return;
+            return self.bury_listed(upload, marker_key).await;
         }
         let fences = (1..marker.generation).map(|generation| self.segment_key(upload, generation, None));
         let data = standing.row.iter().filter(|segment| segment.nonce.is_some());
@@ -190,7 +189,7 @@ impl Engine {
         self.bury(data.chain(fences).collect(), vec![marker_key]);
     }
 
-    async fn bury_listed(self: &Arc<Self>, upload: uuid::Uuid, marker: String) {
+    async fn bury_listed(self: &Arc<Self>, upload: Uuid, marker: String) {
         let call = CallContext { background: true, ..CallContext::with_timeout(super::fence::AFTERWARDS) };
         match self.upload_objects(&call, upload).await {
             Ok(mut keys) => {
@@ -202,7 +201,7 @@ impl Engine {
     }
 
     /// The keys of all objects of an upload.
-    pub(super) async fn upload_objects(&self, call: &CallContext, upload: uuid::Uuid) -> Result<Vec<String>> {
+    pub(super) async fn upload_objects(&self, call: &CallContext, upload: Uuid) -> Result<Vec<String>> {
         let prefix = self.upload_folder(upload);
         let mut list = ListCall { prefix, delimited: false, after: None, token: None, limit: 1_000 };
         let mut keys = Vec::new();

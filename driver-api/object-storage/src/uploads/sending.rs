@@ -28,7 +28,7 @@ use crate::{
     retry::Effort,
 };
 
-/// This many bytes are gathered without asking for memory.
+/// This many bytes at the beginning are gathered without asking for memory.
 const UNCOUNTED: u64 = 256 << 10;
 /// Chunks smaller than this are joined.
 const SMALL_CHUNK: usize = 16 << 10;
@@ -253,8 +253,9 @@ impl Sending {
     async fn gather(&mut self) -> Result<()> {
         let Some(mut chunk) = self.next.take() else { return Ok(()) };
         let room = self.part_size().saturating_sub(self.gathered_size);
-        if self.held.is_none() && self.gathered_size + chunk.len() as u64 > UNCOUNTED {
-            let size = self.part_size();
+        let size = self.part_size();
+        let uncounted = if self.large.is_some() { 0 } else { UNCOUNTED.min(size / 2) };
+        if self.held.is_none() && self.gathered_size + chunk.len() as u64 > uncounted {
             self.held = self.reserve(size).await?;
         }
         if let Ok(room) = usize::try_from(room)

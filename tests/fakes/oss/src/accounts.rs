@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::fault::Fault;
+
+/// How long temporary credentials last, in seconds.
+const LIFETIME: i64 = 3600;
 
 /// A permanent pair of keys.
 pub(crate) struct Pair {
@@ -28,7 +30,6 @@ pub(crate) struct Session {
 pub(crate) struct Accounts {
     pub(crate) owner: Pair,
     pub(crate) stranger: Pair,
-    lifetime: Duration,
     sessions: Mutex<HashMap<String, Session>>,
 }
 
@@ -40,17 +41,17 @@ pub(crate) struct Identity {
 }
 
 impl Accounts {
-    pub(crate) fn new(lifetime: Duration) -> Self {
+    pub(crate) fn new() -> Self {
         let pair = |name: &str| Pair {
             id: format!("LTAI{name}{}", random()),
             secret: format!("Secret{}", random()),
         };
-        Self { owner: pair("Owner"), stranger: pair("Stranger"), lifetime, sessions: Mutex::default() }
+        Self { owner: pair("Owner"), stranger: pair("Stranger"), sessions: Mutex::default() }
     }
 
     /// New temporary credentials of the owner.
     pub(crate) fn issue(&self) -> Session {
-        let expires = jiff::Timestamp::now().as_second() + self.lifetime.as_secs() as i64;
+        let expires = jiff::Timestamp::now().as_second() + LIFETIME;
         let session = Session {
             id: format!("STS.{}", random()),
             secret: format!("Secret{}", random()),

@@ -25,7 +25,6 @@ mod store;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -43,9 +42,6 @@ use crate::store::{Bucket, Store};
 struct Arguments {
     /// Folder for objects, the access log and the file `ready`.
     folder: PathBuf,
-    /// Seconds that temporary credentials of the metadata service last.
-    #[arg(long, default_value_t = 3600)]
-    token_lifetime: u64,
 }
 
 /// The region of the buckets.
@@ -66,7 +62,7 @@ async fn main() -> Result<()> {
     let files = folder.join("objects");
     std::fs::create_dir_all(&files).context("the folder cannot be made")?;
 
-    let accounts = Arc::new(Accounts::new(Duration::from_secs(arguments.token_lifetime)));
+    let accounts = Arc::new(Accounts::new());
     let buckets = [
         Bucket::new(BUCKET, REGION),
         Bucket { keeps_versions: true, ..Bucket::new(VERSIONED, REGION) },
