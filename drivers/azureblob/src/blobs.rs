@@ -75,11 +75,12 @@ pub(crate) async fn delete(account: &Account, key: &str) -> Result<()> {
     Ok(())
 }
 
-/// A key that the service keeps as it is. It replaces a backslash by `/`, so that the blob would be another one,
-/// and it has no way to list the two characters that XML does not have.
+/// A key that the service keeps and lists as it must. It replaces a backslash by `/`, so that the blob would be
+/// another one. It lists by UTF-16 and not by bytes, which differ for the characters from U+E000 to U+FFFF, and
+/// cannot list the last two of them at all.
 pub(crate) fn keepable(key: &str) -> Result<&str> {
-    if key.contains(['\\', '\u{fffe}', '\u{ffff}']) {
-        let text = "Azure keeps no names with a backslash, U+FFFE or U+FFFF";
+    if key.contains(|c| c == '\\' || ('\u{e000}'..='\u{ffff}').contains(&c)) {
+        let text = "no names with a backslash or a character from U+E000 to U+FFFF are kept in Azure";
         return Err(Error::new(ErrorKind::InvalidPath, text).at(key));
     }
     Ok(key)
