@@ -4,7 +4,8 @@
 
 mod azureblob;
 mod fake_tokens;
-mod round_trips;
+mod gcs;
 mod oss;
+mod round_trips;
 mod running;
 mod s3;
