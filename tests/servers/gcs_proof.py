@@ -1,6 +1,6 @@
 """Proves the fake of Google Cloud Storage with clients that nobody of this project wrote.
 
-Usage: gcs_fake_proof.py READY_FILE
+Usage: gcs_proof.py READY_FILE
 
 google-cloud-storage (Google's own) speaks the JSON API with service account tokens and signs addresses with
 the service account's key; boto3 speaks the XML API with HMAC keys, as Google documents for moving from S3.
