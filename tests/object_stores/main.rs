@@ -4,7 +4,7 @@
 
 mod azureblob;
 mod fake_tokens;
-mod round_trips;
 mod oss;
+mod round_trips;
 mod running;
 mod s3;

@@ -125,7 +125,8 @@ fn a_bucket_that_keeps_versions_is_found_out_and_conditions_are_not_offered() {
 fn the_bucket_is_reached_by_the_names_of_aliyun_and_by_one_of_the_operator() {
     let server = StoreServer::start("oss");
     // The stand-in takes requests as a proxy does, so that names need no name server.
-    let named = |host: &str| on(&server, "/names").with("oss_host", host).with("proxy", server.value("endpoint"));
+    let named =
+        |host: &str| on(&server, "/names").with("oss_host", host).with("proxy", server.value("endpoint"));
     let some = |name: &str| name.contains("put") || name.contains("redirect");
     let plain = "http://oss-cn-test.aliyuncs.com";
     named(plain).with("oss_region", "").conforms_in(some);
@@ -133,7 +134,8 @@ fn the_bucket_is_reached_by_the_names_of_aliyun_and_by_one_of_the_operator() {
     named(plain).with("oss_accelerate", "true").conforms_in(some);
     named(plain).with("oss_signature_version", "v1").conforms_in(some);
     // The prefix is as the bucket is named, which must not be mistaken for it.
-    let own = named("http://registry.example.test").with("oss_cname", "true").with("storage_path", "/registry");
+    let own =
+        named("http://registry.example.test").with("oss_cname", "true").with("storage_path", "/registry");
     own.conforms_in(some);
     own.with("oss_signature_version", "v1").conforms_in(some);
     let log = access_log(&server);
