@@ -166,7 +166,11 @@ class Proof:
         listed = [part.part_number for part in oss2.PartIterator(bucket, key, upload, max_parts=2)]
         check(listed == [1, 2, 3], f"the parts differ: {listed}")
         complete = lambda order, headers=None: bucket.complete_multipart_upload(key, upload, order, headers=headers)
-        refused(400, "InvalidPartOrder", lambda: complete([parts[1], parts[0]]))
+        # The SDK sorts parts itself, so this one is sent by what is below its calls.
+        entries = (f"<Part><PartNumber>{p.part_number}</PartNumber><ETag>{p.etag}</ETag></Part>" for p in parts[::-1])
+        document = f"<CompleteMultipartUpload>{''.join(entries)}</CompleteMultipartUpload>"
+        send = bucket._Bucket__do_object
+        refused(400, "InvalidPartOrder", lambda: send("POST", key, params={"uploadId": upload}, data=document))
         refused(400, "InvalidPart", lambda: complete([oss2.models.PartInfo(1, "0" * 32)]))
         fourth = oss2.models.PartInfo(4, bucket.upload_part(key, upload, 4, b"d").etag)
         refused(400, "EntityTooSmall", lambda: complete(parts + [fourth]))

@@ -76,27 +76,26 @@ pub(crate) fn list(store: &Store, call: &Call) -> Result<Response<Body>, Fault> 
                 element(&mut xml, "NextMarker", &name(last));
             }
         }
+        // All objects come before all folders, as in the real answers.
         for entry in &entries {
-            match entry {
-                Entry::Folder(folder) => {
-                    xml.push_str("<CommonPrefixes>");
-                    element(&mut xml, "Prefix", &name(folder));
-                    xml.push_str("</CommonPrefixes>");
-                }
-                Entry::Object(key, object) => {
-                    xml.push_str("<Contents>");
-                    element(&mut xml, "Key", &name(key));
-                    element(&mut xml, "LastModified", &iso(object.modified));
-                    element(&mut xml, "ETag", &object.etag);
-                    element(&mut xml, "Type", object.kind.name());
-                    element(&mut xml, "Size", &object.content.size().to_string());
-                    element(&mut xml, "StorageClass", "Standard");
-                    if owner {
-                        xml.push_str("<Owner><ID>1</ID><DisplayName>owner</DisplayName></Owner>");
-                    }
-                    xml.push_str("</Contents>");
-                }
+            let Entry::Object(key, object) = entry else { continue };
+            xml.push_str("<Contents>");
+            element(&mut xml, "Key", &name(key));
+            element(&mut xml, "LastModified", &iso(object.modified));
+            element(&mut xml, "ETag", &object.etag);
+            element(&mut xml, "Type", object.kind.name());
+            element(&mut xml, "Size", &object.content.size().to_string());
+            element(&mut xml, "StorageClass", "Standard");
+            if owner {
+                xml.push_str("<Owner><ID>1</ID><DisplayName>owner</DisplayName></Owner>");
             }
+            xml.push_str("</Contents>");
+        }
+        for entry in &entries {
+            let Entry::Folder(folder) = entry else { continue };
+            xml.push_str("<CommonPrefixes>");
+            element(&mut xml, "Prefix", &name(folder));
+            xml.push_str("</CommonPrefixes>");
         }
         Ok(document("ListBucketResult", &xml))
     })

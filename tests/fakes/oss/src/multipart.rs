@@ -203,10 +203,9 @@ pub(crate) fn list_uploads(store: &Store, call: &Call) -> Result<Response<Body>,
     }
     element(&mut xml, "KeyMarker", &name(call, key_marker)?);
     element(&mut xml, "UploadIdMarker", id_marker);
-    if let Some(((key, id), _)) = found.last().filter(|_| more) {
-        element(&mut xml, "NextKeyMarker", &name(call, key)?);
-        element(&mut xml, "NextUploadIdMarker", id);
-    }
+    let next = found.last().filter(|_| more).map(|(key, _)| key);
+    element(&mut xml, "NextKeyMarker", &name(call, next.map_or("", |(key, _)| key))?);
+    element(&mut xml, "NextUploadIdMarker", next.map_or("", |(_, id)| id));
     element(&mut xml, "Prefix", &name(call, prefix)?);
     element(&mut xml, "MaxUploads", &limit.to_string());
     element(&mut xml, "IsTruncated", if more { "true" } else { "false" });
