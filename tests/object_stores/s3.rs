@@ -231,8 +231,20 @@ fn encryption_and_storage_class_are_asked_for_whenever_an_object_begins() {
     assert!(begun.iter().any(|seen| seen.method == "PUT"), "a small one was written");
     for seen in begun {
         let header = |name| seen.headers.get(name).map(|value| value.as_bytes());
-        assert_eq!(header("x-amz-server-side-encryption"), Some(&b"AES256"[..]), "{} {}", seen.method, seen.target);
-        assert_eq!(header("x-amz-storage-class"), Some(&b"STANDARD_IA"[..]), "{} {}", seen.method, seen.target);
+        assert_eq!(
+            header("x-amz-server-side-encryption"),
+            Some(&b"AES256"[..]),
+            "{} {}",
+            seen.method,
+            seen.target
+        );
+        assert_eq!(
+            header("x-amz-storage-class"),
+            Some(&b"STANDARD_IA"[..]),
+            "{} {}",
+            seen.method,
+            seen.target
+        );
     }
 }
 
