@@ -54,7 +54,17 @@ impl Engine {
         self.offers(condition)?;
         self.known_uploads.expect_open(standing.upload)?;
         let (engine, call, condition) = (Arc::clone(self), call.clone(), condition.clone());
-        let commit = async move { engine.commit_to(&call, &standing, &key, &condition).await };
+        let commit = async move {
+            let turn =
+                (engine.fencing() == Fencing::Listed).then(|| engine.known_uploads.turn(standing.upload));
+            // A commit whose caller has gone goes on, and would take both down.
+            let _turn = match &turn {
+                Some(turn) => Some(turn.lock().await),
+                None => None,
+            };
+            engine.known_uploads.expect_open(standing.upload)?;
+            engine.commit_to(&call, &standing, &key, &condition).await
+        };
         let done = tokio::spawn(commit.in_current_span()).await;
         done.unwrap_or_else(|failure| {
             let error = Error::new(ErrorKind::Internal, "the commit ended early").outcome_unknown();

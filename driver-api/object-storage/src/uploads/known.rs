@@ -5,7 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use docker_registry_driver_api::{Error, ErrorKind, Result};
@@ -33,6 +33,7 @@ struct Inner {
     facts: HashMap<Uuid, Fact>,
     order: VecDeque<Uuid>,
     hanging: HashMap<Uuid, Vec<Sender>>,
+    turns: HashMap<Uuid, Weak<tokio::sync::Mutex<()>>>,
     next: u64,
 }
 
@@ -60,6 +61,18 @@ pub(crate) struct Hanging<'a> {
 }
 
 impl Known {
+    /// The lock that the commits of an upload take in turn where the store lets both of two rivals lose.
+    pub(crate) fn turn(&self, upload: Uuid) -> Arc<tokio::sync::Mutex<()>> {
+        let turns = &mut self.lock().turns;
+        if let Some(turn) = turns.get(&upload).and_then(Weak::upgrade) {
+            return turn;
+        }
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::default();
+        turns.insert(upload, Arc::downgrade(&turn));
+        turn
+    }
+
     /// How the upload ended, if that is known.
     pub(crate) fn end_of(&self, upload: Uuid) -> Option<End> {
         self.lock().facts.get(&upload).and_then(|fact| fact.end)
