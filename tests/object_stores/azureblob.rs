@@ -1,10 +1,14 @@
 //! The driver azureblob on Azurite: the conformance suite, each way in, an old store, private containers, signed
 //! addresses, and what a wrong setting is answered with.
 
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use docker_registry_tests::content::Content;
+use docker_registry_tests::fault_proxy::{Fault, FaultProxy};
 use docker_registry_tests::http::Client;
 use docker_registry_tests::process;
 use docker_registry_tests::server::{Place, Server};
@@ -26,7 +30,11 @@ fn subject(azurite: &StoreServer) -> Subject {
             ("azure_storage_container", azurite.value("container")),
             ("azure_storage_endpoint", azurite.value("endpoint")),
         ],
-        &[("azure_storage_endpoint", "http://127.0.0.1:1/nobody")],
+        &[
+            ("azure_storage_endpoint", "http://127.0.0.1:9/nobody"),
+            ("most_attempts", "2"),
+            ("connect_timeout", "1"),
+        ],
     )
 }
 
@@ -67,6 +75,26 @@ fn azurite_passes_the_whole_conformance_suite() {
     }
     let azurite = StoreServer::start("azurite");
     subject(&azurite).conforms();
+}
+
+#[test]
+fn the_driver_conforms_while_its_way_to_azurite_makes_trouble() {
+    let azurite = StoreServer::start("azurite");
+    let proxy = FaultProxy::start(azurite.address());
+    proxy.make_trouble(&[
+        (Fault::Busy, 30),
+        (Fault::AnswerLost, 3),
+        (Fault::RequestCut, 3),
+        (Fault::AnswerCut, 3),
+        (Fault::ExpiredToken, 2),
+        (Fault::WrongTag, 2),
+        (Fault::Stall(Duration::from_secs(10)), 1),
+    ]);
+    subject(&azurite)
+        .with("azure_storage_endpoint", &format!("http://{}/{}", proxy.address(), azurite.value("account")))
+        .with("attempt_timeout", "5")
+        .with("most_attempts", "20")
+        .conforms();
 }
 
 #[test]
@@ -233,6 +261,39 @@ fn a_wrong_setting_stops_the_server_with_the_sentence_that_names_it() {
             assert!(!text.contains(secret), "{changes:?} shows a key");
         }
     }
+}
+
+/// Azurite takes signatures of any time, so that something else says what Azure says.
+#[test]
+fn a_clock_that_is_wrong_stops_the_start_and_the_difference_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("a bound socket has an address");
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            // Whoever goes away has its answer, or does not want it.
+            let _ = stream.and_then(refuse_for_the_time);
+        }
+    });
+    let azurite = StoreServer::start("azurite");
+    let endpoint = format!("http://{address}/acct");
+    let text = refused(DRIVER, &changed(&variables(&azurite), &[("AZURE_STORAGE_ENDPOINT", &endpoint)]));
+    assert!(text.contains("the clock of this machine differs") && text.contains("seconds"), "{text}");
+}
+
+fn refuse_for_the_time(stream: TcpStream) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    while reader.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    let body = "<?xml version=\"1.0\"?><Error><Code>AuthenticationFailed</Code><Message>Server failed to \
+                authenticate the request.</Message></Error>";
+    write!(
+        reader.get_mut(),
+        "HTTP/1.1 403 Forbidden\r\nDate: Sat, 01 Jan 2022 00:00:00 GMT\r\nContent-Length: {}\r\n\
+         x-ms-error-code: AuthenticationFailed\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 #[test]
