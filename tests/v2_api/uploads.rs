@@ -150,8 +150,8 @@ async fn an_upload_hashed_with_another_algorithm_is_hashed_again(registry: &Regi
     registry.ask(ask("PATCH", &location).body(first)).await.expect(202);
     let before = registry.objects().await.len();
     registry.ask(put(&location, &sha512(b"wrong"))).await.expect_error(400, "DIGEST_INVALID");
-    // The record and the time of its start are gone, and nothing came.
-    assert_eq!(registry.objects().await.len(), before - 2);
+    // The record is gone, and nothing came.
+    assert_eq!(registry.objects().await.len(), before - 1);
 }
 
 async fn chunks_out_of_order_are_refused_and_the_right_one_goes_on(registry: &Registry) {
@@ -161,7 +161,8 @@ async fn chunks_out_of_order_are_refused_and_the_right_one_goes_on(registry: &Re
     for range in ["0-3", "5-8", "3-6"] {
         let refused = registry.ask(chunk(range, b"xxxx")).await.expect_error(416, "RANGE_INVALID");
         assert_eq!(refused.header("range"), "0-3");
-        assert_eq!(refused.header("location"), location);
+        // The same upload; which state of it, the next request finds out.
+        assert_eq!(Some(refused.header("location")), location.split('.').next());
     }
     let end = put(&location, &sha256(b"01234567")).header("content-range", "5-8").body(b"xxxx");
     registry.ask(end).await.expect_error(416, "RANGE_INVALID");

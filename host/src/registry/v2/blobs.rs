@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use docker_registry_driver_api::{CallContext, ErrorKind, ReadRange, Reading};
+use docker_registry_driver_api::{CallContext, Error, ErrorKind, ReadRange, Reading};
 
 use super::{Failure, Registry, RepositoryName, Result};
 use crate::{layout::v2 as layout, registry::digest::Digest};
@@ -47,6 +47,7 @@ impl Registry {
         if !linked? {
             return Err(Failure::BlobUnknown);
         }
+        let info = info.inspect_err(|error| self.missed_content(digest, error));
         let info = info.map_err(Failure::absent_as(Failure::BlobUnknown))?;
         self.saw_content(digest);
         Ok(BlobFacts { size: info.size })
@@ -75,7 +76,9 @@ impl Registry {
                 let size = info.map_err(Failure::absent_as(Failure::BlobUnknown))?.size;
                 Err(Failure::BlobRange { size })
             }
-            reading => reading.map_err(Failure::absent_as(Failure::BlobUnknown)),
+            reading => reading
+                .inspect_err(|error| self.missed_content(digest, error))
+                .map_err(Failure::absent_as(Failure::BlobUnknown)),
         }
     }
 
@@ -142,6 +145,13 @@ impl Registry {
     /// Remembers that the content with this digest is in the storage.
     pub(super) fn saw_content(&self, digest: &Digest) {
         self.recent_contents.insert(digest.clone(), Instant::now(), 0);
+    }
+
+    /// Forgets content that is not there after all.
+    fn missed_content(&self, digest: &Digest, error: &Error) {
+        if error.is_not_found() {
+            self.recent_contents.remove(digest);
+        }
     }
 
     /// Whether this process wrote or saw the content so lately that it need not look again.

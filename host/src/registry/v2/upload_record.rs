@@ -225,7 +225,18 @@ impl Registry {
                 Condition::Always
             }
         };
-        match self.storage.put(call, &path, record.write(), &condition).await {
+        let text = record.write();
+        let mut put = self.storage.put(call, &path, text.clone(), &condition).await;
+        if seen.is_remembered()
+            && put.as_ref().is_err_and(|error| error.kind == ErrorKind::ConditionFailed)
+            && let Some((_, now)) = self.read_upload_record(call, name, id).await?
+            && now.revision == seen.revision
+            && let Some(etag) = now.etag
+        {
+            // The same record under another tag: some storages draw the tag from more than the content.
+            put = self.storage.put(call, &path, text, &Condition::IfMatch(etag)).await;
+        }
+        match put {
             Ok(etag) => {
                 self.remember_upload(name, id, record, etag);
                 Ok(Replaced::Yes)
