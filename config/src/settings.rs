@@ -43,6 +43,8 @@ pub struct Settings {
     pub standalone: Option<bool>,
     /// Without `standalone`: serve images to everyone, as 0.9.1 did with this key.
     pub disable_token_auth: bool,
+    /// Whether clients of V2 that fetch a blob are sent to the storage itself, where it makes addresses.
+    pub storage_redirect: bool,
     /// The driver's name in lower case, `local` for `file`. Empty only when that is reported as an error.
     pub storage: String,
     /// The name of the driver that glance uses beside itself, in the same form.
@@ -207,6 +209,7 @@ pub(crate) fn build(
         debug: reader.boolean("debug", false),
         standalone: reader.standalone(disable_token_auth),
         disable_token_auth,
+        storage_redirect: reader.boolean("storage_redirect", false),
         storage: reader.driver("storage").unwrap_or_default(),
         storage_alternate: reader.driver("storage_alternate"),
         drivers: reader.driver_folders(),

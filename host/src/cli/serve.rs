@@ -312,7 +312,11 @@ fn routes(settings: &Settings, storage: &Storage, search: &Search) -> Routes {
     let v2 = settings.protocols.v2.then(|| {
         let limits =
             v2::Limits { max_manifest_size: settings.limits.max_manifest_size, ..v2::Limits::default() };
-        Arc::new(v2::Api::new(Arc::clone(storage), limits).with_search(search.clone())) as Arc<dyn Handler>
+        Arc::new(
+            v2::Api::new(Arc::clone(storage), limits)
+                .with_search(search.clone())
+                .with_redirects(settings.storage_redirect),
+        ) as Arc<dyn Handler>
     });
     let v1 = settings.protocols.v1.then(|| {
         let v1_settings = v1::V1Settings {

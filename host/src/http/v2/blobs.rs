@@ -27,6 +27,11 @@ impl Api {
         if ranges::is_cached(&request.headers, &etag) {
             return self.head_blob_by(request, name, &digest).await;
         }
+        if self.redirects
+            && let Some(address) = self.registry.blob_address(request.call(), name, &digest).await?
+        {
+            return Ok(elsewhere(&address, &digest));
+        }
         let range = ranges::requested(&request.headers, &etag);
         let reading = self.registry.open_blob(request.call(), name, &digest, range).await?;
         let content_range = (range != ReadRange::Full).then(|| {
@@ -99,4 +104,13 @@ fn set_facts(response: &mut Response, request: &Head, digest: &Digest) {
     exchange::set(response, header::ACCEPT_RANGES, "bytes");
     let cache_control = if request.login.is_asked_for() { PRIVATE_CACHE_CONTROL } else { CACHE_CONTROL };
     exchange::set(response, header::CACHE_CONTROL, cache_control);
+}
+
+/// Sends the client to an address of the storage, which works for a while and must not be kept longer than that.
+fn elsewhere(address: &str, digest: &Digest) -> Response {
+    let mut response = exchange::empty(StatusCode::TEMPORARY_REDIRECT);
+    exchange::set(&mut response, header::LOCATION, address);
+    exchange::set(&mut response, header::CACHE_CONTROL, "no-store");
+    exchange::set(&mut response, CONTENT_DIGEST, &digest.to_string());
+    response
 }

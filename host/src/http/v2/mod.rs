@@ -67,12 +67,24 @@ pub struct Api {
     registry: Registry,
     limits: Arc<Limits>,
     search: Search,
+    redirects: bool,
 }
 
 impl Api {
     /// The API on `storage`.
     pub fn new(storage: Storage, limits: Limits) -> Self {
-        Self { registry: Registry::new(storage), limits: Arc::new(limits), search: Search::off() }
+        Self {
+            registry: Registry::new(storage),
+            limits: Arc::new(limits),
+            search: Search::off(),
+            redirects: false,
+        }
+    }
+
+    /// The same API, which sends clients that fetch a blob to the storage itself if `redirects` is true and the
+    /// storage makes addresses.
+    pub fn with_redirects(self, redirects: bool) -> Self {
+        Self { redirects, ..self }
     }
 
     /// The same API, which tells a search index what changes.
