@@ -2,6 +2,9 @@
 //! also through a proxy that makes trouble, whole images through the full server with a flavor of the sample, and
 //! what each driver does about wrong settings.
 
+// Some of what the tests share is used by long ones only.
+#![cfg_attr(not(feature = "long"), allow(dead_code, unused_imports))]
+
 mod azureblob;
 mod fake_tokens;
 mod gcs;

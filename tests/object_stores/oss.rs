@@ -183,7 +183,7 @@ fn what_is_wrong_stops_the_start_with_a_sentence_that_names_the_key() {
     said(&[("OSS_BUCKET", "Not A Name")], &["oss_bucket"]);
     said(&[("OSS_HOST", NOBODY)], &["does not answer at 127.0.0.1:9", "oss_host"]);
     said(&[("OSS_HOST", "http://no-such-host.invalid")], &["no-such-host.invalid", "oss_host"]);
-    said(&[("OSS_HOST", &server.value("endpoint").replace("http:", "https:"))], &["TLS", "oss_host"]);
+    said(&[("OSS_HOST", &server.value("endpoint").replace("http:", "https:"))], &["oss_host"]);
 }
 
 #[test]
@@ -195,7 +195,8 @@ fn a_client_is_sent_to_an_address_that_works_without_credentials_and_for_nothing
         let content = Content::bytes(3, 300_000);
         let digest = v2::push_blob(&registry.client(), "sent/away", &content);
         let path = format!("/v2/sent/away/blobs/{digest}");
-        let location = registry.client().get(&path).expect(307).location();
+        let location = registry.client().get(&path).expect(307);
+        let location = location.header("location").expect("an address").to_owned();
         let start = format!("{}/", server.value("endpoint"));
         let target = location.strip_prefix(&start).unwrap_or_else(|| panic!("{location}"));
         assert!(!location.contains(server.value("access_key")), "the secret is in {location}");
@@ -229,7 +230,8 @@ fn credentials_of_the_machine_are_fetched_again_when_they_have_expired() {
             v2::push_blob(&registry.client(), "temporary/keys", &Content::bytes(12, 20_000));
             // The address has the token of the new credentials.
             let path = format!("/v2/temporary/keys/blobs/{digest}");
-            let location = registry.client().get(&path).expect(307).location();
+            let location = registry.client().get(&path).expect(307);
+            let location = location.header("location").expect("an address").to_owned();
             let target = location.strip_prefix(server.value("endpoint")).expect("it leads to the store");
             let fetched = Client::new(server.address()).get(target).expect(200);
             assert!(fetched.body == content, "the bucket gives the blob");
@@ -249,7 +251,8 @@ fn encryption_and_storage_class_are_asked_for_whenever_an_object_begins() {
         .conforms_in(|name| name.contains("upload") || name.contains("copy"));
     let seen = proxy.take_seen();
     let begins = |seen: &&Seen| {
-        let put = seen.method == "PUT" && !seen.is_part();
+        // Whether the server keeps a condition is found out with objects that are deleted at once.
+        let put = seen.method == "PUT" && !seen.is_part() && !seen.target.contains("forbid-overwrite");
         put || seen.method == "POST" && seen.target.contains("uploads")
     };
     let begun: Vec<&Seen> = seen.iter().filter(begins).collect();

@@ -120,6 +120,7 @@ fn the_driver_conforms_on_the_gateway_of_ceph_whose_flavor_stores_an_image() {
 }
 
 /// Not the whole suite: SeaweedFS lists folders for a while after the last object in them is gone.
+#[cfg(feature = "long")]
 #[test]
 fn flavor_s3_stores_an_image_on_seaweedfs_with_encryption_at_rest() {
     let server = StoreServer::start("seaweedfs");
@@ -196,6 +197,7 @@ fn a_clock_that_is_wrong_stops_the_start_and_the_difference_is_told() {
     assert!(text.contains("the clock of this machine differs") && text.contains("by 7"), "{text}");
 }
 
+#[cfg(feature = "long")]
 #[test]
 fn encryption_and_storage_class_are_asked_for_whenever_an_object_begins() {
     let server = StoreServer::start("seaweedfs");
@@ -275,7 +277,9 @@ fn an_upload_goes_on_in_another_process_and_no_finished_part_is_sent_or_copied_a
     assert!(stored.body == content, "the blob is what was sent");
 
     let parts = |seen: &[Seen]| -> Vec<(String, u64)> {
-        let parts = seen.iter().filter(|seen| seen.is_part() && seen.status == Some(200));
+        let parts = seen
+            .iter()
+            .filter(|seen| seen.is_part() && seen.status == Some(200) && !seen.target.contains("/probes/"));
         parts.map(|seen| (seen.target.clone(), seen.sent)).collect()
     };
     let (before, sent_later) = (parts(&before), parts(&after));
@@ -321,7 +325,7 @@ async fn address_of(subject: &Subject, content: &[u8], wishes: &[(&str, &str)]) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_for_a_client_works_without_credentials_and_for_this_object_only() {
-    for name in ["minio", "seaweedfs"] {
+    for name in ["minio"] {
         let server = StoreServer::start(name);
         let content = Content::bytes(3, 300_000);
         let kind = "application/vnd.oci.image.layer.v1.tar+gzip";
@@ -365,6 +369,7 @@ async fn with_cloudfront_a_client_is_sent_to_the_distribution() {
     assert!(address.contains("&Signature=") && address.ends_with("&Key-Pair-Id=APKATEST"), "{address}");
 }
 
+#[cfg(feature = "long")]
 #[test]
 fn an_upload_that_is_given_up_leaves_nothing_at_the_server() {
     let server = StoreServer::start("seaweedfs");
