@@ -36,6 +36,8 @@ pub(crate) async fn probe(account: &Account, first: &FirstLook) -> Result<()> {
             create(account).await?;
             listing::page(account, &one_below(&prefix)).await?
         }
+        // An endpoint that serves other accounts. Where the account is part of the host's name, there is no such host.
+        Err(refused) if refused.error.is_not_found() => return Err(no_account(account, &refused.error)),
         Err(refused) => return Err(refused.error),
     };
     if is_first {
@@ -58,6 +60,14 @@ fn absent(account: &Account, cause: &Error) -> Error {
         "the account {name} has no container {container}: check {}, or set {}: true to have it made",
         AzureSettings::CONTAINER,
         AzureSettings::CREATE_CONTAINER,
+    );
+    Error::new(ErrorKind::InvalidConfiguration, text).caused_by(cause)
+}
+
+fn no_account(account: &Account, cause: &Error) -> Error {
+    let text = format!(
+        "there is no account {} at this endpoint: check azure_storage_account_name and azure_storage_endpoint",
+        account.settings.account
     );
     Error::new(ErrorKind::InvalidConfiguration, text).caused_by(cause)
 }
