@@ -77,6 +77,7 @@ fn azurite_passes_the_whole_conformance_suite() {
     subject(&azurite).conforms();
 }
 
+#[cfg(feature = "long")]
 #[test]
 fn the_driver_conforms_while_its_way_to_azurite_makes_trouble() {
     let azurite = StoreServer::start("azurite");

@@ -146,11 +146,13 @@ fn conforms_in_trouble(subject: impl Fn(&StoreServer) -> Subject) {
         .conforms();
 }
 
+#[cfg(feature = "long")]
 #[test]
 fn the_driver_conforms_with_hmac_keys_while_its_way_to_the_store_makes_trouble() {
     conforms_in_trouble(|server| with_hmac(server, "/trouble"));
 }
 
+#[cfg(feature = "long")]
 #[test]
 fn the_driver_conforms_with_tokens_while_its_way_to_the_store_makes_trouble() {
     conforms_in_trouble(|server| with_tokens(server, "/trouble"));

@@ -129,6 +129,7 @@ fn flavor_s3_stores_an_image_on_seaweedfs_with_encryption_at_rest() {
     stores_an_image(&registry, LARGE);
 }
 
+#[cfg(feature = "long")]
 #[test]
 fn the_driver_conforms_while_its_way_to_minio_makes_trouble() {
     let server = StoreServer::start("minio");
