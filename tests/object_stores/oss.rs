@@ -239,6 +239,7 @@ fn credentials_of_the_machine_are_fetched_again_when_they_have_expired() {
     }
 }
 
+#[cfg(feature = "long")]
 #[test]
 fn encryption_and_storage_class_are_asked_for_whenever_an_object_begins() {
     let server = StoreServer::start("oss");

@@ -1,3 +1,5 @@
+//! The adapter on recorded answers.
+
 use std::{sync::Arc, time::Duration};
 
 use docker_registry_driver_api::{Condition, ETag, ErrorKind, ReadRange, collect};

@@ -1,3 +1,5 @@
+//! The client against servers that answer, stall and break off as a test says.
+
 use std::{process::Stdio, time::Duration};
 
 use docker_registry_driver_api::{Error, ErrorKind};

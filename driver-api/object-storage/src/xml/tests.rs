@@ -1,3 +1,5 @@
+//! The S3 family on recorded answers: what is sent, and what is made of what comes back.
+
 use std::time::Duration;
 
 use docker_registry_driver_api::{Condition, ETag, ErrorKind, ReadRange, Result, collect};

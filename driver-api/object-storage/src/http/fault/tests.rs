@@ -1,3 +1,5 @@
+//! What statuses, codes and broken connections mean.
+
 use std::time::{Duration, SystemTime};
 
 use docker_registry_driver_api::ErrorKind::{self, *};
