@@ -125,7 +125,7 @@ fn what_is_no_driver_is_refused_by_its_own_name_and_leaves_nothing() {
         (&b""[..], "the archive holds no shared library"),
         (&library[..library.len() / 2], "is cut off"),
         (&other_machine[..], "is built for"),
-        (&other_api[..], "was built against driver API 2.0, this server speaks 1.0"),
+        (&other_api[..], "was built against driver API 2.0, this server speaks 1.1"),
     ] {
         fs::write(&file, content).unwrap();
         let refused = place.install(&file).refused();

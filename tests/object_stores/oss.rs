@@ -92,6 +92,7 @@ fn the_driver_conforms_with_signatures_of_version_1() {
     on(&server, "/version-1").with("oss_signature_version", "v1").conforms();
 }
 
+#[cfg(feature = "long")]
 #[test]
 fn the_driver_conforms_while_its_way_to_the_store_makes_trouble() {
     let server = StoreServer::start("oss");

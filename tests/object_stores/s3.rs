@@ -95,6 +95,7 @@ fn unfinished(server: &StoreServer, prefix: &str) -> usize {
     asked(server, "GET", &format!("/?prefix={prefix}&uploads=")).matches("<UploadId>").count()
 }
 
+#[cfg(feature = "long")]
 #[test]
 fn the_driver_conforms_on_minio() {
     if let Some(account) = Subject::from_environment("s3") {
@@ -111,6 +112,7 @@ fn minio_can(case: &str) -> bool {
     !case.ends_with("a_tree_takes_the_object_of_its_name")
 }
 
+#[cfg(feature = "long")]
 #[test]
 fn the_driver_conforms_on_the_gateway_of_ceph_whose_flavor_stores_an_image() {
     let server = StoreServer::start("ceph");

@@ -1,5 +1,6 @@
 //! The states of a push, ranges of layers, and changes that meet.
 
+use futures::StreamExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -162,10 +163,11 @@ async fn a_request_that_is_dropped_discards_its_upload() {
     let mut request = registry.client.request(image.put_layer());
     let begun = Arc::new(tokio::sync::Notify::new());
     let notify = begun.clone();
-    let endless = futures::stream::once(async move {
+    let first = futures::stream::iter([Ok(Bytes::from(vec![5; 1_500_000]))]);
+    let endless = first.chain(futures::stream::once(async move {
         notify.notify_one();
         futures::future::pending::<Result<Bytes, Error>>().await
-    });
+    }));
     request.body = Box::pin(endless);
     let api = registry.client.api.clone();
     let upload = tokio::spawn(async move { api.handle(request).await });
