@@ -118,7 +118,7 @@ fn what_is_no_driver_is_refused_by_its_own_name_and_leaves_nothing() {
     let machine: u16 = if cfg!(target_arch = "x86_64") { 183 } else { 62 };
     other_machine[18..20].copy_from_slice(&machine.to_le_bytes());
     let mut other_api = library.clone();
-    let at = library.windows(7).position(|bytes| bytes == b"api=1.0").unwrap();
+    let at = library.windows(7).position(|bytes| bytes == b"api=1.1").unwrap();
     other_api[at..at + 7].copy_from_slice(b"api=2.0");
     for (content, sentence) in [
         (&b"hello"[..], "it is neither a shared library nor a tar archive"),
