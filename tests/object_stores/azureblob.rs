@@ -82,13 +82,13 @@ fn azurite_passes_the_whole_conformance_suite() {
 fn the_driver_conforms_while_its_way_to_azurite_makes_trouble() {
     let azurite = StoreServer::start("azurite");
     let proxy = FaultProxy::start(azurite.address());
+    // No changed tags: a tag of Azure says nothing of the content, so that nobody can tell it from the right one.
     proxy.make_trouble(&[
         (Fault::Busy, 30),
         (Fault::AnswerLost, 3),
         (Fault::RequestCut, 3),
         (Fault::AnswerCut, 3),
         (Fault::ExpiredToken, 2),
-        (Fault::WrongTag, 2),
         (Fault::Stall(Duration::from_secs(10)), 1),
     ]);
     subject(&azurite)
@@ -241,7 +241,7 @@ fn a_wrong_setting_stops_the_server_with_the_sentence_that_names_it() {
     let other_key = "YW5vdGhlciBrZXkgdGhhbiB0aGF0IG9mIHRoZSBhY2NvdW50";
     let nobody = format!("http://{}/nobody", azurite.address());
     for (changes, sentence) in [
-        (vec![("AZURE_STORAGE_ACCOUNT_KEY", other_key)], "azure_storage_account_key"),
+        (vec![("AZURE_STORAGE_ACCOUNT_KEY", other_key)], "check azure_storage_account_key"),
         (vec![("AZURE_STORAGE_ACCOUNT_KEY", "~~")], "azure_storage_account_key is not in base64"),
         (
             vec![("AZURE_STORAGE_CONTAINER", "absent")],

@@ -44,9 +44,19 @@ options=(--blobHost 127.0.0.1 --blobPort 0 --location "$work/data" --skipApiVers
 scheme=http
 if [[ ${AZURITE_TLS:-no} == yes ]]; then
     scheme=https
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=azurite \
-        -addext subjectAltName=IP:127.0.0.1 -keyout "$work/key.pem" -out "$work/certificate.pem" 2>/dev/null ||
+    # An authority, and a certificate of it.
+    curve=(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes)
+    {
+        openssl req -x509 "${curve[@]}" -days 2 -subj /CN=authority -keyout "$work/authority.key" \
+            -out "$work/authority.pem" &&
+            openssl req "${curve[@]}" -subj /CN=azurite -keyout "$work/key.pem" -out "$work/request.pem" &&
+            printf 'subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n' >"$work/extensions" &&
+            openssl x509 -req -in "$work/request.pem" -CA "$work/authority.pem" -CAkey "$work/authority.key" \
+                -CAcreateserial -days 2 -extfile "$work/extensions" -out "$work/certificate.pem"
+    } 2>"$work/openssl.log" || {
+        cat "$work/openssl.log" >&2
         fail "openssl could not make a certificate"
+    }
     options+=(--cert "$work/certificate.pem" --key "$work/key.pem" --oauth basic)
 fi
 
@@ -82,7 +92,7 @@ print(urllib.parse.urlencode({"sv": "2022-11-02", "ss": "b", "srt": "sco", "sp":
 PYTHON
 )
 trusted=()
-[[ $scheme == http ]] || trusted=(--cacert "$work/certificate.pem")
+[[ $scheme == http ]] || trusted=(--cacert "$work/authority.pem")
 for container in registry second; do
     curl --silent --show-error --fail --max-time 60 ${trusted[@]+"${trusted[@]}"} --request PUT \
         --header "Content-Length: 0" "$endpoint/$account/$container?restype=container&$sas" >&2 ||
@@ -96,7 +106,7 @@ done
     echo "container=registry"
     echo "second_container=second"
     echo "sas_token=$sas"
-    [[ $scheme == http ]] || echo "ca_bundle=$work/certificate.pem"
+    [[ $scheme == http ]] || echo "ca_bundle=$work/authority.pem"
 } >"$work/ready.tmp"
 mv "$work/ready.tmp" "$work/ready"
 wait "$server"

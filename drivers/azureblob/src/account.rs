@@ -3,7 +3,10 @@
 //! `object_store` signs every request with the credential that its own calls use, so that tokens are fetched and
 //! renewed once for all.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use docker_registry_driver_api::{Error, ErrorKind, Result};
 use docker_registry_object_storage::{
@@ -12,7 +15,7 @@ use docker_registry_object_storage::{
     bucket::Content,
     http::{Advice, AnswerBody, Call, HttpOptions, Refusal, Subject, Transport, exchange, fault},
 };
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use object_store::{
     azure::{AzureAuthorizer, AzureCredential, MicrosoftAzure, MicrosoftAzureBuilder, split_sas},
     client::{HttpRequest, HttpRequestBody},
@@ -77,6 +80,8 @@ pub(crate) struct Account {
     pub(crate) store: Arc<MicrosoftAzure>,
     /// Single blobs: reading, asking for, writing and deleting them.
     pub(crate) blobs: StoreAdapter,
+    /// Whether the service has accepted the credentials before.
+    accepted: AtomicBool,
 }
 
 impl Account {
@@ -130,7 +135,7 @@ impl Account {
         let authority: http::Uri = settings.endpoint.parse().unwrap_or_default();
         let authority = authority.authority().map(ToString::to_string).unwrap_or_default();
         let blobs = StoreAdapter::new(Arc::clone(&store), transport.clone(), authority);
-        Ok(Self { settings, transport, store, blobs })
+        Ok(Self { settings, transport, store, blobs, accepted: AtomicBool::new(false) })
     }
 
     /// The credential of the moment.
@@ -149,6 +154,17 @@ impl Account {
                 Error::new(ErrorKind::Unauthenticated, text).caused_by(&error)
             }
         })
+    }
+
+    /// The credentials are right.
+    pub(crate) fn accept(&self) {
+        self.accepted.store(true, Ordering::Relaxed);
+    }
+
+    /// Credentials that were right once are tried again: a fresh token or a fresh signature may do.
+    pub(crate) fn weighed(&self, mut error: Error) -> Error {
+        error.retryable |= error.kind == ErrorKind::Unauthenticated && self.accepted.load(Ordering::Relaxed);
+        error
     }
 
     /// Address of a place, without a signature.
@@ -188,7 +204,8 @@ impl Account {
             .try_authorize(&mut request)
             .map_err(|error| unsendable(&error))?;
         let (head, _) = request.into_parts();
-        Ok(self.transport.send(ask.call, head, ask.content).await?)
+        let sent = self.transport.send(ask.call, head, ask.content).await.map_err(Refused::from);
+        sent.map_err(|refused| Refused { error: self.weighed(refused.error), ..refused })
     }
 }
 
@@ -198,17 +215,19 @@ pub(crate) struct Refused {
     pub(crate) error: Error,
     /// The error code of the service, or an empty text.
     pub(crate) code: String,
+    /// The status, if there was an answer.
+    pub(crate) status: Option<StatusCode>,
 }
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        Self { code: refusal.code().to_owned(), error: refusal.into() }
+        Self { code: refusal.code().to_owned(), status: refusal.status(), error: refusal.into() }
     }
 }
 
 impl From<Error> for Refused {
     fn from(error: Error) -> Self {
-        Self { error, code: String::new() }
+        Self { error, code: String::new(), status: None }
     }
 }
 

@@ -56,7 +56,7 @@ pub(crate) async fn get(
 }
 
 pub(crate) async fn head(account: &Account, key: &str) -> Result<Facts> {
-    account.blobs.head(key).await
+    account.blobs.head(key).await.map_err(|error| account.weighed(error))
 }
 
 pub(crate) async fn put(
@@ -66,7 +66,8 @@ pub(crate) async fn put(
     condition: &Condition,
     mark: Option<&str>,
 ) -> Result<Option<ETag>> {
-    account.blobs.put(keepable(key)?, content, condition, mark).await
+    let put = account.blobs.put(keepable(key)?, content, condition, mark).await;
+    put.map_err(|error| account.weighed(error))
 }
 
 pub(crate) async fn delete(account: &Account, key: &str) -> Result<()> {

@@ -172,6 +172,8 @@ fn of_code(code: &str, message: &str, status: StatusCode, subject: Subject) -> O
         "AuthenticationFailed" | "InvalidAuthenticationInfo" | "NoAuthenticationInformation" => {
             if message.contains("expired") { Expired } else { Credentials }
         }
+        // Azurite's word for a wrong signature.
+        "AuthorizationFailure" if message.contains("failed to authenticate") => Credentials,
         "AuthorizationFailure"
         | "AuthorizationPermissionMismatch"
         | "InsufficientAccountPermissions"
