@@ -41,8 +41,14 @@ impl StoreServer {
         let work = folder.path().join("work");
         fs::create_dir(&work).expect("a folder in it");
         let script = artifacts::workspace().join("tests/servers").join(format!("{name}.sh"));
-        let mut command = Command::new("bash");
-        command.arg(script).arg(&work).current_dir(&work).process_group(0);
+        // Ends with this process as well, however that ends.
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "TERM", "bash"])
+            .arg(script)
+            .arg(&work)
+            .current_dir(&work)
+            .process_group(0);
         let mut process = Process::start(name, &mut command, &folder.path().join("server.log"));
         let ready = work.join("ready");
         let text = wait_for(&format!("{name} is ready"), START_LIMIT, || match fs::read_to_string(&ready) {

@@ -5,16 +5,17 @@ use std::process::Command;
 use std::time::Duration;
 
 use docker_registry_tests::artifacts;
-use docker_registry_tests::content::{Content, digest};
-use docker_registry_tests::fault_proxy::{Fault, FaultProxy, Seen};
+use docker_registry_tests::content::Content;
+use docker_registry_tests::fault_proxy::{Fault, FaultProxy};
 use docker_registry_tests::http::Client;
 use docker_registry_tests::process::run;
-use docker_registry_tests::storage_requests::{count, table};
 use docker_registry_tests::store_server::StoreServer;
 use docker_registry_tests::v2;
 use serde_json::Value;
 
-use crate::running::{Subject, refused, serve, stores_an_image};
+use crate::running::{
+    Subject, Variables, changed, goes_on_in_another_process, refused_with, serve, stores_an_image,
+};
 
 /// Nobody listens here: ports below 1024 are never given out for port 0.
 const NOBODY: &str = "http://127.0.0.1:9";
@@ -22,8 +23,8 @@ const NOBODY: &str = "http://127.0.0.1:9";
 const LARGE: usize = 40 << 20;
 
 /// How a client proves who it is, and which API it speaks then.
-const HMAC: &[(&str, &str)] = &[("GCS_KEY", "access_key"), ("GCS_SECRET", "secret_key")];
-const SERVICE_ACCOUNT: &[(&str, &str)] = &[("GCS_CREDENTIALS_FILE", "service_account")];
+pub(crate) const HMAC: &[(&str, &str)] = &[("GCS_KEY", "access_key"), ("GCS_SECRET", "secret_key")];
+pub(crate) const SERVICE_ACCOUNT: &[(&str, &str)] = &[("GCS_CREDENTIALS_FILE", "service_account")];
 const USER: &[(&str, &str)] = &[("GCS_CREDENTIALS_FILE", "authorized_user")];
 
 /// The driver on a server that gives `bucket` and `endpoint`.
@@ -50,28 +51,15 @@ fn with_tokens(server: &StoreServer, prefix: &str) -> Subject {
 }
 
 /// The variables that flavor `gcs` reads: the server at `endpoint`, credentials of its start script, and changes.
-fn variables(
+pub(crate) fn variables(
     server: &StoreServer,
     endpoint: &str,
     credentials: &[(&str, &str)],
     changes: &[(&str, &str)],
-) -> Vec<(String, String)> {
-    let mut variables = vec![
-        ("GCS_ENDPOINT".to_owned(), endpoint.to_owned()),
-        ("GCS_BUCKET".to_owned(), server.value("bucket").to_owned()),
-    ];
-    for (name, key) in credentials {
-        variables.push(((*name).to_owned(), server.value(key).to_owned()));
-    }
-    for (name, value) in changes {
-        variables.retain(|(known, _)| known != name);
-        variables.push(((*name).to_owned(), (*value).to_owned()));
-    }
-    variables
-}
-
-fn borrowed(variables: &[(String, String)]) -> Vec<(&str, &str)> {
-    variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+) -> Variables {
+    let mut right = vec![("GCS_ENDPOINT", endpoint), ("GCS_BUCKET", server.value("bucket"))];
+    right.extend(credentials.iter().map(|(name, key)| (*name, server.value(key))));
+    changed(&changed(&[], &right), changes)
 }
 
 /// A number of the stand-in's state.
@@ -89,7 +77,8 @@ fn expire_tokens(server: &StoreServer) {
 fn the_stand_in_holds_to_clients_that_others_wrote() {
     let server = StoreServer::start("gcs");
     let script = artifacts::workspace().join("tests/servers/gcs_proof.sh");
-    let said = run(Command::new("bash").arg(script).arg(server.folder().join("work/ready")));
+    let work = server.folder().join("work");
+    let said = run(Command::new("bash").arg(script).arg(&work).arg(work.join("ready")));
     assert!(said.contains("all 21 steps hold"), "{said}");
 }
 
@@ -167,14 +156,12 @@ fn flavor_gcs_stores_an_image_with_every_kind_of_credentials() {
         (USER, &[("GCS_API", "xml")]),
         (&[("GCE_METADATA_HOST", "metadata_host")], &[("GCS_OAUTH2", "true"), ("HOME", "/nonexistent")]),
     ] {
-        let registry =
-            serve("gcs", &borrowed(&variables(&server, server.value("endpoint"), credentials, changes)));
+        let registry = serve("gcs", &variables(&server, server.value("endpoint"), credentials, changes));
         stores_an_image(&registry, LARGE);
     }
     let emulator = StoreServer::start("gcs-emulator");
     let anonymous = [("GCS_ANONYMOUS", "true")];
-    let registry =
-        serve("gcs", &borrowed(&variables(&emulator, emulator.value("endpoint"), &[], &anonymous)));
+    let registry = serve("gcs", &variables(&emulator, emulator.value("endpoint"), &[], &anonymous));
     stores_an_image(&registry, LARGE);
 }
 
@@ -183,7 +170,7 @@ fn a_token_that_was_good_and_is_refused_is_replaced_without_anybody_noticing() {
     let server = StoreServer::start("gcs");
     for changes in [&[][..], &[("GCS_API", "xml")]] {
         let variables = variables(&server, server.value("endpoint"), SERVICE_ACCOUNT, changes);
-        let registry = serve("gcs", &borrowed(&variables));
+        let registry = serve("gcs", &variables);
         v2::push_blob(&registry.client(), "tokens/expire", &Content::bytes(1, 20_000));
         let issued = state(&server, "tokens_issued");
         expire_tokens(&server);
@@ -197,12 +184,7 @@ fn what_is_wrong_stops_the_start_with_a_sentence_that_names_the_key() {
     let server = StoreServer::start("gcs");
     let said = |credentials: &[(&str, &str)], changes: &[(&str, &str)], words: &[&str]| {
         let variables = variables(&server, server.value("endpoint"), credentials, changes);
-        let text = refused("gcs", &borrowed(&variables));
-        for word in words {
-            assert!(text.contains(word), "{changes:?}: {word:?} is not in\n{text}");
-        }
-        assert!(!text.contains(server.value("secret_key")), "a secret is in\n{text}");
-        assert!(!text.contains("PRIVATE KEY"), "a secret is in\n{text}");
+        refused_with("gcs", &variables, words, &[server.value("secret_key"), "PRIVATE KEY"]);
     };
     let keys = "gs_access_key and gs_secret_key";
     said(HMAC, &[("GCS_SECRET", "wrong")], &[keys, "SignatureDoesNotMatch"]);
@@ -231,7 +213,7 @@ fn a_client_is_sent_to_an_address_that_works_without_credentials_and_for_nothing
     for credentials in [HMAC, SERVICE_ACCOUNT] {
         let changes = [("STORAGE_REDIRECT", "true")];
         let variables = variables(&server, server.value("endpoint"), credentials, &changes);
-        let registry = serve("gcs", &borrowed(&variables));
+        let registry = serve("gcs", &variables);
         let content = Content::bytes(3, 300_000);
         let digest = v2::push_blob(&registry.client(), "sent/away", &content);
         let path = format!("/v2/sent/away/blobs/{digest}");
@@ -248,7 +230,7 @@ fn a_client_is_sent_to_an_address_that_works_without_credentials_and_for_nothing
     }
     // A user's token signs nothing: the registry sends the content itself.
     let changes = [("STORAGE_REDIRECT", "true")];
-    let registry = serve("gcs", &borrowed(&variables(&server, server.value("endpoint"), USER, &changes)));
+    let registry = serve("gcs", &variables(&server, server.value("endpoint"), USER, &changes));
     let content = Content::bytes(4, 300_000);
     let digest = v2::push_blob(&registry.client(), "sent/away", &content);
     let fetched = registry.client().get(&format!("/v2/sent/away/blobs/{digest}")).expect(200);
@@ -261,56 +243,6 @@ fn an_upload_goes_on_in_another_process_and_no_finished_part_is_sent_again() {
     for credentials in [HMAC, SERVICE_ACCOUNT] {
         let proxy = FaultProxy::start(server.address());
         let endpoint = format!("http://{}", proxy.address());
-        let variables = variables(&server, &endpoint, credentials, &[]);
-        let content = Content::bytes(7, LARGE as u64);
-        // In the middle of a part.
-        let half = content.len() / 2 + 1_234_567;
-
-        let first = serve("gcs", &borrowed(&variables));
-        let location = v2::open_upload(&first.client(), "two/processes");
-        let range = format!("0-{}", half - 1);
-        let patch = [v2::OCTETS, ("Content-Range", range.as_str())];
-        let location =
-            first.client().send("PATCH", &location, &patch, &content[..half]).expect(202).location();
-        // Killed, as by a power cut.
-        drop(first);
-        proxy.take_seen();
-
-        let second = serve("gcs", &borrowed(&variables));
-        let range = format!("{half}-{}", content.len() - 1);
-        let patch = [v2::OCTETS, ("Content-Range", range.as_str())];
-        let location =
-            second.client().send("PATCH", &location, &patch, &content[half..]).expect(202).location();
-        let seen: Vec<Seen> = proxy.take_seen();
-        let sent: u64 = seen.iter().filter(|seen| seen.is_part()).map(|seen| seen.sent).sum();
-        let rest = (content.len() - half) as u64;
-        // A little is sent again where a part would have been too small.
-        assert!(sent <= rest + (8 << 20), "{sent} bytes were sent for {rest}");
-
-        let digest = digest(&content);
-        second.client().send("PUT", &v2::completion(&location, &digest), &[], b"").expect(201);
-        let stored = second.client().get(&format!("/v2/two/processes/blobs/{digest}")).expect(200);
-        assert!(stored.body == content, "the blob is what was sent");
-    }
-}
-
-#[test]
-fn no_request_costs_gcs_more_round_trips_than_it_must() {
-    let server = StoreServer::start("gcs");
-    for credentials in [HMAC, SERVICE_ACCOUNT] {
-        let proxy = FaultProxy::start(server.address());
-        let endpoint = format!("http://{}", proxy.address());
-        let registry = serve("gcs", &borrowed(&variables(&server, &endpoint, credentials, &[])));
-        let costs = count(&registry.client(), &proxy);
-        println!("{}", table(&costs));
-        let missed: Vec<String> =
-            costs.iter().filter(|cost| !cost.is_within()).map(ToString::to_string).collect();
-        // The XML API finishes an object of parts under no condition. The driver finishes it elsewhere, copies it
-        // under the condition and deletes it: two requests more than other stores need.
-        let known = |missed: &String| {
-            credentials == HMAC && missed.starts_with("POST, PATCH, PUT of a large blob: 10 of at most 8")
-        };
-        let missed: Vec<String> = missed.into_iter().filter(|missed| !known(missed)).collect();
-        assert!(missed.is_empty(), "too many round trips\n{}", missed.join("\n"));
+        goes_on_in_another_process("gcs", &proxy, &variables(&server, &endpoint, credentials, &[]), 0);
     }
 }

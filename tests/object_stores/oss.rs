@@ -6,14 +6,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use docker_registry_tests::artifacts;
-use docker_registry_tests::content::{Content, digest};
+use docker_registry_tests::content::Content;
 use docker_registry_tests::fault_proxy::{Fault, FaultProxy, Seen};
 use docker_registry_tests::http::Client;
 use docker_registry_tests::process::run;
 use docker_registry_tests::store_server::StoreServer;
 use docker_registry_tests::v2;
 
-use crate::running::{Subject, refused, serve, stores_an_image};
+use crate::running::{
+    Subject, Variables, changed, goes_on_in_another_process, refused_with, serve, stores_an_image,
+};
 
 /// Nobody listens here: ports below 1024 are never given out for port 0.
 const NOBODY: &str = "http://127.0.0.1:9";
@@ -34,25 +36,16 @@ fn on(server: &StoreServer, prefix: &str) -> Subject {
 }
 
 /// The variables that flavor `oss` reads, for the server at `address`, and others or other values.
-fn variables(server: &StoreServer, address: SocketAddr, changes: &[(&str, &str)]) -> Vec<(String, String)> {
-    let mut variables = vec![
-        ("OSS_HOST".to_owned(), format!("http://{address}")),
-        ("OSS_BUCKET".to_owned(), server.value("bucket").to_owned()),
-        ("OSS_REGION".to_owned(), server.value("region").to_owned()),
-        ("OSS_KEY".to_owned(), server.value("access_id").to_owned()),
-        ("OSS_SECRET".to_owned(), server.value("access_key").to_owned()),
+pub(crate) fn variables(server: &StoreServer, address: SocketAddr, changes: &[(&str, &str)]) -> Variables {
+    let host = format!("http://{address}");
+    let right = [
+        ("OSS_HOST", host.as_str()),
+        ("OSS_BUCKET", server.value("bucket")),
+        ("OSS_REGION", server.value("region")),
+        ("OSS_KEY", server.value("access_id")),
+        ("OSS_SECRET", server.value("access_key")),
     ];
-    for (name, value) in changes {
-        variables.retain(|(known, _)| known != name);
-        if !value.is_empty() {
-            variables.push(((*name).to_owned(), (*value).to_owned()));
-        }
-    }
-    variables
-}
-
-fn borrowed(variables: &[(String, String)]) -> Vec<(&str, &str)> {
-    variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    changed(&changed(&[], &right), changes)
 }
 
 /// The address behind a value of the start script.
@@ -70,8 +63,8 @@ fn access_log(server: &StoreServer) -> String {
 fn the_stand_in_holds_to_the_official_sdk() {
     let server = StoreServer::start("oss");
     let script = artifacts::workspace().join("tests/servers/oss_proof.sh");
-    let ready = server.folder().join("work/ready");
-    let said = run(Command::new("bash").arg(script).arg(ready));
+    let work = server.folder().join("work");
+    let said = run(Command::new("bash").arg(script).arg(&work).arg(work.join("ready")));
     assert_eq!(said.matches("all holds").count(), 5, "{said}");
 }
 
@@ -149,7 +142,7 @@ fn the_bucket_is_reached_by_the_names_of_aliyun_and_by_one_of_the_operator() {
 #[test]
 fn flavor_oss_stores_an_image() {
     let server = StoreServer::start("oss");
-    let registry = serve("oss", &borrowed(&variables(&server, server.address(), &[])));
+    let registry = serve("oss", &variables(&server, server.address(), &[]));
     stores_an_image(&registry, LARGE);
     assert!(access_log(&server).contains("/registry/registry/docker/registry/v2/"));
 }
@@ -158,11 +151,8 @@ fn flavor_oss_stores_an_image() {
 fn what_is_wrong_stops_the_start_with_a_sentence_that_names_the_key() {
     let server = StoreServer::start("oss");
     let said = |changes: &[(&str, &str)], words: &[&str]| {
-        let text = refused("oss", &borrowed(&variables(&server, server.address(), changes)));
-        for word in words {
-            assert!(text.contains(word), "{changes:?}: {word:?} is not in\n{text}");
-        }
-        assert!(!text.contains(server.value("access_key")), "a secret is in\n{text}");
+        let secrets = [server.value("access_key")];
+        refused_with("oss", &variables(&server, server.address(), changes), words, &secrets);
     };
     for version in ["v4", "v1"] {
         let signed = ("OSS_SIGNATURE_VERSION", version);
@@ -192,7 +182,7 @@ fn a_client_is_sent_to_an_address_that_works_without_credentials_and_for_nothing
     let server = StoreServer::start("oss");
     for version in ["v4", "v1"] {
         let changes = [("STORAGE_REDIRECT", "true"), ("OSS_SIGNATURE_VERSION", version)];
-        let registry = serve("oss", &borrowed(&variables(&server, server.address(), &changes)));
+        let registry = serve("oss", &variables(&server, server.address(), &changes));
         let content = Content::bytes(3, 300_000);
         let digest = v2::push_blob(&registry.client(), "sent/away", &content);
         let path = format!("/v2/sent/away/blobs/{digest}");
@@ -224,7 +214,7 @@ fn credentials_of_the_machine_are_fetched_again_when_they_have_expired() {
         for version in ["v4", "v1"] {
             let more = [("OSS_RAM_ROLE", role), ("OSS_SIGNATURE_VERSION", version)];
             let changes: Vec<_> = own.iter().chain(&more).copied().collect();
-            let registry = serve("oss", &borrowed(&variables(&server, server.address(), &changes)));
+            let registry = serve("oss", &variables(&server, server.address(), &changes));
             let content = Content::bytes(11, 20_000);
             let digest = v2::push_blob(&registry.client(), "temporary/keys", &content);
             Client::new(address(&server, "metadata")).send("POST", "/expire", &[], b"").expect(204);
@@ -270,40 +260,5 @@ fn encryption_and_storage_class_are_asked_for_whenever_an_object_begins() {
 fn an_upload_goes_on_in_another_process_and_no_finished_part_is_sent_or_copied_again() {
     let server = StoreServer::start("oss");
     let proxy = FaultProxy::start(server.address());
-    let variables = variables(&server, proxy.address(), &[]);
-    let content = Content::bytes(7, LARGE as u64);
-    // In the middle of a part.
-    let half = content.len() / 2 + 1_234_567;
-
-    let first = serve("oss", &borrowed(&variables));
-    let location = v2::open_upload(&first.client(), "two/processes");
-    let range = format!("0-{}", half - 1);
-    let patch = [v2::OCTETS, ("Content-Range", range.as_str())];
-    let location = first.client().send("PATCH", &location, &patch, &content[..half]).expect(202).location();
-    // Killed, as by a power cut.
-    drop(first);
-
-    let before: Vec<Seen> = proxy.take_seen();
-    let second = serve("oss", &borrowed(&variables));
-    let range = format!("{half}-{}", content.len() - 1);
-    let patch = [v2::OCTETS, ("Content-Range", range.as_str())];
-    let location = second.client().send("PATCH", &location, &patch, &content[half..]).expect(202).location();
-    let after = proxy.take_seen();
-    let digest = digest(&content);
-    second.client().send("PUT", &v2::completion(&location, &digest), &[], b"").expect(201);
-    let stored = second.client().get(&format!("/v2/two/processes/blobs/{digest}")).expect(200);
-    assert!(stored.body == content, "the blob is what was sent");
-
-    let parts = |seen: &[Seen]| -> Vec<(String, u64)> {
-        let parts = seen.iter().filter(|seen| seen.is_part() && seen.status == Some(200));
-        parts.map(|seen| (seen.target.clone(), seen.sent)).collect()
-    };
-    let (before, sent_later) = (parts(&before), parts(&after));
-    assert!(before.len() >= 2, "the first process sent parts: {before:?}");
-    assert!(!sent_later.is_empty(), "the second process sent parts");
-    let again: Vec<_> =
-        sent_later.iter().filter(|(target, _)| before.iter().any(|(earlier, _)| earlier == target)).collect();
-    assert!(again.is_empty(), "sent again: {again:?}");
-    let copied: Vec<_> = after.iter().filter(|seen| seen.headers.contains_key("x-oss-copy-source")).collect();
-    assert!(copied.is_empty(), "copied: {copied:?}");
+    goes_on_in_another_process("oss", &proxy, &variables(&server, proxy.address(), &[]), 0);
 }

@@ -8,8 +8,10 @@ use std::thread;
 
 use docker_registry_driver_conformance::cases;
 use docker_registry_tests::artifacts;
+use docker_registry_tests::content::{Content, digest};
+use docker_registry_tests::fault_proxy::{FaultProxy, Seen};
 use docker_registry_tests::server::{Chosen, Launch, Place, Server};
-use docker_registry_tests::{content::Content, v2};
+use docker_registry_tests::v2;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -127,27 +129,38 @@ impl Subject {
     }
 }
 
+/// Variables of a server, by name.
+pub(crate) type Variables = Vec<(String, String)>;
+
+/// Variables with some of them changed or added; an empty value takes one away.
+pub(crate) fn changed(variables: &[(String, String)], changes: &[(&str, &str)]) -> Variables {
+    let is_changed = |name: &str| changes.iter().any(|(changed, _)| *changed == name);
+    let kept = variables.iter().filter(|(name, _)| !is_changed(name)).cloned();
+    let new = changes.iter().filter(|(_, value)| !value.is_empty());
+    kept.chain(new.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))).collect()
+}
+
 /// A server with a flavor of the sample configuration, which is told everything else by variables.
-pub(crate) fn serve(flavor: &str, environment: &[(&str, &str)]) -> Server {
+pub(crate) fn serve(flavor: &str, environment: &[(String, String)]) -> Server {
     Server::launch(launch(flavor, environment), Place::new())
 }
 
 /// How [`serve`] starts its server.
-pub(crate) fn launch(flavor: &str, environment: &[(&str, &str)]) -> Launch {
+pub(crate) fn launch(flavor: &str, environment: &[(String, String)]) -> Launch {
     let chosen = Chosen {
         configuration: artifacts::workspace().join("config/config_sample.yml"),
         flavor: flavor.to_owned(),
         drivers: artifacts::folder().to_owned(),
     };
     // One root for all servers of a test. The harness gives each a folder of its own.
-    let environment = [("STORAGE_PATH", "/registry")].iter().chain(environment);
-    let environment = environment.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let root = ("STORAGE_PATH".to_owned(), "/registry".to_owned());
+    let environment = [&root].into_iter().chain(environment).cloned().collect();
     Launch { chosen: Some(chosen), environment, ..Launch::under_test() }
 }
 
 /// Starts `serve` with a flavor of the sample and variables, expects that it ends by itself without having listened,
 /// and returns what it wrote.
-pub(crate) fn refused(flavor: &str, environment: &[(&str, &str)]) -> String {
+pub(crate) fn refused(flavor: &str, environment: &[(String, String)]) -> String {
     let folder: TempDir = tempfile::tempdir().expect("a folder");
     let output = Command::new("timeout")
         .arg("120")
@@ -159,7 +172,7 @@ pub(crate) fn refused(flavor: &str, environment: &[(&str, &str)]) -> String {
         .env("PATH", "/usr/bin:/bin")
         .env("SETTINGS_FLAVOR", flavor)
         .env("DOCKER_REGISTRY_DRIVER_PATH", artifacts::folder())
-        .envs(environment.iter().copied())
+        .envs(environment.iter().cloned())
         .stdin(Stdio::null())
         .output()
         .expect("timeout starts");
@@ -168,6 +181,66 @@ pub(crate) fn refused(flavor: &str, environment: &[(&str, &str)]) -> String {
     assert!(!text.contains("Listening at"), "it serves:\n{text}");
     assert!(!output.status.success() && output.status.code() != Some(124), "{}:\n{text}", output.status);
     text
+}
+
+/// Expects that `serve` ends by itself, with all the words and none of the secrets in what it wrote.
+pub(crate) fn refused_with(flavor: &str, environment: &[(String, String)], words: &[&str], secrets: &[&str]) {
+    let text = refused(flavor, environment);
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in\n{text}");
+    }
+    for secret in secrets {
+        assert!(!text.contains(secret), "a secret is in\n{text}");
+    }
+}
+
+/// One server takes half of an upload and is killed, as by a power cut; another one takes the rest, in which nothing
+/// is sent or copied again but `again` bytes at most. `variables` are those of a server behind the proxy.
+pub(crate) fn goes_on_in_another_process(
+    flavor: &str,
+    proxy: &FaultProxy,
+    variables: &[(String, String)],
+    again: u64,
+) {
+    let content = Content::bytes(7, 40 << 20);
+    // In the middle of a part.
+    let half = content.len() / 2 + 1_234_567;
+    let parts = |seen: &[Seen]| -> Vec<Seen> {
+        let is_sent = |seen: &&Seen| seen.is_part() && seen.status.is_some_and(|status| status < 400);
+        // What a driver finds out about the server when it opens is none of the content.
+        seen.iter().filter(is_sent).filter(|seen| !seen.target.contains("/probes/")).cloned().collect()
+    };
+
+    let first = serve(flavor, variables);
+    let location = v2::open_upload(&first.client(), "two/processes");
+    let range = format!("0-{}", half - 1);
+    let patch = [v2::OCTETS, ("Content-Range", range.as_str())];
+    let location = first.client().send("PATCH", &location, &patch, &content[..half]).expect(202).location();
+    drop(first);
+    let before = parts(&proxy.take_seen());
+    assert!(before.len() >= 2, "the first process sent parts: {before:?}");
+
+    let second = serve(flavor, variables);
+    let (received, location) = v2::received(&second.client(), &location).expect("the upload is known");
+    assert_eq!(received, half as u64);
+    let range = format!("{half}-{}", content.len() - 1);
+    let patch = [v2::OCTETS, ("Content-Range", range.as_str())];
+    let location = second.client().send("PATCH", &location, &patch, &content[half..]).expect(202).location();
+    let seen = proxy.take_seen();
+    let is_copy = |seen: &&Seen| seen.headers.keys().any(|name| name.as_str().ends_with("-copy-source"));
+    let copied: Vec<_> = seen.iter().filter(is_copy).collect();
+    assert!(copied.is_empty(), "copied: {copied:?}");
+    let after = parts(&seen);
+    let repeated: Vec<_> =
+        after.iter().filter(|part| before.iter().any(|earlier| earlier.target == part.target)).collect();
+    assert!(repeated.is_empty(), "sent again: {repeated:?}");
+    let (sent, rest) = (after.iter().map(|part| part.sent).sum::<u64>(), (content.len() - half) as u64);
+    assert!(sent >= rest && sent <= rest + again, "{sent} bytes were sent for {rest}");
+
+    let digest = digest(&content);
+    second.client().send("PUT", &v2::completion(&location, &digest), &[], b"").expect(201);
+    let stored = second.client().get(&format!("/v2/two/processes/blobs/{digest}")).expect(200);
+    assert!(stored.body == content, "the blob is what was sent");
 }
 
 /// Pushes an image of a small and a large layer, reads it back and compares it.

@@ -23,7 +23,10 @@ use docker_registry_tests::store_server::StoreServer;
 use docker_registry_tests::v2;
 use serde_json::{Value, json};
 
-use crate::running::{Subject, launch, refused, serve, stores_an_image};
+use crate::running::{
+    Subject, Variables, changed, goes_on_in_another_process, launch, refused, refused_with, serve,
+    stores_an_image,
+};
 
 /// Nobody listens here: ports below 1024 are never given out for port 0.
 const NOBODY: &str = "http://127.0.0.1:9";
@@ -49,7 +52,7 @@ fn on(server: &StoreServer, prefix: &str) -> Subject {
 }
 
 /// The variables that flavors `s3` and `ceph-s3` read, for the server behind `address`.
-fn variables(server: &StoreServer, address: SocketAddr) -> Vec<(String, String)> {
+fn variables(server: &StoreServer, address: SocketAddr) -> Variables {
     [
         ("AWS_REGION", server.value("region").to_owned()),
         ("AWS_BUCKET", server.value("bucket").to_owned()),
@@ -60,23 +63,9 @@ fn variables(server: &StoreServer, address: SocketAddr) -> Vec<(String, String)>
         ("AWS_SECURE", "false".to_owned()),
         ("AWS_ENCRYPT", "false".to_owned()),
         ("AWS_CALLING_FORMAT", "boto.s3.connection.OrdinaryCallingFormat".to_owned()),
-        // One for all servers: the harness gives each a folder of its own.
-        ("STORAGE_PATH", "/registry".to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .to_vec()
-}
-
-/// The same with some of them changed; an empty value takes one away.
-fn changed(variables: &[(String, String)], changes: &[(&str, &str)]) -> Vec<(String, String)> {
-    let is_changed = |name: &str| changes.iter().any(|(changed, _)| *changed == name);
-    let kept = variables.iter().filter(|(name, _)| !is_changed(name)).cloned();
-    let new = changes.iter().filter(|(_, value)| !value.is_empty());
-    kept.chain(new.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))).collect()
-}
-
-fn borrowed(variables: &[(String, String)]) -> Vec<(&str, &str)> {
-    variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
 /// Asks the server directly, signed by curl.
@@ -117,7 +106,7 @@ fn minio_can(case: &str) -> bool {
 fn the_driver_conforms_on_the_gateway_of_ceph_whose_flavor_stores_an_image() {
     let server = StoreServer::start("ceph");
     on(&server, "/conformance").conforms();
-    let registry = serve("ceph-s3", &borrowed(&variables(&server, server.address())));
+    let registry = serve("ceph-s3", &variables(&server, server.address()));
     stores_an_image(&registry, LARGE);
 }
 
@@ -127,7 +116,7 @@ fn the_driver_conforms_on_the_gateway_of_ceph_whose_flavor_stores_an_image() {
 fn flavor_s3_stores_an_image_on_seaweedfs_with_encryption_at_rest() {
     let server = StoreServer::start("seaweedfs");
     let encrypted = changed(&variables(&server, server.address()), &[("AWS_ENCRYPT", "true")]);
-    let registry = serve("s3", &borrowed(&encrypted));
+    let registry = serve("s3", &encrypted);
     stores_an_image(&registry, LARGE);
 }
 
@@ -155,7 +144,7 @@ fn the_driver_conforms_while_its_way_to_minio_makes_trouble() {
 #[test]
 fn flavor_s3_stores_an_image_on_minio() {
     let server = StoreServer::start("minio");
-    let registry = serve("s3", &borrowed(&variables(&server, server.address())));
+    let registry = serve("s3", &variables(&server, server.address()));
     stores_an_image(&registry, LARGE);
 }
 
@@ -164,11 +153,7 @@ fn what_is_wrong_stops_the_start_with_a_sentence_that_names_the_key() {
     let server = StoreServer::start("minio");
     let right = variables(&server, server.address());
     let said = |changes: &[(&str, &str)], words: &[&str]| {
-        let text = refused("s3", &borrowed(&changed(&right, changes)));
-        for word in words {
-            assert!(text.contains(word), "{changes:?}: {word:?} is not in\n{text}");
-        }
-        assert!(!text.contains(server.value("secret_key")), "a secret is in\n{text}");
+        refused_with("s3", &changed(&right, changes), words, &[server.value("secret_key")]);
     };
     said(&[("AWS_KEY", "nobody")], &["s3_access_key and s3_secret_key", "InvalidAccessKeyId"]);
     said(&[("AWS_SECRET", "wrong")], &["s3_access_key and s3_secret_key", "SignatureDoesNotMatch"]);
@@ -196,7 +181,7 @@ fn a_clock_that_is_wrong_stops_the_start_and_the_difference_is_told() {
         .expect("the package faketime is installed");
     let right = variables(&server, server.address());
     let late = [("LD_PRELOAD", library.as_str()), ("FAKETIME", "-2h"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
-    let text = refused("s3", &borrowed(&changed(&right, &late)));
+    let text = refused("s3", &changed(&right, &late));
     assert!(text.contains("the clock of this machine differs") && text.contains("by 7"), "{text}");
 }
 
@@ -213,7 +198,7 @@ fn encryption_and_storage_class_are_asked_for_whenever_an_object_begins() {
     let text = format!("{sample}\nclass:\n    <<: *s3\n    s3_storage_class: STANDARD_IA\n");
     fs::write(&configuration, text).expect("a configuration is written");
     let variables = changed(&variables(&server, proxy.address()), &[("AWS_ENCRYPT", "true")]);
-    let mut launch = launch("class", &borrowed(&variables));
+    let mut launch = launch("class", &variables);
     launch.chosen.as_mut().expect("a configuration is chosen").configuration = configuration;
     let registry = Server::launch(launch, Place::new());
     let client = registry.client();
@@ -255,46 +240,7 @@ fn encryption_and_storage_class_are_asked_for_whenever_an_object_begins() {
 fn an_upload_goes_on_in_another_process_and_no_finished_part_is_sent_or_copied_again() {
     let server = StoreServer::start("minio");
     let proxy = FaultProxy::start(server.address());
-    let variables = variables(&server, proxy.address());
-    let content = Content::bytes(7, LARGE as u64);
-    // In the middle of a part.
-    let half = content.len() / 2 + 1_234_567;
-
-    let first = serve("s3", &borrowed(&variables));
-    let location = v2::open_upload(&first.client(), "two/processes");
-    let range = format!("0-{}", half - 1);
-    let patch = [v2::OCTETS, ("Content-Range", range.as_str())];
-    let location = first.client().send("PATCH", &location, &patch, &content[..half]).expect(202).location();
-    // Killed, as by a power cut.
-    drop(first);
-
-    let before: Vec<Seen> = proxy.take_seen();
-    let second = serve("s3", &borrowed(&variables));
-    let range = format!("{half}-{}", content.len() - 1);
-    let patch = [v2::OCTETS, ("Content-Range", range.as_str())];
-    let location = second.client().send("PATCH", &location, &patch, &content[half..]).expect(202).location();
-    let after = proxy.take_seen();
-    let digest = digest(&content);
-    second.client().send("PUT", &v2::completion(&location, &digest), &[], b"").expect(201);
-    let stored = second.client().get(&format!("/v2/two/processes/blobs/{digest}")).expect(200);
-    assert!(stored.body == content, "the blob is what was sent");
-
-    let parts = |seen: &[Seen]| -> Vec<(String, u64)> {
-        let parts = seen
-            .iter()
-            .filter(|seen| seen.is_part() && seen.status == Some(200) && !seen.target.contains("/probes/"));
-        parts.map(|seen| (seen.target.clone(), seen.sent)).collect()
-    };
-    let (before, sent_later) = (parts(&before), parts(&after));
-    assert!(before.len() >= 2, "the first process sent parts: {before:?}");
-    assert!(!sent_later.is_empty(), "the second process sent parts");
-    let again: Vec<_> =
-        sent_later.iter().filter(|(target, _)| before.iter().any(|(b, _)| b == target)).collect();
-    assert!(again.is_empty(), "sent again: {again:?}");
-    let copied: Vec<_> = after.iter().filter(|seen| seen.headers.contains_key("x-amz-copy-source")).collect();
-    assert!(copied.is_empty(), "copied: {copied:?}");
-    let bytes: u64 = before.iter().chain(&sent_later).map(|(_, size)| size).sum();
-    assert!(bytes <= content.len() as u64, "{bytes} bytes were sent in parts");
+    goes_on_in_another_process("s3", &proxy, &variables(&server, proxy.address()), 0);
 }
 
 /// The driver in this process.
@@ -376,7 +322,7 @@ async fn with_cloudfront_a_client_is_sent_to_the_distribution() {
 #[test]
 fn an_upload_that_is_given_up_leaves_nothing_at_the_server() {
     let server = StoreServer::start("seaweedfs");
-    let registry = serve("s3", &borrowed(&variables(&server, server.address())));
+    let registry = serve("s3", &variables(&server, server.address()));
     let location = v2::open_upload(&registry.client(), "given/up");
     let content = Content::bytes(5, 20 << 20);
     let location = registry.client().send("PATCH", &location, &[v2::OCTETS], &content).expect(202).location();
@@ -410,7 +356,7 @@ fn keys_come_from_the_machine_or_the_container_and_are_fetched_again_when_they_e
     for (name, value) in sources {
         let changes = [("AWS_KEY", ""), ("AWS_SECRET", ""), (name, value.as_str())];
         let variables = changed(&variables(&server, proxy.address()), &changes);
-        let registry = serve("s3", &borrowed(&variables));
+        let registry = serve("s3", &variables);
         stores_an_image(&registry, 10_000);
         assert_eq!(fetched.swap(0, Ordering::Relaxed), 1, "{name}: fetched once for many requests");
 
@@ -455,7 +401,7 @@ fn a_blob_of_more_than_five_gibibytes_is_copied_in_parts() {
 
     let server = StoreServer::start("minio");
     let proxy = FaultProxy::start(server.address());
-    let registry = serve("s3", &borrowed(&variables(&server, proxy.address())));
+    let registry = serve("s3", &variables(&server, proxy.address()));
     let size = (5 << 30) + 12_345;
     let client = registry.client().with_patience(Duration::from_secs(1_800));
     let location = v2::open_upload(&client, "very/large");

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use docker_registry_driver_api::{Description, HostServices, Result, Settings};
+use docker_registry_driver_api::{Description, Error, Result, Settings};
 
 use crate::{
     engine::Engine,
@@ -20,10 +20,27 @@ pub trait ObjectStorage: Send + Sync + 'static {
     /// driver's.
     fn describe() -> Description;
 
-    /// Reads the settings and makes the bucket. Reaching out to it is left to the engine, which calls
-    /// [`Bucket::probe`](crate::Bucket::probe).
-    async fn open(settings: &Settings, host: &HostServices) -> Result<Opened>;
+    /// Reads the driver's own settings and makes the bucket. Reaching out to it is left to the engine, which
+    /// calls [`Bucket::probe`](crate::Bucket::probe).
+    async fn open(settings: &Settings, shared: &StoreSettings) -> Result<Opened>;
 }
+
+/// Hears how every attempt of the engine ends, so that credentials that the store does not take any more are
+/// replaced before the next one.
+pub trait Renewal: Send + Sync + 'static {
+    /// The store took the credentials.
+    fn accepted(&self) {}
+
+    /// An attempt failed. Whether another one has a chance is in the returned error.
+    fn failed(&self, error: Error) -> Error {
+        error
+    }
+}
+
+/// Credentials that never change.
+pub struct Unchanging;
+
+impl Renewal for Unchanging {}
 
 /// What [`ObjectStorage::open`] hands over.
 pub struct Opened {
@@ -32,6 +49,8 @@ pub struct Opened {
     /// Prefix of every key, without `/` at either end; empty for the whole bucket. `storage_path` by its
     /// original meaning.
     pub root: String,
+    /// Who replaces the credentials.
+    pub renewal: Arc<dyn Renewal>,
 }
 
 /// The description of a driver, shared keys included.
@@ -50,9 +69,9 @@ pub fn describe<S: ObjectStorage>() -> Description {
 ///
 /// # Errors
 /// `InvalidConfiguration` for wrong settings; those of [`Bucket::probe`](crate::Bucket::probe).
-pub async fn open<S: ObjectStorage>(settings: &Settings, host: &HostServices) -> Result<Arc<Engine>> {
+pub async fn open<S: ObjectStorage>(settings: &Settings) -> Result<Arc<Engine>> {
     let shared = StoreSettings::read(settings)?;
-    let opened = S::open(settings, host).await?;
+    let opened = S::open(settings, &shared).await?;
     Engine::open(opened, shared).await
 }
 
@@ -100,8 +119,8 @@ macro_rules! object_store_driver {
                     $crate::driver::describe::<$storage>()
                 }
 
-                async fn open(settings: Settings, host: HostServices) -> Result<Self> {
-                    Ok(Self($crate::driver::open::<$storage>(&settings, &host).await?))
+                async fn open(settings: Settings, _host: HostServices) -> Result<Self> {
+                    Ok(Self($crate::driver::open::<$storage>(&settings).await?))
                 }
 
                 fn capabilities(&self) -> Capabilities {

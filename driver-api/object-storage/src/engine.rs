@@ -11,7 +11,7 @@ use docker_registry_driver_api::{
 
 use crate::{
     bucket::{Bucket, Facts, Limits},
-    driver::Opened,
+    driver::{Opened, Renewal},
     garbage::Garbage,
     listing::Cursors,
     memory::Memory,
@@ -28,6 +28,7 @@ const OPENING: Duration = Duration::from_secs(30);
 /// A driver over one bucket.
 pub struct Engine {
     pub(crate) bucket: Arc<dyn Bucket>,
+    pub(crate) renewal: Arc<dyn Renewal>,
     /// Prefix of every key, without `/` at either end; empty for the whole bucket.
     pub(crate) root: String,
     pub(crate) settings: StoreSettings,
@@ -46,6 +47,7 @@ impl Engine {
     pub async fn open(opened: Opened, settings: StoreSettings) -> Result<Arc<Self>> {
         let engine = Arc::new(Self {
             bucket: opened.bucket,
+            renewal: opened.renewal,
             root: opened.root,
             memory: Memory::new(settings.upload_memory),
             settings,

@@ -29,7 +29,7 @@ pub mod xml;
 pub use adapter::StoreAdapter;
 pub use bucket::Bucket;
 pub use docker_registry_driver_api as driver_api;
-pub use driver::{ObjectStorage, Opened};
+pub use driver::{ObjectStorage, Opened, Renewal, Unchanging};
 pub use engine::Engine;
 pub use object_store;
 pub use settings::StoreSettings;

@@ -127,9 +127,10 @@ impl Engine {
             let error = match result {
                 Ok(value) => {
                     self.retry_budget.succeeded();
+                    self.renewal.accepted();
                     return Tried { result: Ok(value), repeated, uncertain: may_have_happened };
                 }
-                Err(error) => error,
+                Err(error) => self.renewal.failed(error),
             };
             let uncertain = may_have_happened;
             may_have_happened |= error.outcome_unknown;

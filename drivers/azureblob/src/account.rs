@@ -10,7 +10,7 @@ use std::sync::{
 
 use docker_registry_driver_api::{Error, ErrorKind, Result};
 use docker_registry_object_storage::{
-    StoreAdapter,
+    Renewal, StoreAdapter,
     adapter::no_retries,
     bucket::Content,
     http::{Advice, AnswerBody, Call, HttpOptions, Refusal, Subject, Transport, exchange, fault},
@@ -156,17 +156,6 @@ impl Account {
         })
     }
 
-    /// The credentials are right.
-    pub(crate) fn accept(&self) {
-        self.accepted.store(true, Ordering::Relaxed);
-    }
-
-    /// Credentials that were right once are tried again: a fresh token or a fresh signature may do.
-    pub(crate) fn weighed(&self, mut error: Error) -> Error {
-        error.retryable |= error.kind == ErrorKind::Unauthenticated && self.accepted.load(Ordering::Relaxed);
-        error
-    }
-
     /// Address of a place, without a signature.
     pub(crate) fn address(&self, place: Place<'_>) -> String {
         let AzureSettings { endpoint, container, .. } = &self.settings;
@@ -204,8 +193,19 @@ impl Account {
             .try_authorize(&mut request)
             .map_err(|error| unsendable(&error))?;
         let (head, _) = request.into_parts();
-        let sent = self.transport.send(ask.call, head, ask.content).await.map_err(Refused::from);
-        sent.map_err(|refused| Refused { error: self.weighed(refused.error), ..refused })
+        self.transport.send(ask.call, head, ask.content).await.map_err(Refused::from)
+    }
+}
+
+impl Renewal for Account {
+    fn accepted(&self) {
+        self.accepted.store(true, Ordering::Relaxed);
+    }
+
+    /// Credentials that were right once are tried again: a fresh token or a fresh signature may do.
+    fn failed(&self, mut error: Error) -> Error {
+        error.retryable |= error.kind == ErrorKind::Unauthenticated && self.accepted.load(Ordering::Relaxed);
+        error
     }
 }
 

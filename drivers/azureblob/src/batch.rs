@@ -31,7 +31,7 @@ pub(crate) async fn delete(account: &Account, keys: &[String]) -> Result<Vec<(St
             && !status.is_some_and(|status| status.is_success())
         {
             let call = Call::writing("delete blobs", Subject::Bucket);
-            return Err(account.weighed(fault::error(account.transport.advice(), call, &record)));
+            return Err(fault::error(account.transport.advice(), call, &record));
         }
         if results.len() == paths.len() && !is_unknown {
             let failed = results.iter().zip(keys.iter().filter(|key| is_path(key)));

@@ -56,7 +56,7 @@ pub(crate) async fn get(
 }
 
 pub(crate) async fn head(account: &Account, key: &str) -> Result<Facts> {
-    account.blobs.head(key).await.map_err(|error| account.weighed(error))
+    account.blobs.head(key).await
 }
 
 pub(crate) async fn put(
@@ -66,8 +66,7 @@ pub(crate) async fn put(
     condition: &Condition,
     mark: Option<&str>,
 ) -> Result<Option<ETag>> {
-    let put = account.blobs.put(keepable(key)?, content, condition, mark).await;
-    put.map_err(|error| account.weighed(error))
+    account.blobs.put(keepable(key)?, content, condition, mark).await
 }
 
 pub(crate) async fn delete(account: &Account, key: &str) -> Result<()> {

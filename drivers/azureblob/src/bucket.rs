@@ -1,6 +1,9 @@
 //! The container as the engine sees it: each call of a bucket, and the limits of the service.
 
-use std::{ops::Range, sync::OnceLock};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use docker_registry_driver_api::{Condition, ETag, Error, ReadRange, Result, async_trait};
 use docker_registry_object_storage::bucket::{
@@ -16,7 +19,7 @@ const MIB: u64 = 1 << 20;
 
 /// One container.
 pub(crate) struct AzureBucket {
-    account: Account,
+    account: Arc<Account>,
     /// Before the first look at the service.
     assumed: Limits,
     /// After it.
@@ -26,7 +29,7 @@ pub(crate) struct AzureBucket {
 }
 
 impl AzureBucket {
-    pub(crate) fn new(account: Account) -> Self {
+    pub(crate) fn new(account: Arc<Account>) -> Self {
         Self {
             assumed: limits(account.settings.can_sign(), false),
             limits: OnceLock::new(),

@@ -42,7 +42,6 @@ pub(crate) async fn probe(account: &Account, first: &FirstLook) -> Result<()> {
     };
     if is_first {
         first.0.store(true, Ordering::Relaxed);
-        account.accept();
         warn_if_public(account).await;
         if listing.objects.is_empty() && !root.is_empty() {
             warn_if_elsewhere(account).await;

@@ -28,7 +28,7 @@ mod sources;
 
 use std::sync::Arc;
 
-use docker_registry_driver_api::{Description, HostServices, Result, Settings, async_trait};
+use docker_registry_driver_api::{Description, Result, Settings, async_trait};
 use docker_registry_object_storage::{ObjectStorage, Opened, StoreSettings};
 
 use crate::{account::Account, bucket::AzureBucket, settings::AzureSettings};
@@ -52,10 +52,10 @@ impl ObjectStorage for AzureBlob {
         }
     }
 
-    async fn open(settings: &Settings, _host: &HostServices) -> Result<Opened> {
+    async fn open(settings: &Settings, shared: &StoreSettings) -> Result<Opened> {
         let azure = AzureSettings::read(settings)?;
         let root = azure.root.clone();
-        let account = Account::new(azure, StoreSettings::read(settings)?.http_options()).await?;
-        Ok(Opened { bucket: Arc::new(AzureBucket::new(account)), root })
+        let account = Arc::new(Account::new(azure, shared.http_options()).await?);
+        Ok(Opened { bucket: Arc::new(AzureBucket::new(Arc::clone(&account))), root, renewal: account })
     }
 }

@@ -16,7 +16,6 @@
 //! Its client for this store signs addresses for Google's own host only, cannot be told where tokens come from,
 //! and has neither HMAC keys nor sessions. The driver uses its content type and speaks for itself.
 
-mod bucket;
 mod credentials;
 mod dialect;
 mod json;
@@ -28,17 +27,16 @@ mod xml;
 
 use std::sync::Arc;
 
-use docker_registry_driver_api::{Description, HostServices, Result, Settings, async_trait};
+use docker_registry_driver_api::{Description, Result, Settings, async_trait};
 use docker_registry_object_storage::{
     Bucket,
-    driver::{ObjectStorage, Opened},
+    driver::{ObjectStorage, Opened, Renewal, Unchanging},
     http::Transport,
     object_store_driver, settings as shared,
     xml::{Address, XmlBucket},
 };
 
 use crate::{
-    bucket::Renewing,
     credentials::Credentials,
     dialect::Google,
     json::JsonBucket,
@@ -63,30 +61,29 @@ impl ObjectStorage for Gcs {
         }
     }
 
-    async fn open(settings: &Settings, _host: &HostServices) -> Result<Opened> {
-        let shared = shared::StoreSettings::read(settings)?;
+    async fn open(settings: &Settings, shared: &shared::StoreSettings) -> Result<Opened> {
         let settings = GcsSettings::read(settings)?;
         let credentials = Credentials::find(&settings).await?;
-        let options = settings::http_options(&shared);
+        let options = shared.http_options();
         let transport = Transport::new(options, settings.advice(&credentials)).await?;
         let (bucket, endpoint) = (settings.bucket.clone(), settings.endpoint.clone());
         let address = Address { base: format!("{endpoint}/{bucket}"), bucket };
-        let (signer, tokens) = match credentials {
-            Credentials::Hmac { id, secret } => (Signer::Hmac { id, secret }, None),
-            Credentials::Anonymous => (Signer::Anonymous, None),
+        let (signer, renewal): (_, Arc<dyn Renewal>) = match credentials {
+            Credentials::Hmac { id, secret } => (Signer::Hmac { id, secret }, Arc::new(Unchanging)),
+            Credentials::Anonymous => (Signer::Anonymous, Arc::new(Unchanging)),
             Credentials::Tokens(source) => {
                 let tokens = Arc::new(Tokens::new(source, transport.clone()));
-                (Signer::Tokens(Arc::clone(&tokens)), Some(tokens))
+                (Signer::Tokens(Arc::clone(&tokens)), tokens)
             }
         };
         let signer = Arc::new(signer);
-        let store: Box<dyn Bucket> = match settings.api {
+        let bucket: Arc<dyn Bucket> = match settings.api {
             Api::Xml => {
                 let xml = XmlBucket::new(transport, Google::new(signer), address);
-                Box::new(XmlStore::new(xml, settings.bucket.clone(), &settings.root))
+                Arc::new(XmlStore::new(xml, settings.bucket.clone(), &settings.root))
             }
-            Api::Json => Box::new(JsonBucket::new(transport, signer, &endpoint, address)),
+            Api::Json => Arc::new(JsonBucket::new(transport, signer, &endpoint, address)),
         };
-        Ok(Opened { bucket: Arc::new(Renewing::new(store, tokens)), root: settings.root })
+        Ok(Opened { bucket, root: settings.root, renewal })
     }
 }

@@ -3,10 +3,7 @@
 use std::path::PathBuf;
 
 use docker_registry_driver_api::{ConfigurationKey, Error, ErrorKind, Result, Settings, ValueKind};
-use docker_registry_object_storage::{
-    http::{Advice, HttpOptions, ProxyOptions},
-    settings::{StoreSettings, root},
-};
+use docker_registry_object_storage::{http::Advice, settings::root};
 
 use crate::credentials::Credentials;
 
@@ -200,18 +197,6 @@ impl GcsSettings {
             ca_bundle: "ca_bundle".to_owned(),
             proxy: "proxy".to_owned(),
         }
-    }
-}
-
-/// How connections are made, by the keys that all drivers share.
-pub(crate) fn http_options(shared: &StoreSettings) -> HttpOptions {
-    HttpOptions {
-        connect_timeout: shared.connect_timeout,
-        idle_timeout: shared.attempt_timeout,
-        pool_idle_per_host: shared.most_connections,
-        ca_bundle: shared.ca_bundle.clone(),
-        proxy: shared.proxy.clone().map(|url| ProxyOptions { url, user: None, password: None, except: None }),
-        ..HttpOptions::default()
     }
 }
 

@@ -9,6 +9,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use docker_registry_driver_api::{Error, ErrorKind, Result};
 use docker_registry_object_storage::{
+    Renewal,
     bucket::Content,
     http::{Call, Subject, Transport},
 };
@@ -100,24 +101,6 @@ impl Tokens {
             // The old one is good for a while, and the next call tries again.
             Err(error) => self.usable(|token| token.end).ok_or(error),
         }
-    }
-
-    /// A call with the present token was answered as it should.
-    pub(crate) fn prove(&self) {
-        if let Some(token) = &mut self.known().token {
-            token.is_proved = true;
-        }
-    }
-
-    /// A call was refused for its token. Whether another one is worth trying.
-    pub(crate) fn reject(&self) -> bool {
-        let mut known = self.known();
-        let is_proved = known.token.as_ref().is_some_and(|token| token.is_proved);
-        if is_proved {
-            known.token = None;
-            known.dropped = Some(Instant::now());
-        }
-        is_proved || known.dropped.is_some_and(|dropped| dropped.elapsed() < GRACE)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -241,4 +224,27 @@ fn form(address: &str, fields: &[(&str, &str)]) -> Result<(Request<()>, Content)
         .body(())
         .map_err(|_| crate::settings::invalid("token_uri of the credentials is no address"))?;
     Ok((request, Content::from(Bytes::from(body))))
+}
+
+impl Renewal for Tokens {
+    fn accepted(&self) {
+        if let Some(token) = &mut self.known().token {
+            token.is_proved = true;
+        }
+    }
+
+    /// A token that was good before and is refused is fetched anew.
+    fn failed(&self, mut error: Error) -> Error {
+        if error.kind != ErrorKind::Unauthenticated {
+            return error;
+        }
+        let mut known = self.known();
+        let is_proved = known.token.as_ref().is_some_and(|token| token.is_proved);
+        if is_proved {
+            known.token = None;
+            known.dropped = Some(Instant::now());
+        }
+        error.retryable = is_proved || known.dropped.is_some_and(|dropped| dropped.elapsed() < GRACE);
+        error
+    }
 }

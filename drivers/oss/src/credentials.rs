@@ -13,7 +13,10 @@ use std::{
 };
 
 use docker_registry_driver_api::{Error, ErrorKind, Result};
-use docker_registry_object_storage::http::{Transport, fault};
+use docker_registry_object_storage::{
+    Renewal,
+    http::{Transport, fault},
+};
 use reqsign_aliyun_oss::{
     Credential, DefaultCredentialProvider, EcsRamRoleCredentialProvider, StaticCredentialProvider,
 };
@@ -25,6 +28,8 @@ use crate::settings::Account;
 /// The keys.
 pub(crate) struct Credentials {
     provider: Arc<dyn ProvideCredentialDyn<Credential = Credential>>,
+    /// Whether the provider may have newer ones.
+    fetched: bool,
     context: Context,
     transport: Transport,
     kept: Mutex<Option<Credential>>,
@@ -35,6 +40,7 @@ pub(crate) struct Credentials {
 impl Credentials {
     /// The keys of an account. Nothing is fetched yet.
     pub(crate) fn new(account: Account, transport: Transport) -> Self {
+        let fetched = !matches!(account, Account::Keys { .. });
         let provider: Arc<dyn ProvideCredentialDyn<Credential = Credential>> = match account {
             Account::Keys { id, secret, token } => {
                 let keys = StaticCredentialProvider::new(&id, &secret);
@@ -48,6 +54,7 @@ impl Credentials {
         };
         Self {
             provider,
+            fetched,
             context: transport.signing_context(),
             transport,
             kept: Mutex::new(None),
@@ -95,10 +102,16 @@ impl Credentials {
     pub(crate) fn unsigned(&self, error: &reqsign_core::Error) -> Error {
         fault::unsigned(self.transport.advice(), error)
     }
+}
 
-    /// The next one to ask gets keys that are fetched anew.
-    pub(crate) fn forget(&self) {
-        self.expired.store(true, Ordering::Relaxed);
+impl Renewal for Credentials {
+    /// Keys that have expired are fetched anew, where they can be.
+    fn failed(&self, mut error: Error) -> Error {
+        if error.kind == ErrorKind::Unauthenticated && error.retryable {
+            self.expired.store(true, Ordering::Relaxed);
+            error.retryable = self.fetched;
+        }
+        error
     }
 }
 

@@ -116,10 +116,6 @@ impl Dialect for OssDialect {
         self.signed(head, Some(expires)).await
     }
 
-    fn forget_credentials(&self) {
-        self.credentials.forget();
-    }
-
     fn condition(&self, _write: Write, condition: &Condition, headers: &mut HeaderMap) -> Result<()> {
         match condition {
             Condition::Always => {}

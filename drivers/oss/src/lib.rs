@@ -17,10 +17,10 @@ mod settings;
 
 use std::sync::Arc;
 
-use docker_registry_driver_api::{Description, HostServices, Result, Settings, async_trait};
+use docker_registry_driver_api::{Description, Result, Settings, async_trait};
 use docker_registry_object_storage::{
     driver::{ObjectStorage, Opened},
-    http::{Advice, HttpOptions, ProxyOptions, Transport},
+    http::{Advice, Transport},
     object_store_driver,
     settings::StoreSettings,
     xml::XmlBucket,
@@ -41,10 +41,9 @@ impl ObjectStorage for Oss {
         }
     }
 
-    async fn open(settings: &Settings, _host: &HostServices) -> Result<Opened> {
+    async fn open(settings: &Settings, shared: &StoreSettings) -> Result<Opened> {
         let own = OssSettings::read(settings)?;
-        let shared = StoreSettings::read(settings)?;
-        let transport = Transport::new(http_options(&shared), advice()).await?;
+        let transport = Transport::new(shared.http_options(), advice()).await?;
         let credentials = Arc::new(Credentials::new(own.account.clone(), transport.clone()));
         let address = own.endpoint.address(&own.bucket);
         let public = own.endpoint.public_address(&own.bucket);
@@ -54,22 +53,11 @@ impl ObjectStorage for Oss {
         };
         let bucket = open(false);
         let bucket = if learning::refuses_overwrite(&bucket, &own.root).await? { bucket } else { open(true) };
-        Ok(Opened { bucket: Arc::new(bucket), root: own.root })
+        Ok(Opened { bucket: Arc::new(bucket), root: own.root, renewal: credentials })
     }
 }
 
 object_store_driver! { name: "oss", driver: OssDriver, storage: Oss }
-
-fn http_options(shared: &StoreSettings) -> HttpOptions {
-    let proxy = shared.proxy.clone();
-    HttpOptions {
-        connect_timeout: shared.connect_timeout,
-        pool_idle_per_host: shared.most_connections,
-        ca_bundle: shared.ca_bundle.clone(),
-        proxy: proxy.map(|url| ProxyOptions { url, user: None, password: None, except: None }),
-        ..HttpOptions::default()
-    }
-}
 
 /// What an operator is told to look at.
 fn advice() -> Advice {

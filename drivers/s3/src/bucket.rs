@@ -12,6 +12,7 @@ use std::{
 
 use docker_registry_driver_api::{Condition, ETag, Error, ErrorKind, ReadRange, Result, async_trait};
 use docker_registry_object_storage::{
+    Renewal,
     adapter::{StoreAdapter, no_retries},
     bucket::{Begun, Bucket, Content, Facts, Limits, ListCall, Listing, NewPart, Opened, Part, SignCall},
     http::{Advice, HttpOptions, Transport},
@@ -101,9 +102,9 @@ impl S3Bucket {
         })
     }
 
-    /// Lets the credentials hear of an error.
-    fn noted<T>(&self, result: Result<T>) -> Result<T> {
-        result.map_err(|error| self.credentials.note(error))
+    /// Who replaces the credentials.
+    pub(crate) fn renewal(&self) -> Arc<dyn Renewal> {
+        Arc::clone(&self.credentials) as Arc<dyn Renewal>
     }
 }
 
@@ -134,9 +135,9 @@ impl Bucket for S3Bucket {
     }
 
     async fn probe(&self) -> Result<()> {
-        self.noted(self.xml.probe().await)?;
+        self.xml.probe().await?;
         if self.limits.get().is_none() {
-            let learnt = self.noted(learning::learn(&self.xml, &self.bare, &self.root).await)?;
+            let learnt = learning::learn(&self.xml, &self.bare, &self.root).await?;
             // Two at once come to the same.
             let _ = self.limits.set(learnt);
         }
@@ -146,12 +147,12 @@ impl Bucket for S3Bucket {
     async fn get(&self, key: &str, range: ReadRange, if_match: Option<&ETag>) -> Result<Opened> {
         // Here, because object_store has no words for what goes wrong with them.
         self.credentials.get().await?;
-        self.noted(self.reader.get(key, range, if_match).await)
+        self.reader.get(key, range, if_match).await
     }
 
     async fn head(&self, key: &str) -> Result<Facts> {
         self.credentials.get().await?;
-        self.noted(self.reader.head(key).await)
+        self.reader.head(key).await
     }
 
     async fn put(
@@ -161,31 +162,31 @@ impl Bucket for S3Bucket {
         condition: &Condition,
         mark: Option<&str>,
     ) -> Result<Option<ETag>> {
-        self.noted(self.xml.put(key, content, condition, mark).await)
+        self.xml.put(key, content, condition, mark).await
     }
 
     async fn delete(&self, key: &str) -> Result<()> {
-        self.noted(self.xml.delete(key).await)
+        self.xml.delete(key).await
     }
 
     async fn delete_batch(&self, keys: &[String]) -> Result<Vec<(String, Error)>> {
-        self.noted(self.xml.delete_batch(keys).await)
+        self.xml.delete_batch(keys).await
     }
 
     async fn list(&self, call: &ListCall) -> Result<Listing> {
-        self.noted(self.xml.list(call).await)
+        self.xml.list(call).await
     }
 
     async fn copy(&self, from: &str, to: &str, size: u64) -> Result<()> {
-        self.noted(self.xml.copy(from, to, size).await)
+        self.xml.copy(from, to, size).await
     }
 
     async fn begin(&self, key: &str, condition: &Condition, mark: Option<&str>) -> Result<String> {
-        self.noted(self.xml.begin(key, condition, mark).await)
+        self.xml.begin(key, condition, mark).await
     }
 
     async fn part(&self, key: &str, id: &str, part: NewPart) -> Result<Part> {
-        self.noted(self.xml.part(key, id, part).await)
+        self.xml.part(key, id, part).await
     }
 
     async fn copy_part(
@@ -196,7 +197,7 @@ impl Bucket for S3Bucket {
         from: &str,
         range: Range<u64>,
     ) -> Result<Part> {
-        self.noted(self.xml.copy_part(key, id, number, from, range).await)
+        self.xml.copy_part(key, id, number, from, range).await
     }
 
     async fn finish(
@@ -206,15 +207,15 @@ impl Bucket for S3Bucket {
         parts: &[Part],
         condition: &Condition,
     ) -> Result<Option<ETag>> {
-        self.noted(self.xml.finish(key, id, parts, condition).await)
+        self.xml.finish(key, id, parts, condition).await
     }
 
     async fn abandon(&self, key: &str, id: &str) -> Result<()> {
-        self.noted(self.xml.abandon(key, id).await)
+        self.xml.abandon(key, id).await
     }
 
     async fn list_begun(&self, prefix: &str, after: Option<&str>) -> Result<(Vec<Begun>, Option<String>)> {
-        self.noted(self.xml.list_begun(prefix, after).await)
+        self.xml.list_begun(prefix, after).await
     }
 
     async fn sign(&self, call: &SignCall) -> Result<Option<String>> {

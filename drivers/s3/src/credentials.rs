@@ -12,6 +12,7 @@ use std::{
 
 use docker_registry_driver_api::{Error, ErrorKind, Result, async_trait};
 use docker_registry_object_storage::{
+    Renewal,
     http::{Transport, fault},
     object_store::{self, CredentialProvider, aws::AwsCredential},
 };
@@ -117,9 +118,20 @@ impl Credentials {
         }
     }
 
-    /// Takes note of an error of the store. Keys that it does not take any more are forgotten, so that the next
-    /// attempt fetches new ones; whether there should be one is in the returned error.
-    pub(crate) fn note(&self, mut error: Error) -> Error {
+    fn kept(&self) -> Option<Kept> {
+        self.kept.read().ok()?.clone()
+    }
+
+    fn keep(&self, kept: Option<Kept>) {
+        if let Ok(mut place) = self.kept.write() {
+            *place = kept;
+        }
+    }
+}
+
+impl Renewal for Credentials {
+    /// Keys that the store does not take any more are forgotten, so that the next attempt fetches new ones.
+    fn failed(&self, mut error: Error) -> Error {
         if error.kind != ErrorKind::Unauthenticated || matches!(self.source, Source::Configured(_)) {
             return error;
         }
@@ -130,16 +142,6 @@ impl Credentials {
             error.retryable = true;
         }
         error
-    }
-
-    fn kept(&self) -> Option<Kept> {
-        self.kept.read().ok()?.clone()
-    }
-
-    fn keep(&self, kept: Option<Kept>) {
-        if let Ok(mut place) = self.kept.write() {
-            *place = kept;
-        }
     }
 }
 

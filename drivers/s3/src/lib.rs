@@ -15,7 +15,7 @@ mod settings;
 
 use std::sync::Arc;
 
-use docker_registry_driver_api::{Description, HostServices, Result, Settings, async_trait};
+use docker_registry_driver_api::{Description, Result, Settings, async_trait};
 use docker_registry_object_storage::{
     driver::{ObjectStorage, Opened},
     object_store_driver,
@@ -37,11 +37,11 @@ impl ObjectStorage for S3 {
         }
     }
 
-    async fn open(settings: &Settings, _host: &HostServices) -> Result<Opened> {
+    async fn open(settings: &Settings, shared: &StoreSettings) -> Result<Opened> {
         let own = S3Settings::read(settings)?;
-        let shared = StoreSettings::read(settings)?;
         let root = own.root.clone();
-        Ok(Opened { bucket: Arc::new(S3Bucket::new(own, &shared).await?), root })
+        let bucket = S3Bucket::new(own, shared).await?;
+        Ok(Opened { renewal: bucket.renewal(), bucket: Arc::new(bucket), root })
     }
 }
 

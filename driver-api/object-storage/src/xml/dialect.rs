@@ -120,10 +120,6 @@ pub trait Dialect: Send + Sync + 'static {
     /// Signs an address: the signature goes into the query of `head.uri`.
     async fn presign(&self, head: &mut Parts, expires: Duration) -> Result<()>;
 
-    /// The store says that the credentials have expired: those that are kept are of no use any more. The call is
-    /// signed again by the engine's next attempt.
-    fn forget_credentials(&self) {}
-
     /// Puts the condition of a write into its headers.
     ///
     /// # Errors

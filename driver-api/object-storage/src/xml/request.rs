@@ -122,13 +122,6 @@ impl<D: Dialect> XmlBucket<D> {
         }
         let mut head = request.head(&self.address)?;
         self.dialect.sign(&mut head, &payload).await?;
-        let answer = self.transport.send(call, head, content).await;
-        if let Err(refusal) = &answer
-            && refusal.error.kind == ErrorKind::Unauthenticated
-            && refusal.error.retryable
-        {
-            self.dialect.forget_credentials();
-        }
-        answer
+        self.transport.send(call, head, content).await
     }
 }

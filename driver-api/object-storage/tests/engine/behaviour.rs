@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use docker_registry_object_storage::{
-    Engine, Opened,
+    Engine, Opened, Unchanging,
     driver_api::{
         Bytes, CallContext, Condition, ErrorKind, ListRequest, ObjectPath, Prefix, ReadRange, UploadHint,
         byte_stream,
@@ -89,7 +89,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         }),
         trial("opening waits for a store that is starting", async |bucket, _engine| {
             bucket.trouble.plan([Some(Before), Some(Never), Some(After), None]);
-            let opened = Opened { bucket: Arc::new(bucket.clone()), root: String::new() };
+            let opened = Opened {
+                bucket: Arc::new(bucket.clone()),
+                root: String::new(),
+                renewal: Arc::new(Unchanging),
+            };
             Engine::open(opened, settings()).await.expect("it opens at last");
         }),
         trial("what an upload leaves behind goes with the next deletion", async |bucket, engine| {

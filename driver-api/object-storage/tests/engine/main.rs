@@ -15,9 +15,9 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use docker_registry_driver_conformance::{Case, Opener, Outcome, cases};
 use docker_registry_object_storage::{
-    Bucket, Engine, ObjectStorage, Opened, StoreSettings,
+    Bucket, Engine, ObjectStorage, Opened, StoreSettings, Unchanging,
     bucket::Limits,
-    driver_api::{Capability, Description, Error, HostServices, Result, Settings, SharedDriver, async_trait},
+    driver_api::{Capability, Description, Error, Result, Settings, SharedDriver, async_trait},
     object_store_driver,
 };
 use libtest_mimic::{Arguments, Completion, Trial};
@@ -137,14 +137,18 @@ impl ObjectStorage for Fake {
         Description { summary: "a fake".to_owned(), licence: "Apache-2.0".to_owned(), keys: Vec::new() }
     }
 
-    async fn open(_: &Settings, _: &HostServices) -> Result<Opened> {
+    async fn open(_: &Settings, _: &StoreSettings) -> Result<Opened> {
         Err(Error::unsupported("open"))
     }
 }
 
 impl Kind {
     async fn engine(&self) -> Result<Arc<Engine>> {
-        let opened = Opened { bucket: Arc::new(self.bucket.clone()), root: self.root.to_owned() };
+        let opened = Opened {
+            bucket: Arc::new(self.bucket.clone()),
+            root: self.root.to_owned(),
+            renewal: Arc::new(Unchanging),
+        };
         Engine::open(opened, settings()).await
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use docker_registry_object_storage::{
-    Engine, Opened, StoreSettings,
+    Engine, Opened, StoreSettings, Unchanging,
     bucket::Limits,
     driver_api::{
         ByteStream, Bytes, CallContext, Condition, Error, ErrorKind, ObjectPath, UploadHint, UploadState,
@@ -218,7 +218,8 @@ fn path(path: &str) -> ObjectPath {
 
 /// Another process over the same bucket.
 async fn another(bucket: &FakeBucket, settings: StoreSettings) -> Arc<Engine> {
-    let opened = Opened { bucket: Arc::new(bucket.clone()), root: "root".to_owned() };
+    let opened =
+        Opened { bucket: Arc::new(bucket.clone()), root: "root".to_owned(), renewal: Arc::new(Unchanging) };
     Engine::open(opened, settings).await.unwrap()
 }
 
