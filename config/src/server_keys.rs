@@ -107,7 +107,7 @@ static TABLE: &[ServerKey] = &[
     row("standalone", Boolean, "", "STANDALONE", "Answer the requests meant for an index here."),
     row("registry_endpoints", List, "", "", "The hosts named in `X-Docker-Endpoints`."),
     row("index_endpoint", Text, "https://index.docker.io", "INDEX_ENDPOINT", "The index to ask when not standalone."),
-    row("storage_redirect", Boolean, "", "STORAGE_REDIRECT", "Send V2 clients that fetch a blob to the storage itself, where the driver makes signed addresses."),
+    row("storage_redirect", Boolean, "", "STORAGE_REDIRECT", "Send clients that fetch a blob or a V1 layer to the storage itself, where the driver makes signed addresses."),
     row("disable_token_auth", Boolean, "", "DISABLE_TOKEN_AUTH", "Accept requests without an index token."),
     row("privileged_key", Text, "", "PRIVILEGED_KEY", "The path of an RSA public key whose owner may do everything.").later("accept signed requests"),
     row("nginx_x_accel_redirect", Text, "", "", "The URI prefix under which nginx serves the storage.").later("hand layers to nginx"),

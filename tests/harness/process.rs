@@ -11,6 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long anything that should happen soon may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How many lines of a log are shown when a test fails.
+const LINES_OF_FAILED: usize = 40;
+
 /// Asks again and again until there is an answer.
 ///
 /// # Panics
@@ -190,5 +193,12 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if thread::panicking() {
+            // Whatever went wrong, the process may have said why.
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = &lines[lines.len().saturating_sub(LINES_OF_FAILED)..];
+            eprintln!("the end of what {} wrote:\n{}", self.name, last.join("\n"));
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::content::{Hasher, digest};
-use crate::http::{Client, Response};
+use crate::content::{Content, Hasher, digest};
+use crate::http::{Client, Length, Response};
 
 /// The media type of the manifests made here.
 pub const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -30,6 +30,23 @@ pub fn push_blob(client: &Client, repository: &str, content: &[u8]) -> String {
     let location = open_upload(client, repository);
     client.send("PUT", &completion(&location, &digest), &[OCTETS], content).expect(201);
     digest
+}
+
+/// Sends content of this seed and size to an upload, without having it whole in memory. Returns where the upload goes
+/// on.
+#[track_caller]
+pub fn stream_blob(client: &Client, location: &str, seed: u64, size: u64) -> String {
+    let mut connection = client.connect().expect("a connection");
+    connection.begin("PATCH", location, &[OCTETS], Length::Known(size)).expect("it takes the request");
+    let mut content = Content::new(seed, size);
+    loop {
+        let piece = content.piece();
+        if piece.is_empty() {
+            break;
+        }
+        connection.write(piece).expect("it takes the content");
+    }
+    connection.finish(false).expect("it answers").expect(202).location()
 }
 
 /// The type of every blob that is sent.

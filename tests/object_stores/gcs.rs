@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::running::{
     Subject, Variables, changed, goes_on_in_another_process, refused_with, serve, stores_an_image,
+    with_a_late_clock,
 };
 
 /// Nobody listens here: ports below 1024 are never given out for port 0.
@@ -205,6 +206,15 @@ fn what_is_wrong_stops_the_start_with_a_sentence_that_names_the_key() {
     said(&[], &[("GCS_CREDENTIALS_JSON", &wrong)], &["gs_credentials_json", "invalid_grant"]);
     let elsewhere = [("GCS_OAUTH2", "true"), ("GCE_METADATA_HOST", "127.0.0.1:9"), ("HOME", "/nonexistent")];
     said(&[], &elsewhere, &["the metadata server at 127.0.0.1:9", "gs_credentials_file"]);
+}
+
+#[test]
+fn a_clock_that_is_wrong_stops_the_start_and_the_difference_is_told() {
+    let server = StoreServer::start("gcs");
+    for credentials in [HMAC, SERVICE_ACCOUNT] {
+        let late = with_a_late_clock(&variables(&server, server.value("endpoint"), credentials, &[]));
+        refused_with("gcs", &late, &["the clock of this machine differs", "by 7"], &[]);
+    }
 }
 
 #[test]

@@ -8,6 +8,8 @@
 mod azureblob;
 mod fake_tokens;
 mod gcs;
+#[cfg(feature = "long")]
+mod large;
 mod oss;
 mod round_trips;
 mod running;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs::File;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -138,6 +139,17 @@ pub(crate) fn changed(variables: &[(String, String)], changes: &[(&str, &str)]) 
     let kept = variables.iter().filter(|(name, _)| !is_changed(name)).cloned();
     let new = changes.iter().filter(|(_, value)| !value.is_empty());
     kept.chain(new.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))).collect()
+}
+
+/// The same for a server that takes the time for two hours earlier than it is.
+pub(crate) fn with_a_late_clock(variables: &[(String, String)]) -> Variables {
+    let library = ["x86_64", "aarch64"]
+        .map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1"))
+        .into_iter()
+        .find(|path| Path::new(path).exists())
+        .expect("the package faketime is installed");
+    let late = [("LD_PRELOAD", library.as_str()), ("FAKETIME", "-2h"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+    changed(variables, &late)
 }
 
 /// A server with a flavor of the sample configuration, which is told everything else by variables.

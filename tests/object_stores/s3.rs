@@ -20,12 +20,12 @@ use docker_registry_tests::http::Client;
 use docker_registry_tests::process::{PATIENCE, run, wait_for};
 use docker_registry_tests::server::{Place, Server};
 use docker_registry_tests::store_server::StoreServer;
-use docker_registry_tests::v2;
+use docker_registry_tests::{v1, v2};
 use serde_json::{Value, json};
 
 use crate::running::{
     Subject, Variables, changed, goes_on_in_another_process, launch, refused, refused_with, serve,
-    stores_an_image,
+    stores_an_image, with_a_late_clock,
 };
 
 /// Nobody listens here: ports below 1024 are never given out for port 0.
@@ -52,7 +52,7 @@ fn on(server: &StoreServer, prefix: &str) -> Subject {
 }
 
 /// The variables that flavors `s3` and `ceph-s3` read, for the server behind `address`.
-fn variables(server: &StoreServer, address: SocketAddr) -> Variables {
+pub(crate) fn variables(server: &StoreServer, address: SocketAddr) -> Variables {
     [
         ("AWS_REGION", server.value("region").to_owned()),
         ("AWS_BUCKET", server.value("bucket").to_owned()),
@@ -163,6 +163,7 @@ fn what_is_wrong_stops_the_start_with_a_sentence_that_names_the_key() {
     said(&[("AWS_PORT", "9")], &["does not answer at 127.0.0.1:9", "boto_host"]);
     said(&[("AWS_HOST", "no-such-host.invalid")], &["no-such-host.invalid", "boto_host"]);
     said(&[("AWS_SECURE", "true")], &["s3_secure"]);
+    said(&[("AWS_REGION", "eu-central-1")], &["s3_region", "us-east-1"]);
     let elsewhere = Answering::start(|_, _| {
         let document = "<Error><Code>PermanentRedirect</Code><Message>elsewhere</Message></Error>";
         answer("301 Moved Permanently", "x-amz-bucket-region: eu-central-1\r\n", document)
@@ -174,14 +175,8 @@ fn what_is_wrong_stops_the_start_with_a_sentence_that_names_the_key() {
 #[test]
 fn a_clock_that_is_wrong_stops_the_start_and_the_difference_is_told() {
     let server = StoreServer::start("minio");
-    let library = ["x86_64", "aarch64"]
-        .map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1"))
-        .into_iter()
-        .find(|path| fs::exists(path).unwrap_or(false))
-        .expect("the package faketime is installed");
-    let right = variables(&server, server.address());
-    let late = [("LD_PRELOAD", library.as_str()), ("FAKETIME", "-2h"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
-    let text = refused("s3", &changed(&right, &late));
+    let late = with_a_late_clock(&variables(&server, server.address()));
+    let text = refused("s3", &late);
     assert!(text.contains("the clock of this machine differs") && text.contains("by 7"), "{text}");
 }
 
@@ -290,6 +285,31 @@ async fn an_address_for_a_client_works_without_credentials_and_for_this_object_o
     }
 }
 
+#[test]
+fn clients_of_both_protocols_are_sent_to_the_bucket_when_that_is_wished() {
+    let server = StoreServer::start("minio");
+    let wish = [("STORAGE_REDIRECT", "true")];
+    let registry = serve("s3", &changed(&variables(&server, server.address()), &wish));
+    let client = registry.client();
+    let content = Content::bytes(4, 300_000);
+    let blob = format!("/v2/sent/away/blobs/{}", v2::push_blob(&client, "sent/away", &content));
+    let image = v1::Image::new(None, content.clone());
+    v1::push(&client, "sent/old", "latest", &[&image]);
+    for (target, status) in [(blob, 307), (image.path("layer"), 302)] {
+        let answer = client.get(&target).expect(status);
+        let address = answer.header("location").expect("an address").to_owned();
+        let target = address.strip_prefix(&format!("http://{}", server.address())).expect("at the server");
+        let plain = Client::new(server.address());
+        assert!(plain.get(target).expect(200).body == content, "the bucket gives it");
+        let part = plain.send("GET", target, &[("Range", "bytes=10-19")], b"").expect(206);
+        assert_eq!(part.body, content[10..20]);
+        assert!(answer.header("cache-control").is_some_and(|value| value.starts_with("no-")), "not kept");
+    }
+    // What is not there has no address.
+    client.get(&format!("/v1/images/{}/layer", "0".repeat(64))).expect(404);
+    assert_eq!(client.head(&image.path("layer")).expect(200).header("content-length"), Some("300000"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn with_cloudfront_a_client_is_sent_to_the_distribution() {
     let server = StoreServer::start("minio");
@@ -392,41 +412,6 @@ fn temporary_keys(server: &StoreServer) -> String {
         "Expiration": element("Expiration"),
     })
     .to_string()
-}
-
-#[cfg(feature = "long")]
-#[test]
-fn a_blob_of_more_than_five_gibibytes_is_copied_in_parts() {
-    use docker_registry_tests::http::Length;
-
-    let server = StoreServer::start("minio");
-    let proxy = FaultProxy::start(server.address());
-    let registry = serve("s3", &variables(&server, proxy.address()));
-    let size = (5 << 30) + 12_345;
-    let client = registry.client().with_patience(Duration::from_secs(1_800));
-    let location = v2::open_upload(&client, "very/large");
-    let mut connection = client.connect().expect("a connection");
-    connection.begin("PATCH", &location, &[v2::OCTETS], Length::Known(size)).expect("it takes the request");
-    let mut content = Content::new(9, size);
-    loop {
-        let piece = content.piece();
-        if piece.is_empty() {
-            break;
-        }
-        connection.write(piece).expect("it takes the content");
-    }
-    let location = connection.finish(false).expect("it answers").expect(202).location();
-    let digest = Content::digest(9, size);
-    proxy.take_seen();
-    client.send("PUT", &v2::completion(&location, &digest), &[], b"").expect(201);
-    let seen = proxy.take_seen();
-    let copied =
-        seen.iter().filter(|seen| seen.is_part() && seen.headers.contains_key("x-amz-copy-source")).count();
-    assert!(copied >= 2, "it was copied in {copied} parts");
-    let sent: u64 = seen.iter().filter(|seen| seen.is_part()).map(|seen| seen.sent).sum();
-    assert!(sent < 100 << 20, "{sent} bytes were sent again");
-    let head = client.head(&format!("/v2/very/large/blobs/{digest}")).expect(200);
-    assert_eq!(head.header("content-length"), Some(size.to_string().as_str()));
 }
 
 /// A server that answers every request by a function of method and target.

@@ -4,7 +4,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use xshell::Shell;
+use serde_json::Value;
+use xshell::{Shell, cmd};
 
 /// The two folders every command works with.
 pub(crate) struct Workspace {
@@ -44,6 +45,29 @@ impl Workspace {
     /// The folder that release files go to when nobody names another.
     pub(crate) fn dist(&self) -> PathBuf {
         self.target.join("dist")
+    }
+
+    /// Builds with optimisations what operators get, and returns what cargo says of the workspace's packages.
+    ///
+    /// This program and everything below `tests/` stay out: they ask crates for features that only tests need, and
+    /// features are united over everything that is built together.
+    pub(crate) fn build_release(&self, shell: &Shell) -> Result<Vec<Value>> {
+        let cargo = cargo();
+        let metadata =
+            cmd!(shell, "{cargo} metadata --format-version 1 --no-deps --offline").quiet().read()?;
+        let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata writes JSON")?;
+        let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
+        let ours = [self.file("tests"), self.file("xtask")];
+        let mut excluded = Vec::new();
+        for package in packages {
+            let manifest = Path::new(package["manifest_path"].as_str().context("a package has a manifest")?);
+            if ours.iter().any(|folder| manifest.starts_with(folder)) {
+                excluded.push("--exclude");
+                excluded.push(package["name"].as_str().context("a package has a name")?);
+            }
+        }
+        cmd!(shell, "{cargo} build --workspace --release {excluded...}").quiet().run()?;
+        Ok(packages.clone())
     }
 
     /// A file of the workspace, by its path below the root.

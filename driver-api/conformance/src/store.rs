@@ -74,6 +74,25 @@ pub(crate) fn call() -> CallContext {
     CallContext::default()
 }
 
+/// Makes a conditional write again for as long as the driver does not know whether it happened, as when its answer got
+/// lost and somebody changed the object since. Whoever never knows keeps no promise.
+///
+/// # Errors
+/// Those of the last attempt.
+pub(crate) async fn until_known<T, A>(mut write: impl FnMut() -> A) -> Result<T>
+where
+    A: Future<Output = Result<T>>,
+{
+    const ATTEMPTS: u32 = 5;
+    for _ in 1..ATTEMPTS {
+        match write().await {
+            Err(error) if error.outcome_unknown => {}
+            result => return result,
+        }
+    }
+    write().await
+}
+
 /// A body of one chunk, or of none for no content: no stream has an empty chunk.
 pub(crate) fn body(content: impl Into<Bytes>) -> ByteStream {
     let content = content.into();

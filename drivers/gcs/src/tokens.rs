@@ -128,7 +128,10 @@ impl Tokens {
         let asked = Instant::now();
         let answer = match self.transport.send(call, head, content).await {
             Ok(answer) => answer,
-            Err(refusal) if refusal.status().is_some_and(|status| status.is_client_error()) => {
+            Err(refusal)
+                if refusal.status().is_some_and(|status| status.is_client_error())
+                    && !refusal.blames_the_clock() =>
+            {
                 let record = &refusal.record;
                 let details = [record.code.as_deref(), record.message.as_deref()];
                 let details: Vec<&str> = details.into_iter().flatten().collect();

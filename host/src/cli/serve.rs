@@ -326,6 +326,7 @@ fn routes(settings: &Settings, storage: &Storage, search: &Search) -> Routes {
             disable_token_auth: settings.disable_token_auth,
             registry_endpoints: (!settings.registry_endpoints.is_empty())
                 .then(|| settings.registry_endpoints.join(",")),
+            storage_redirect: settings.storage_redirect,
             debug: settings.debug,
             flavor: settings.flavor.clone(),
         };

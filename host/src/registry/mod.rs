@@ -4,6 +4,7 @@
 //! ancestries, repositories and tags of the legacy API. Both stand on one storage.
 
 pub mod abandoned;
+mod addresses;
 pub mod checked_body;
 pub mod digest;
 mod gathering;

@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: the same load on this server and on Debian's packaged registry, in one run.
 //!
-//! Both servers run side by side on storages of their own (folders, or two roots in one S3 server), and rounds alternate between them, so that whatever else
-//! the machine does hits both. The load comes from blocking threads with kept-alive connections; it is bounded in
-//! time and in number.
+//! Both servers run side by side on storages of their own (folders, or two roots in one S3 server), and rounds
+//! alternate between them, so that whatever else the machine does hits both. The load comes from blocking threads with
+//! kept-alive connections; it is bounded in time and in number.
 
 mod load;
 mod object_store;
@@ -19,7 +19,7 @@ use docker_registry_tests::store_server::StoreServer;
 use xshell::cmd;
 
 use crate::packages;
-use crate::workspace::{Workspace, cargo};
+use crate::workspace::Workspace;
 use report::Report;
 use rows::{Fixture, ROWS, Row};
 
@@ -63,8 +63,7 @@ struct Effort {
 /// Prints what each request costs between this server and its store.
 fn round_trips(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let shell = workspace.shell()?;
-    let cargo = cargo();
-    cmd!(shell, "{cargo} build --release --workspace").run()?;
+    workspace.build_release(&shell)?;
     let store = StoreServer::start("minio");
     let proxy = FaultProxy::start(store.address());
     let launch = Launch {
@@ -97,8 +96,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     let first = if arguments.noise {
         Product::Distribution
     } else {
-        let cargo = cargo();
-        cmd!(shell, "{cargo} build --release --workspace").run()?;
+        workspace.build_release(&shell)?;
         Product::Ours
     };
     // Outlives the servers.

@@ -14,7 +14,7 @@ use xshell::{Shell, cmd};
 use super::GLIBC_FLOOR;
 use super::requirements::{Requirements, Version};
 use super::tree::Tree;
-use crate::workspace::{Workspace, cargo};
+use crate::workspace::Workspace;
 
 /// Where drivers lie below the prefix.
 pub(crate) const DRIVERS: &str = "lib/docker-registry/drivers";
@@ -57,21 +57,17 @@ pub(crate) struct Driver {
 }
 
 impl Release {
-    /// Builds the workspace with optimisations, without this program, and looks at what came of it.
+    /// Builds what operators get, and looks at what came of it.
     ///
     /// # Errors
     /// When it does not build, or needs a newer glibc than may be asked for.
     pub(crate) fn build(workspace: &Workspace, shell: &Shell) -> Result<Release> {
-        let cargo = cargo();
-        cmd!(shell, "{cargo} build --workspace --exclude xtask --release").quiet().run()?;
+        let packages = workspace.build_release(shell)?;
         let artifacts = workspace.artifacts(true);
-        let metadata =
-            cmd!(shell, "{cargo} metadata --format-version 1 --no-deps --offline").quiet().read()?;
-        let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata writes JSON")?;
 
         let mut drivers = Vec::new();
         let mut version = None;
-        for package in metadata["packages"].as_array().context("cargo metadata names no packages")? {
+        for package in &packages {
             let manifest = Path::new(text(package, "manifest_path")?);
             if text(package, "name")? == "docker-registry" {
                 version = Some(text(package, "version")?.to_owned());

@@ -13,7 +13,7 @@ use crate::{
     pieces::{Pieces, expect_pattern},
     promise,
     remains::pending,
-    store::{Store, body, call},
+    store::{Store, body, call, until_known},
     tasks,
 };
 
@@ -246,7 +246,8 @@ async fn of_two_writers_one_content_stays(store: Store) {
 }
 
 async fn write_if(store: &Store, name: &str, content: &str, condition: &Condition) -> Result<Option<ETag>> {
-    store.try_write(name, None, body(content.to_owned()), condition).await.map(|info| info.etag)
+    let write = || store.try_write(name, None, body(content.to_owned()), condition);
+    until_known(write).await.map(|info| info.etag)
 }
 
 async fn if_absent_writes_where_nothing_is(store: Store) {

@@ -113,6 +113,11 @@ impl Refusal {
     pub fn status(&self) -> Option<StatusCode> {
         self.record.status
     }
+
+    /// Whether the clocks of the two sides are so far apart that this is the reason, whatever the code says.
+    pub fn blames_the_clock(&self) -> bool {
+        clocks_differ(&self.record)
+    }
 }
 
 impl From<Refusal> for Error {
@@ -157,9 +162,7 @@ pub fn error(advice: &Advice, call: Call, record: &Record) -> Error {
     let status = record.status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut verdict = table::verdict(call.subject, status, record.code(), record.message.as_deref());
     match verdict {
-        Verdict::Credentials | Verdict::Expired | Verdict::Denied
-            if skew(record).is_some_and(|skew| skew > LARGEST_SKEW) =>
-        {
+        Verdict::Credentials | Verdict::Expired | Verdict::Denied if clocks_differ(record) => {
             verdict = Verdict::Clock;
         }
         Verdict::Redirected if record.place.is_some() => verdict = Verdict::Region,
@@ -282,6 +285,10 @@ fn particulars(status: StatusCode, record: &Record) -> String {
     parts.extend(record.message.clone());
     parts.extend(record.request_id.as_ref().map(|id| format!("request id {id}")));
     format!(" [{}]", parts.join(", "))
+}
+
+fn clocks_differ(record: &Record) -> bool {
+    skew(record).is_some_and(|skew| skew > LARGEST_SKEW)
 }
 
 fn skew(record: &Record) -> Option<Duration> {

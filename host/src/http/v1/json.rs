@@ -54,7 +54,8 @@ pub(super) fn no_content() -> Response {
     response
 }
 
-fn do_not_keep(response: &mut Response) {
+/// Keeps an answer out of every cache.
+pub(super) fn do_not_keep(response: &mut Response) {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));

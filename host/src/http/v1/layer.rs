@@ -7,7 +7,7 @@ use super::{
     Api,
     errors::Failure,
     images::is_conditional,
-    json::{LAST_MODIFIED, done, keep, not_modified},
+    json::{LAST_MODIFIED, do_not_keep, done, keep, not_modified},
 };
 use crate::{
     http::exchange::{Request, Response, ResponseBody, empty, set, with_body},
@@ -26,6 +26,15 @@ impl Api {
             let size = self.registry.layer_size(&call, id).await?;
             let mut response = layer_answer(StatusCode::OK, ResponseBody::Empty);
             response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+            return Ok(response);
+        }
+        if self.settings.storage_redirect
+            && let Some(address) = self.registry.layer_address(&call, id).await?
+        {
+            // 302 as 0.9.1, and without its year in caches: the address does not work that long.
+            let mut response = empty(StatusCode::FOUND);
+            set(&mut response, header::LOCATION, &address);
+            do_not_keep(&mut response);
             return Ok(response);
         }
         let read = match wanted_range(&request) {

@@ -57,6 +57,8 @@ pub struct V1Settings {
     pub disable_token_auth: bool,
     /// `registry_endpoints`: what `X-Docker-Endpoints` says; `None` repeats the request's `Host`.
     pub registry_endpoints: Option<String>,
+    /// `storage_redirect`: clients that fetch a layer are sent to the storage itself, where the driver makes addresses.
+    pub storage_redirect: bool,
     /// `debug`: the ping names the flavor and the server's version. Unlike 0.9.1's, it says nothing of
     /// the machine or the command line.
     pub debug: bool,
@@ -73,6 +75,7 @@ impl Default for V1Settings {
             standalone: true,
             disable_token_auth: false,
             registry_endpoints: None,
+            storage_redirect: false,
             debug: false,
             flavor: "dev".to_owned(),
         }

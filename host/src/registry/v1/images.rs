@@ -8,7 +8,7 @@ use docker_registry_driver_api::{CallContext, ErrorKind, ReadRange, Reading};
 use serde_json::Value;
 
 use super::{Error, Registry, Result, checksum::stored_checksums, corrupt, json, names::ImageId, present};
-use crate::layout::v1::ImagePaths;
+use crate::{layout::v1::ImagePaths, registry::addresses};
 
 /// A complete image, its layer apart.
 #[derive(Debug)]
@@ -86,6 +86,18 @@ impl Registry {
     pub async fn layer_size(&self, call: &CallContext, id: &ImageId) -> Result<u64> {
         let found = self.head(call, &ImagePaths(id).layer()?).await?;
         Ok(self.when_complete(call, id, found).await?.size)
+    }
+
+    /// An address of the storage where the layer can be fetched for a while; `None` where the storage makes none.
+    ///
+    /// # Errors
+    /// [`Error::ImageNotFound`], [`Error::ImageInProgress`], or the storage's.
+    pub async fn layer_address(&self, call: &CallContext, id: &ImageId) -> Result<Option<String>> {
+        if !addresses::are_made_by(&self.storage) {
+            return Ok(None);
+        }
+        self.layer_size(call, id).await?;
+        Ok(addresses::of(&self.storage, call, ImagePaths(id).layer()?).await)
     }
 
     /// Refuses an image whose push has not ended. One that is absent is not looked for.

@@ -6,18 +6,16 @@
 
 use std::time::{Duration, Instant};
 
-use docker_registry_driver_api::{
-    CallContext, Capability, Error, ErrorKind, ReadRange, Reading, RedirectRequest,
-};
+use docker_registry_driver_api::{CallContext, Error, ErrorKind, ReadRange, Reading};
 
 use super::{Failure, Registry, RepositoryName, Result};
-use crate::{layout::v2 as layout, registry::digest::Digest};
+use crate::{
+    layout::v2 as layout,
+    registry::{addresses, digest::Digest},
+};
 
 /// How long content counts as there after it was seen.
 const SEEN_LATELY: Duration = Duration::from_secs(10 * 60);
-
-/// How long an address of the storage works: docker-registry gave as much.
-const ADDRESS_LIFETIME: Duration = Duration::from_secs(20 * 60);
 
 /// What is known of a blob without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,24 +96,11 @@ impl Registry {
         name: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<String>> {
-        if !self.storage.capabilities().has(Capability::Redirects) {
+        if !addresses::are_made_by(&self.storage) {
             return Ok(None);
         }
         self.stat_blob(call, name, digest).await?;
-        let request = RedirectRequest {
-            path: layout::blob(digest),
-            method: "GET".to_owned(),
-            expires: ADDRESS_LIFETIME,
-            response_headers: Vec::new(),
-        };
-        match self.storage.redirect_url(call, &request).await {
-            Ok(address) => Ok(address),
-            // The server can give the content itself.
-            Err(error) => {
-                tracing::warn!(%error, "the storage made no address for a client");
-                Ok(None)
-            }
-        }
+        Ok(addresses::of(&self.storage, call, layout::blob(digest)).await)
     }
 
     /// Takes a blob out of the repository.

@@ -1,0 +1,102 @@
+//! What takes minutes: gibibytes through the Docker Engine on every store, many large pushes side by side, and a blob
+//! that no store copies in one piece.
+
+use std::thread;
+use std::time::Duration;
+
+use docker_registry_tests::content::Content;
+use docker_registry_tests::fault_proxy::FaultProxy;
+use docker_registry_tests::http::Client;
+use docker_registry_tests::round_trips::{Images, docker_image};
+use docker_registry_tests::server::Server;
+use docker_registry_tests::store_server::StoreServer;
+use docker_registry_tests::v2;
+
+use crate::running::{Variables, serve};
+use crate::{azureblob, gcs, oss, s3};
+
+const GIBIBYTE: u64 = 1 << 30;
+/// What the server may use on an object store, whatever it moves.
+const MEMORY_LIMIT: u64 = 256 << 20;
+
+fn docker_stores_a_gibibyte(flavor: &str, variables: &Variables) {
+    docker_image(&serve(flavor, variables), &Images::new(GIBIBYTE).in_memory(MEMORY_LIMIT));
+}
+
+#[test]
+fn docker_pushes_and_pulls_a_gibibyte_through_flavor_s3() {
+    let store = StoreServer::start("minio");
+    docker_stores_a_gibibyte("s3", &s3::variables(&store, store.address()));
+}
+
+#[test]
+fn docker_pushes_and_pulls_a_gibibyte_through_flavor_ceph_s3() {
+    let store = StoreServer::start("ceph");
+    docker_stores_a_gibibyte("ceph-s3", &s3::variables(&store, store.address()));
+}
+
+#[test]
+fn docker_pushes_and_pulls_a_gibibyte_through_flavor_azureblob() {
+    let store = StoreServer::start("azurite");
+    docker_stores_a_gibibyte("azureblob", &azureblob::variables(&store, store.value("endpoint")));
+}
+
+#[test]
+fn docker_pushes_and_pulls_a_gibibyte_through_flavor_gcs_with_keys_and_with_tokens() {
+    let store = StoreServer::start("gcs");
+    for credentials in [gcs::HMAC, gcs::SERVICE_ACCOUNT] {
+        docker_stores_a_gibibyte("gcs", &gcs::variables(&store, store.value("endpoint"), credentials, &[]));
+    }
+}
+
+#[test]
+fn docker_pushes_and_pulls_a_gibibyte_through_flavor_oss() {
+    let store = StoreServer::start("oss");
+    docker_stores_a_gibibyte("oss", &oss::variables(&store, store.address(), &[]));
+}
+
+/// A client that waits for what takes minutes.
+fn patient(server: &Server) -> Client {
+    server.client().with_patience(Duration::from_secs(1_800))
+}
+
+#[test]
+fn eight_blobs_of_two_gibibytes_pushed_side_by_side_stay_within_the_memory() {
+    let store = StoreServer::start("minio");
+    let registry = serve("s3", &s3::variables(&store, store.address()));
+    thread::scope(|scope| {
+        for seed in 0..8 {
+            let client = patient(&registry);
+            scope.spawn(move || {
+                let location = v2::open_upload(&client, "side/by/side");
+                let location = v2::stream_blob(&client, &location, seed, 2 * GIBIBYTE);
+                let digest = Content::digest(seed, 2 * GIBIBYTE);
+                client.send("PUT", &v2::completion(&location, &digest), &[], b"").expect(201);
+            });
+        }
+    });
+    registry.assert_peak_memory(MEMORY_LIMIT);
+}
+
+#[test]
+fn a_blob_of_more_than_five_gibibytes_is_copied_in_parts() {
+    let store = StoreServer::start("minio");
+    let proxy = FaultProxy::start(store.address());
+    let registry = serve("s3", &s3::variables(&store, proxy.address()));
+    let (seed, size) = (9, 5 * GIBIBYTE + 12_345);
+    let client = patient(&registry);
+    let location = v2::open_upload(&client, "very/large");
+    let location = v2::stream_blob(&client, &location, seed, size);
+    let digest = Content::digest(seed, size);
+    proxy.take_seen();
+    client.send("PUT", &v2::completion(&location, &digest), &[], b"").expect(201);
+    let seen = proxy.take_seen();
+    let copied =
+        seen.iter().filter(|seen| seen.is_part() && seen.headers.contains_key("x-amz-copy-source")).count();
+    assert!(copied >= 2, "it was copied in {copied} parts");
+    let sent: u64 = seen.iter().filter(|seen| seen.is_part()).map(|seen| seen.sent).sum();
+    assert!(sent < 100 << 20, "{sent} bytes were sent again");
+    let head = client.head(&format!("/v2/very/large/blobs/{digest}")).expect(200);
+    assert_eq!(head.header("content-length"), Some(size.to_string().as_str()));
+    registry.assert_peak_memory(MEMORY_LIMIT);
+}
