@@ -206,8 +206,8 @@ pub trait Bucket: Send + Sync + 'static {
 
     /// Whether the bucket can be used: one cheap request that needs the credentials. Errors name the
     /// configuration key to look at and tell wrong credentials from an absent bucket from an endpoint that
-    /// does not answer.
-    async fn probe(&self) -> Result<()>;
+    /// does not answer. Where it lists, only below `root`, which may be all that a policy allows.
+    async fn probe(&self, root: &str) -> Result<()>;
 
     /// Opens an object. With `if_match` only while it still has this tag, and `ConditionFailed` otherwise.
     /// `InvalidRange` where no byte is in the range; `ReadRange::Full` of an empty object is fine.

@@ -3,9 +3,12 @@
 //! [`object_store_driver!`](crate::object_store_driver) gives a driver crate a type of its own around the
 //! [`Engine`] and exports that, because a library exports a type of its own.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
-use docker_registry_driver_api::{Description, Error, Result, Settings};
+use docker_registry_driver_api::{Description, Error, ErrorKind, Result, Settings};
 
 use crate::{
     engine::Engine,
@@ -38,9 +41,35 @@ pub trait Renewal: Send + Sync + 'static {
 }
 
 /// Credentials that never change.
-pub struct Unchanging;
+///
+/// A store that took them a moment ago and refuses them now may be asked once more; one that did not will not take them
+/// the next time either.
+#[derive(Default)]
+pub struct Unchanging {
+    accepted: Mutex<Option<Instant>>,
+}
 
-impl Renewal for Unchanging {}
+impl Unchanging {
+    /// How long it counts that they were taken.
+    const LATELY: Duration = Duration::from_secs(60);
+
+    fn last_accepted(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Renewal for Unchanging {
+    fn accepted(&self) {
+        *self.last_accepted() = Some(Instant::now());
+    }
+
+    fn failed(&self, mut error: Error) -> Error {
+        if error.kind == ErrorKind::Unauthenticated {
+            error.retryable = self.last_accepted().is_some_and(|when| when.elapsed() < Self::LATELY);
+        }
+        error
+    }
+}
 
 /// What [`ObjectStorage::open`] hands over.
 pub struct Opened {

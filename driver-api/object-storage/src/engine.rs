@@ -15,6 +15,7 @@ use crate::{
     garbage::Garbage,
     listing::Cursors,
     memory::Memory,
+    read_ahead::ReadAhead,
     retry::RetryBudget,
     settings::StoreSettings,
     uploads::Known,
@@ -37,6 +38,7 @@ pub struct Engine {
     pub(crate) garbage: Garbage,
     pub(crate) known_uploads: Known,
     pub(crate) cursors: Cursors,
+    pub(crate) read_ahead: ReadAhead,
 }
 
 impl Engine {
@@ -55,9 +57,10 @@ impl Engine {
             garbage: Garbage::default(),
             known_uploads: Known::default(),
             cursors: Cursors::default(),
+            read_ahead: ReadAhead::default(),
         });
         let call = CallContext::with_timeout(OPENING);
-        engine.attempt(&call, false, || engine.bucket.probe()).await?;
+        engine.attempt(&call, false, || engine.bucket.probe(&engine.root)).await?;
         Ok(engine)
     }
 
@@ -81,7 +84,7 @@ impl Engine {
     /// # Errors
     /// The reason why the store cannot be used.
     pub async fn health(&self, call: &CallContext) -> Result<()> {
-        self.attempt(call, false, || self.bucket.probe()).await
+        self.attempt(call, false, || self.bucket.probe(&self.root)).await
     }
 
     /// See [`Driver::close`](docker_registry_driver_api::Driver::close).

@@ -44,7 +44,7 @@ pub(crate) struct Garbage {
 
 #[derive(Default)]
 struct Queue {
-    /// In the order in which they are due.
+    /// Next to go first. What was tried in vain waits behind the others.
     ready: VecDeque<Waiting>,
     later: VecDeque<Waiting>,
     /// Every key that waits or is being deleted.

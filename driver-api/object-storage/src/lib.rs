@@ -19,6 +19,7 @@ pub mod http;
 mod listing;
 mod memory;
 mod objects;
+mod read_ahead;
 mod reading;
 mod retry;
 pub mod settings;
@@ -33,6 +34,7 @@ pub use driver::{ObjectStorage, Opened, Renewal, Unchanging};
 pub use engine::Engine;
 pub use object_store;
 pub use settings::StoreSettings;
+pub use uploads::scratch_key;
 
 #[cfg(test)]
 mod scripted;

@@ -14,7 +14,7 @@ use docker_registry_driver_api::{
     Result,
 };
 use futures::{StreamExt, stream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
 /// How often a reading begins anew when the object is replaced between the look at it and the request.
 pub(crate) const MOST_BEGINNINGS: u32 = 5;
 /// What came since the last failure is progress from this many bytes on.
-const PROGRESS: u64 = 64 << 10;
+const PROGRESS: u64 = 1 << 20;
 /// How long the end of a complete body is waited for.
 const ENDING: Duration = Duration::from_secs(1);
 
@@ -57,7 +57,7 @@ impl Engine {
     ) -> Result<Reading> {
         let (facts, body) = self.open_key(call, key, range).await?;
         let (offset, length) = range.resolve(facts.size)?;
-        let body = ReadingBody::Stream(body);
+        let body = ReadingBody::Stream(self.read_ahead.of(body, length));
         Ok(Reading { total_size: facts.size, offset, length, etag: facts.etag, body })
     }
 
@@ -211,7 +211,7 @@ impl Rest {
                     Error::new(ErrorKind::Timeout, message)
                 }
             };
-            self.failed(failure)?;
+            self.failed(failure).await?;
         }
         self.expect_end().await?;
         Ok(None)
@@ -230,18 +230,23 @@ impl Rest {
         Ok((chunk, self))
     }
 
-    /// Notes a failure of the connection.
+    /// Notes a failure of the connection, and waits before the next one is opened.
     ///
     /// # Errors
-    /// The failure, when there were too many of them.
-    fn failed(&mut self, failure: Error) -> Result<()> {
+    /// The failure, when there were too many of them, or the store fails too much altogether.
+    async fn failed(&mut self, failure: Error) -> Result<()> {
         self.failures += 1;
         self.since_failure = 0;
         self.body = None;
         debug!(at = self.at, end = self.end, failures = self.failures, error = %failure, "a reading stopped");
-        if self.failures >= self.source.engine.settings.most_attempts {
+        let engine = &self.source.engine;
+        if self.failures >= engine.settings.most_attempts {
             return Err(failure);
         }
+        let Some(pause) = engine.pause(&self.source.call, &failure, self.failures) else {
+            return Err(failure);
+        };
+        sleep(pause).await;
         Ok(())
     }
 

@@ -35,15 +35,13 @@ pub(crate) struct Effort {
     pub(crate) writes: bool,
     /// How many bytes are moved before the attempt ends, at the store or on the way.
     pub(crate) bytes: u64,
-    /// Most attempts, where that is less than what the settings say.
-    pub(crate) most_attempts: Option<u32>,
 }
 
 impl Effort {
     /// A small call that changes nothing.
-    pub(crate) const READ: Self = Self { writes: false, bytes: 0, most_attempts: None };
+    pub(crate) const READ: Self = Self { writes: false, bytes: 0 };
     /// A small call that changes something.
-    pub(crate) const WRITE: Self = Self { writes: true, bytes: 0, most_attempts: None };
+    pub(crate) const WRITE: Self = Self { writes: true, bytes: 0 };
 
     /// A call that writes this many bytes.
     pub(crate) fn writing(bytes: u64) -> Self {
@@ -108,7 +106,7 @@ impl Engine {
         F: FnMut() -> A + Send,
         A: Future<Output = Result<T>> + Send,
     {
-        let most = effort.most_attempts.unwrap_or(u32::MAX).min(self.settings.most_attempts);
+        let most = self.settings.most_attempts;
         let most = if call.background { most.saturating_mul(2) } else { most };
         let mut may_have_happened = false;
         let mut number = 0;
@@ -152,11 +150,11 @@ impl Engine {
         let Some(left) = call.remaining() else { return Some(limit) };
         // The answer has to reach the caller before he stops waiting.
         let left = left.saturating_sub((left / 20).min(Duration::from_millis(500)));
-        Some(limit.min(if number < 3 && effort.bytes == 0 { left / 2 } else { left }))
+        Some(limit.min(if number < 3 && content.is_zero() { left / 2 } else { left }))
     }
 
     /// How long to wait before the next attempt; `None` when there is no time for one.
-    fn pause(&self, call: &CallContext, error: &Error, number: u32) -> Option<Duration> {
+    pub(crate) fn pause(&self, call: &CallContext, error: &Error, number: u32) -> Option<Duration> {
         let longest = if call.background { LONGEST_BACKGROUND_PAUSE } else { LONGEST_PAUSE };
         let first = self.settings.first_pause;
         let most = first.saturating_mul(1 << (number - 1).min(16)).min(longest);
@@ -172,6 +170,10 @@ impl Engine {
 
 /// The error as the caller gets it: whether the write may have happened is known by now.
 fn settled(mut error: Error, may_have_happened: bool) -> Error {
+    if error.kind == ErrorKind::Conflict && error.retryable {
+        // A race with another call, perhaps with an attempt of this one that still runs. It says nothing of the state.
+        error.kind = ErrorKind::Unavailable;
+    }
     // These say what is there now, or that the same call can never have worked.
     let is_definite = matches!(
         error.kind,

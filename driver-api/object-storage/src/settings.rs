@@ -113,7 +113,7 @@ pub fn keys() -> Vec<ConfigurationKey> {
         ),
         ConfigurationKey::text(
             PROXY,
-            "Address of an HTTP proxy for the way to the store. By default the environment decides.",
+            "Address of an HTTP proxy for the way to the store. Without it none is used, whatever the environment says.",
         )
         // It may hold a password.
         .secret(),

@@ -2,9 +2,11 @@
 
 use std::{
     future::Future,
+    num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, OnceLock},
+    thread,
 };
 
 use abi_stable::{
@@ -33,8 +35,11 @@ use crate::{Description, Driver, Error, ErrorKind, HostServices, Result, Setting
 pub const OPEN_SPAWNED: u64 = 1;
 /// First part of the exported static's name; the driver's name follows.
 pub const SYMBOL_PREFIX: &str = "docker_registry_driver_";
-/// Threads that poll a driver's spawned calls and drive its timers and sockets.
-const RUNTIME_THREADS: usize = 2;
+/// Most threads that poll a driver's spawned calls and drive its timers and sockets.
+const MOST_RUNTIME_THREADS: usize = 4;
+/// So many processors have one of them. Each more that is idle is woken by the others for nothing: on two processors,
+/// two threads cost a large download a tenth of its speed.
+const PROCESSORS_PER_THREAD: usize = 4;
 /// Most threads that are blocked at once, by calls that block where they are polled and by `spawn_blocking`. When
 /// more calls hang than this, the driver's runtime stands still; the server does not.
 const BLOCKED_THREADS: usize = 1024;
@@ -121,8 +126,10 @@ impl ToErased for DriverModuleRef {
 fn runtime(name: &str) -> Result<Handle> {
     static RUNTIME: OnceLock<std::result::Result<Runtime, String>> = OnceLock::new();
     let built = RUNTIME.get_or_init(|| {
+        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let threads = processors.div_ceil(PROCESSORS_PER_THREAD).min(MOST_RUNTIME_THREADS);
         Builder::new_multi_thread()
-            .worker_threads(RUNTIME_THREADS)
+            .worker_threads(threads)
             .max_blocking_threads(BLOCKED_THREADS)
             .thread_name(format!("driver-{name}"))
             .enable_all()

@@ -3,14 +3,11 @@
 //! `object_store` signs every request with the credential that its own calls use, so that tokens are fetched and
 //! renewed once for all.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use docker_registry_driver_api::{Error, ErrorKind, Result};
 use docker_registry_object_storage::{
-    Renewal, StoreAdapter,
+    Renewal, StoreAdapter, Unchanging,
     adapter::no_retries,
     bucket::Content,
     http::{Advice, AnswerBody, Call, HttpOptions, Refusal, Subject, Transport, exchange, fault},
@@ -80,8 +77,8 @@ pub(crate) struct Account {
     pub(crate) store: Arc<MicrosoftAzure>,
     /// Single blobs: reading, asking for, writing and deleting them.
     pub(crate) blobs: StoreAdapter,
-    /// Whether the service has accepted the credentials before.
-    accepted: AtomicBool,
+    /// Whether the service has accepted the credentials lately.
+    unchanging: Unchanging,
 }
 
 impl Account {
@@ -135,7 +132,7 @@ impl Account {
         let authority: http::Uri = settings.endpoint.parse().unwrap_or_default();
         let authority = authority.authority().map(ToString::to_string).unwrap_or_default();
         let blobs = StoreAdapter::new(Arc::clone(&store), transport.clone(), authority);
-        Ok(Self { settings, transport, store, blobs, accepted: AtomicBool::new(false) })
+        Ok(Self { settings, transport, store, blobs, unchanging: Unchanging::default() })
     }
 
     /// The credential of the moment.
@@ -199,13 +196,12 @@ impl Account {
 
 impl Renewal for Account {
     fn accepted(&self) {
-        self.accepted.store(true, Ordering::Relaxed);
+        self.unchanging.accepted();
     }
 
-    /// Credentials that were right once are tried again: a fresh token or a fresh signature may do.
-    fn failed(&self, mut error: Error) -> Error {
-        error.retryable |= error.kind == ErrorKind::Unauthenticated && self.accepted.load(Ordering::Relaxed);
-        error
+    /// Tokens are renewed by `object_store` before they end, so that there is nothing to renew here either.
+    fn failed(&self, error: Error) -> Error {
+        self.unchanging.failed(error)
     }
 }
 

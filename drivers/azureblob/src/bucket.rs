@@ -71,7 +71,7 @@ impl Bucket for AzureBucket {
         self.limits.get().unwrap_or(&self.assumed)
     }
 
-    async fn probe(&self) -> Result<()> {
+    async fn probe(&self, _root: &str) -> Result<()> {
         container::probe(&self.account, &self.first_look).await?;
         if self.limits.get().is_none() {
             let folder = self.account.settings.own_folder();

@@ -7,7 +7,7 @@ use std::fmt;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use docker_registry_driver_api::{ConfigurationKey, Error, ErrorKind, Result, Settings, ValueKind};
-use docker_registry_object_storage::settings::root;
+use docker_registry_object_storage::{http::normal_address, settings::root};
 use object_store::azure::authority_hosts::AZURE_PUBLIC_CLOUD;
 
 const ACCOUNT: &str = "azure_storage_account_name";
@@ -215,26 +215,18 @@ fn endpoint(settings: &Settings, account: &str) -> Result<(String, bool)> {
     let Some(written) = filled(settings, ENDPOINT)? else {
         let suffix = filled(settings, ENDPOINT_SUFFIX)?.unwrap_or(PUBLIC_SUFFIX).trim_matches('.');
         let scheme = if settings.boolean(USE_HTTPS)?.unwrap_or(true) { "https" } else { "http" };
-        let endpoint = format!("{scheme}://{account}.blob.{suffix}");
-        if !is_address(&endpoint) {
-            return Err(invalid(format!("{ENDPOINT_SUFFIX} must be the end of a host name")));
-        }
-        return Ok((endpoint, false));
+        return match normal_address(&format!("{scheme}://{account}.blob.{suffix}")) {
+            Some(endpoint) => Ok((endpoint, false)),
+            None => Err(invalid(format!("{ENDPOINT_SUFFIX} must be the end of a host name"))),
+        };
     };
     // The scheme that is written out counts more than the flag.
-    if !is_address(written) {
-        return Err(invalid(format!(
+    match normal_address(written) {
+        Some(endpoint) => Ok((endpoint, true)),
+        None => Err(invalid(format!(
             "{ENDPOINT} must be http:// or https:// with a host, as in http://127.0.0.1:10000/{account}"
-        )));
+        ))),
     }
-    Ok((written.trim_end_matches('/').to_owned(), true))
-}
-
-fn is_address(text: &str) -> bool {
-    let Ok(uri) = text.parse::<http::Uri>() else { return false };
-    matches!(uri.scheme_str(), Some("http" | "https"))
-        && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
-        && uri.query().is_none()
 }
 
 /// The way in that the settings name. What a platform puts into every environment counts last.
@@ -264,7 +256,7 @@ fn identity(settings: &Settings) -> Result<Identity> {
         let authority = filled(settings, AUTHORITY_HOST)?.unwrap_or(AZURE_PUBLIC_CLOUD).trim_end_matches('/');
         let authority =
             if authority.contains("://") { authority.to_owned() } else { format!("https://{authority}") };
-        if !is_address(&authority) {
+        if normal_address(&authority).is_none() {
             return Err(invalid(format!("{AUTHORITY_HOST} must be https:// with a host")));
         }
         Ok((needed(TENANT_ID)?, needed(CLIENT_ID)?, authority))

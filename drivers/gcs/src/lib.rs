@@ -69,8 +69,8 @@ impl ObjectStorage for Gcs {
         let (bucket, endpoint) = (settings.bucket.clone(), settings.endpoint.clone());
         let address = Address { base: format!("{endpoint}/{bucket}"), bucket };
         let (signer, renewal): (_, Arc<dyn Renewal>) = match credentials {
-            Credentials::Hmac { id, secret } => (Signer::Hmac { id, secret }, Arc::new(Unchanging)),
-            Credentials::Anonymous => (Signer::Anonymous, Arc::new(Unchanging)),
+            Credentials::Hmac { id, secret } => (Signer::Hmac { id, secret }, Arc::<Unchanging>::default()),
+            Credentials::Anonymous => (Signer::Anonymous, Arc::<Unchanging>::default()),
             Credentials::Tokens(source) => {
                 let tokens = Arc::new(Tokens::new(source, transport.clone()));
                 (Signer::Tokens(Arc::clone(&tokens)), tokens)
@@ -80,7 +80,7 @@ impl ObjectStorage for Gcs {
         let bucket: Arc<dyn Bucket> = match settings.api {
             Api::Xml => {
                 let xml = XmlBucket::new(transport, Google::new(signer), address);
-                Arc::new(XmlStore::new(xml, settings.bucket.clone(), &settings.root))
+                Arc::new(XmlStore::new(xml, settings.bucket.clone(), settings.root.clone()))
             }
             Api::Json => Arc::new(JsonBucket::new(transport, signer, &endpoint, address)),
         };

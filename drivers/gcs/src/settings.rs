@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use docker_registry_driver_api::{ConfigurationKey, Error, ErrorKind, Result, Settings, ValueKind};
-use docker_registry_object_storage::{http::Advice, settings::root};
+use docker_registry_object_storage::{
+    http::{Advice, normal_address},
+    settings::root,
+};
 
 use crate::credentials::Credentials;
 
@@ -201,18 +204,11 @@ impl GcsSettings {
 }
 
 fn check_endpoint(endpoint: &str) -> Result<String> {
-    let endpoint = endpoint.trim_end_matches('/');
-    let is_address = endpoint.parse::<http::Uri>().is_ok_and(|uri| {
-        matches!(uri.scheme_str(), Some("http" | "https"))
-            && uri.host().is_some()
-            && uri.path() == "/"
-            && !endpoint.contains(['@', '?'])
-    });
-    if is_address {
-        Ok(endpoint.to_owned())
-    } else {
-        Err(invalid(format!("{ENDPOINT} must be http(s)://HOST:PORT")))
-    }
+    let address = normal_address(endpoint);
+    let has_path = |address: &str| address.split_once("://").is_none_or(|(_, rest)| rest.contains('/'));
+    address
+        .filter(|address| !has_path(address))
+        .ok_or_else(|| invalid(format!("{ENDPOINT} must be http(s)://HOST:PORT")))
 }
 
 pub(crate) fn invalid(message: impl Into<String>) -> Error {

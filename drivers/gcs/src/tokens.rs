@@ -130,6 +130,7 @@ impl Tokens {
             Ok(answer) => answer,
             Err(refusal)
                 if refusal.status().is_some_and(|status| status.is_client_error())
+                    && !refusal.error.retryable
                     && !refusal.blames_the_clock() =>
             {
                 let record = &refusal.record;

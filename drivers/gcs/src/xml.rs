@@ -1,7 +1,7 @@
 //! The XML API: that of the family, and a conditional end for uploads by parts.
 //!
 //! Google takes no precondition when parts become an object. An upload that has a condition is therefore made
-//! under a name of its own below `.docker-registry/`, and becomes visible by a copy, which takes one.
+//! under a name of its own among the uploads, and becomes visible by a copy, which takes one.
 
 use std::ops::Range;
 
@@ -9,10 +9,10 @@ use docker_registry_driver_api::{Condition, ETag, Error, ErrorKind, ReadRange, R
 use docker_registry_object_storage::{
     bucket::{Begun, Bucket, Content, Facts, Limits, ListCall, Listing, NewPart, Opened, Part, SignCall},
     http::{Call, Subject, fault},
+    scratch_key,
     xml::{Dialect, Request, Write, XmlBucket, encode},
 };
 use http::{HeaderMap, Method};
-use uuid::Uuid;
 
 use crate::dialect::{Google, tag_in};
 
@@ -26,22 +26,24 @@ const LARGEST_ANSWER: usize = 64 << 10;
 pub(crate) struct XmlStore {
     xml: XmlBucket<Google>,
     bucket: String,
-    /// Where conditional uploads are made.
-    folder: String,
+    root: String,
 }
 
 impl XmlStore {
-    pub(crate) fn new(xml: XmlBucket<Google>, bucket: String, root: &str) -> Self {
-        let folder = format!("{root}/.docker-registry/conditional").trim_start_matches('/').to_owned();
-        Self { xml, bucket, folder }
+    pub(crate) fn new(xml: XmlBucket<Google>, bucket: String, root: String) -> Self {
+        Self { xml, bucket, root }
     }
 
     /// Key and id by which the store knows an upload, and whether it is conditional.
     fn real<'a>(&self, key: &str, id: &'a str) -> (String, &'a str, bool) {
         match id.strip_prefix(CONDITIONAL).and_then(|rest| rest.split_once(':')) {
-            Some((name, id)) => (format!("{}/{name}", self.folder), id, true),
+            Some((name, id)) => (self.in_root(name), id, true),
             None => (key.to_owned(), id, false),
         }
+    }
+
+    fn in_root(&self, name: &str) -> String {
+        if self.root.is_empty() { name.to_owned() } else { format!("{}/{name}", self.root) }
     }
 
     /// Copies with a condition; user metadata goes along, the mark included.
@@ -98,8 +100,8 @@ impl Bucket for XmlStore {
         self.xml.limits()
     }
 
-    async fn probe(&self) -> Result<()> {
-        self.xml.probe().await
+    async fn probe(&self, root: &str) -> Result<()> {
+        self.xml.probe(root).await
     }
 
     async fn get(&self, key: &str, range: ReadRange, if_match: Option<&ETag>) -> Result<Opened> {
@@ -147,8 +149,8 @@ impl Bucket for XmlStore {
         if *condition == Condition::Always {
             return self.xml.begin(key, condition, mark).await;
         }
-        let name = Uuid::new_v4().simple().to_string();
-        let scratch = format!("{}/{name}", self.folder);
+        let scratch = scratch_key(&self.root, key);
+        let name = scratch.strip_prefix(&self.in_root("")).unwrap_or(&scratch);
         let id = self.xml.begin(&scratch, &Condition::Always, mark).await?;
         Ok(format!("{CONDITIONAL}{name}:{id}"))
     }

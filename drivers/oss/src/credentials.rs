@@ -14,7 +14,7 @@ use std::{
 
 use docker_registry_driver_api::{Error, ErrorKind, Result};
 use docker_registry_object_storage::{
-    Renewal,
+    Renewal, Unchanging,
     http::{Transport, fault},
 };
 use reqsign_aliyun_oss::{
@@ -28,8 +28,8 @@ use crate::settings::Account;
 /// The keys.
 pub(crate) struct Credentials {
     provider: Arc<dyn ProvideCredentialDyn<Credential = Credential>>,
-    /// Whether the provider may have newer ones.
-    fetched: bool,
+    /// For keys of the configuration: nobody has newer ones.
+    configured: Option<Unchanging>,
     context: Context,
     transport: Transport,
     kept: Mutex<Option<Credential>>,
@@ -40,7 +40,7 @@ pub(crate) struct Credentials {
 impl Credentials {
     /// The keys of an account. Nothing is fetched yet.
     pub(crate) fn new(account: Account, transport: Transport) -> Self {
-        let fetched = !matches!(account, Account::Keys { .. });
+        let configured = matches!(account, Account::Keys { .. }).then(Unchanging::default);
         let provider: Arc<dyn ProvideCredentialDyn<Credential = Credential>> = match account {
             Account::Keys { id, secret, token } => {
                 let keys = StaticCredentialProvider::new(&id, &secret);
@@ -54,7 +54,7 @@ impl Credentials {
         };
         Self {
             provider,
-            fetched,
+            configured,
             context: transport.signing_context(),
             transport,
             kept: Mutex::new(None),
@@ -105,11 +105,19 @@ impl Credentials {
 }
 
 impl Renewal for Credentials {
+    fn accepted(&self) {
+        if let Some(configured) = &self.configured {
+            configured.accepted();
+        }
+    }
+
     /// Keys that have expired are fetched anew, where they can be.
-    fn failed(&self, mut error: Error) -> Error {
+    fn failed(&self, error: Error) -> Error {
+        if let Some(configured) = &self.configured {
+            return configured.failed(error);
+        }
         if error.kind == ErrorKind::Unauthenticated && error.retryable {
             self.expired.store(true, Ordering::Relaxed);
-            error.retryable = self.fetched;
         }
         error
     }

@@ -4,7 +4,7 @@ use std::env;
 
 use docker_registry_driver_api::Result;
 use docker_registry_object_storage::xml::Address;
-use http::Uri;
+use http::{Uri, uri::Authority};
 
 use crate::settings::invalid;
 
@@ -73,7 +73,10 @@ impl Place {
         let uri: Uri = address.base.parse().map_err(|_| self.no_address(&address.base))?;
         match uri.scheme_str() {
             Some("http" | "https")
-                if uri.host().is_some_and(|host| !host.is_empty()) && uri.query().is_none() =>
+                if uri.host().is_some_and(|host| !host.is_empty())
+                    && uri.query().is_none()
+                    // It would be shown to clients and in logs.
+                    && !address.base.contains('@') =>
             {
                 Ok(())
             }
@@ -83,6 +86,9 @@ impl Place {
 
     fn no_address(&self, base: &str) -> docker_registry_driver_api::Error {
         let key = if self.endpoint.is_some() { "s3_endpoint" } else { "boto_host" };
+        if base.contains('@') {
+            return invalid(format!("{key} must not hold a user name: set s3_access_key and s3_secret_key"));
+        }
         invalid(format!("{key} and boto_bucket make the address {base:?}, which is none"))
     }
 
@@ -104,9 +110,9 @@ impl Place {
         let base = match self.style(&host, scheme == "https") {
             Style::Path => format!("{scheme}://{host}/{bucket}"),
             Style::Subdomain => format!("{scheme}://{bucket}.{host}"),
-            Style::Host => match host.rsplit_once(':') {
-                Some((_, port)) if self.port.is_some() => format!("{scheme}://{bucket}:{port}"),
-                _ => format!("{scheme}://{bucket}"),
+            Style::Host => match host.parse::<Authority>().ok().and_then(|host| host.port_u16()) {
+                Some(port) => format!("{scheme}://{bucket}:{port}"),
+                None => format!("{scheme}://{bucket}"),
             },
         };
         Address { base, bucket: bucket.clone() }

@@ -134,8 +134,8 @@ impl Bucket for S3Bucket {
         self.limits.get().unwrap_or(&self.least)
     }
 
-    async fn probe(&self) -> Result<()> {
-        self.xml.probe().await?;
+    async fn probe(&self, root: &str) -> Result<()> {
+        self.xml.probe(root).await?;
         if self.limits.get().is_none() {
             let learnt = learning::learn(&self.xml, &self.bare, &self.root).await?;
             // Two at once come to the same.

@@ -12,7 +12,7 @@ use std::{
 
 use docker_registry_driver_api::{Error, ErrorKind, Result, async_trait};
 use docker_registry_object_storage::{
-    Renewal,
+    Renewal, Unchanging,
     http::{Transport, fault},
     object_store::{self, CredentialProvider, aws::AwsCredential},
 };
@@ -38,7 +38,7 @@ pub(crate) struct Credentials {
 }
 
 enum Source {
-    Configured(Arc<AwsCredential>),
+    Configured(Arc<AwsCredential>, Unchanging),
     Chain { provider: DefaultCredentialProvider, context: Context },
 }
 
@@ -60,7 +60,8 @@ impl Credentials {
     pub(crate) fn new(account: Account, transport: Transport) -> Self {
         let source = match account {
             Account::Keys { id, secret, token } => {
-                Source::Configured(Arc::new(AwsCredential { key_id: id, secret_key: secret, token }))
+                let keys = AwsCredential { key_id: id, secret_key: secret, token };
+                Source::Configured(Arc::new(keys), Unchanging::default())
             }
             Account::Found { profile } => {
                 let builder = DefaultCredentialProvider::builder();
@@ -81,7 +82,7 @@ impl Credentials {
     /// When there are none, or none can be fetched.
     pub(crate) async fn get(&self) -> Result<Arc<AwsCredential>> {
         let (provider, context) = match &self.source {
-            Source::Configured(keys) => return Ok(Arc::clone(keys)),
+            Source::Configured(keys, _) => return Ok(Arc::clone(keys)),
             Source::Chain { provider, context } => (provider, context),
         };
         if let Some(kept) = self.kept() {
@@ -130,9 +131,18 @@ impl Credentials {
 }
 
 impl Renewal for Credentials {
+    fn accepted(&self) {
+        if let Source::Configured(_, unchanging) = &self.source {
+            unchanging.accepted();
+        }
+    }
+
     /// Keys that the store does not take any more are forgotten, so that the next attempt fetches new ones.
     fn failed(&self, mut error: Error) -> Error {
-        if error.kind != ErrorKind::Unauthenticated || matches!(self.source, Source::Configured(_)) {
+        if let Source::Configured(_, unchanging) = &self.source {
+            return unchanging.failed(error);
+        }
+        if error.kind != ErrorKind::Unauthenticated {
             return error;
         }
         // Keys that have expired are worth a try at once, unknown ones only when they are not the newest.

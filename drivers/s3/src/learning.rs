@@ -105,7 +105,10 @@ impl Trial<'_> {
         let write = || self.bucket.put(self.whole, content.clone(), &Condition::Always, None);
         let tag = match patiently(write).await {
             Ok(tag) => tag,
-            Err(error) if matches!(error.kind, ErrorKind::PermissionDenied | ErrorKind::Unauthenticated) => {
+            Err(error)
+                if error.retryable
+                    || matches!(error.kind, ErrorKind::PermissionDenied | ErrorKind::Unauthenticated) =>
+            {
                 return Err(error);
             }
             Err(error) => {
@@ -128,6 +131,7 @@ impl Trial<'_> {
         let call = Call::reading("list", Subject::Bucket);
         let list = || async {
             let request = Request::new(Method::GET, "").query("list-type", 2).query("max-keys", 1);
+            let request = request.query("prefix", self.whole);
             self.bucket.exchange(call, request, Content::default()).await.map_err(Error::from)
         };
         let answer = patiently(list).await?;

@@ -50,9 +50,10 @@ impl Room {
         announced: Option<u64>,
     ) -> Result<Gathered> {
         let allowed = MOST_GATHERED.saturating_sub(before.len() as u64);
-        let mut held: Option<OwnedSemaphorePermit> = None;
+        // What was there before is in memory, too.
+        let mut held = self.take(before.len());
         let mut gathered = BytesMut::new();
-        if announced.is_none_or(|announced| announced <= allowed) {
+        if held.is_some() && announced.is_none_or(|announced| announced <= allowed) {
             loop {
                 let Some(chunk) = body.next().await.transpose()? else {
                     let content = match before.is_empty() {

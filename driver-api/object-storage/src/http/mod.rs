@@ -20,7 +20,7 @@ pub use fault::{Advice, Call, Refusal, Subject};
 pub use options::{HttpOptions, ProxyOptions};
 pub use ranges::{bounded, content_length, content_range, range_header, says_empty};
 pub use reason::{Reason, TransportError};
-pub use transport::Transport;
+pub use transport::{Transport, normal_address};
 
 #[cfg(test)]
 mod tests;

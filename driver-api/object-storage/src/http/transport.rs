@@ -303,6 +303,19 @@ async fn document(mut body: Watched) -> Bytes {
     document.into()
 }
 
+/// An address as clients write it into the headers that are signed: scheme and host in small letters, without the
+/// scheme's own port, and without `/` at the end. `None` when it is none of HTTP, or holds a user name or a query.
+pub fn normal_address(address: &str) -> Option<String> {
+    let url: reqwest::Url = address.parse().ok()?;
+    let is_plain = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    is_plain.then(|| url.as_str().trim_end_matches('/').to_owned())
+}
+
 fn authority<T>(request: &http::Request<T>) -> String {
     request.uri().authority().map(|authority| host_of(authority.as_str())).unwrap_or_default()
 }
@@ -325,6 +338,8 @@ fn client(
             .pool_max_idle_per_host(options.pool_idle_per_host)
             .tcp_keepalive(options.tcp_keepalive)
             .tcp_nodelay(true)
+            // With HTTP/2 everything would share one connection, and readers that are slow would hold up everybody.
+            .http1_only()
             // A redirect is a wrong region or endpoint, and a signature does not hold elsewhere.
             .redirect(reqwest::redirect::Policy::none())
             .no_gzip()

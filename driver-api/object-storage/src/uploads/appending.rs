@@ -322,7 +322,7 @@ impl Engine {
         if length == 0 {
             return Ok(bytes::Bytes::new());
         }
-        let effort = Effort { writes: false, bytes: length, most_attempts: None };
+        let effort = Effort { bytes: length, ..Effort::READ };
         let get = || async {
             let opened = self.bucket.get(key, range, None).await?;
             let content = collect(opened.body, usize::try_from(length).unwrap_or(usize::MAX)).await?;

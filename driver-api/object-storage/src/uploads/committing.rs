@@ -143,7 +143,7 @@ impl Engine {
             && size <= limits.largest_copy
         {
             let from = self.copied(standing.upload, segment).0;
-            let effort = Effort { writes: true, bytes: size / 16, most_attempts: None };
+            let effort = Effort::writing(size / 16);
             let copy = || self.bucket.copy(&from, key, size);
             return self.attempts(call, effort, copy).await.result.map(|()| None);
         }

@@ -24,11 +24,13 @@ use super::{
 use crate::{
     bucket::{Content, ListCall},
     engine::Engine,
-    retry::Effort,
+    retry::{Effort, Tried},
 };
 
 /// Time for cleaning up after a call whose own deadline has passed.
 pub(super) const AFTERWARDS: Duration = Duration::from_secs(60);
+/// Time for a look at what a write has done.
+const LOOKING: Duration = Duration::from_secs(10);
 /// More withdrawn generations in a row than anybody makes.
 const MOST_WITHDRAWN: u64 = 1_000;
 
@@ -292,43 +294,54 @@ impl Engine {
         let effort = Effort::writing(content.content_length() as u64);
         let put = || self.bucket.put(key, content.clone(), condition, Some(mark));
         let tried = self.attempts(call, effort, put).await;
-        let settled = match tried.result {
-            Ok(etag) => Ok(etag),
-            Err(error) if error.kind == ErrorKind::ConditionFailed && !tried.repeated => Err(error),
-            Err(error) => self.settle(key, mark, error).await,
-        };
-        match (settled, condition) {
-            // The object may have been written here and replaced by somebody who saw it.
-            (Err(error), Condition::IfMatch(_))
-                if tried.uncertain && error.kind == ErrorKind::ConditionFailed =>
-            {
-                // What was deleted since is as if the deletion had come first.
-                match self.attempt(call, false, || self.bucket.head(key)).await {
-                    Err(head) if head.is_not_found() => return Err(error),
-                    _ => {}
-                }
-                let message = "the object changed after a write whose answer was lost";
-                Err(Error::new(ErrorKind::Unavailable, message).retryable(false).outcome_unknown())
-            }
-            (settled, _) => settled,
-        }
+        self.settle(tried, key, mark, condition).await
     }
 
-    /// Looks whether a write that failed has happened all the same: then the object has its mark.
+    /// Finds out whether a write that failed has happened all the same: then the object has its mark.
     ///
     /// # Errors
-    /// The given one, unless the write has happened.
-    pub(crate) async fn settle(&self, key: &str, mark: &str, error: Error) -> Result<Option<ETag>> {
-        let may_have_happened = error.outcome_unknown
-            || matches!(error.kind, ErrorKind::ConditionFailed | ErrorKind::NotFound | ErrorKind::Conflict);
-        if !may_have_happened {
+    /// That of the write, unless it has happened; `outcome_unknown` where that cannot be found out.
+    pub(crate) async fn settle(
+        &self,
+        tried: Tried<Option<ETag>>,
+        key: &str,
+        mark: &str,
+        condition: &Condition,
+    ) -> Result<Option<ETag>> {
+        let error = match tried.result {
+            Ok(etag) => return Ok(etag),
+            Err(error) if error.kind == ErrorKind::ConditionFailed && !tried.repeated => return Err(error),
+            Err(error) => error,
+        };
+        let is_refusal =
+            matches!(error.kind, ErrorKind::ConditionFailed | ErrorKind::NotFound | ErrorKind::Conflict);
+        if !error.outcome_unknown && !is_refusal {
             return Err(error);
         }
         // The call's own time may be over.
-        let call = CallContext::with_timeout(Duration::from_secs(10));
+        let call = CallContext::with_timeout(LOOKING);
         match self.attempt(&call, false, || self.bucket.head(key)).await {
             Ok(facts) if facts.mark.as_deref() == Some(mark) => Ok(facts.etag),
-            _ => Err(error),
+            // The refusal of a later attempt says nothing of an earlier one, whose answer got lost. Somebody who saw
+            // what it wrote may have replaced it.
+            Ok(_)
+                if tried.uncertain
+                    && matches!(condition, Condition::IfMatch(_))
+                    && error.kind == ErrorKind::ConditionFailed =>
+            {
+                Err(unknown())
+            }
+            // What was deleted since is as if the deletion had come first.
+            Ok(_) => Err(error),
+            Err(look) if look.is_not_found() => Err(error),
+            Err(_) if tried.uncertain => Err(unknown()),
+            Err(_) => Err(error),
         }
     }
+}
+
+/// The error of a write of which nobody can tell whether it happened.
+pub(super) fn unknown() -> Error {
+    let message = "the object may have been written: the answer was lost, and others wrote it since or it cannot be seen";
+    Error::new(ErrorKind::Unavailable, message).retryable(false).outcome_unknown()
 }

@@ -5,8 +5,9 @@
 //! on (`fence.rs`). The state that a caller carries lists the segments, so that nothing is looked up and
 //! nothing that is in the store already is sent again. A commit has the store join them (`committing.rs`).
 //!
-//! What an upload costs, besides its parts: nothing to open it; one request for a small append, two for a
-//! large one; two for a commit of one segment, four and the copied parts for one of several. A small segment
+//! What an upload costs, besides its parts: nothing to open it; one request for the first append if it is small, two
+//! if it is large, and a look at the fence with each later one; two for a commit of one segment, three and the copied
+//! parts for one of several. A small segment
 //! at the end is read and written again by the next append, because it cannot be an inner part. What is left
 //! of an upload goes with other deletions (`garbage.rs`).
 //!
@@ -33,6 +34,7 @@ use docker_registry_driver_api::{CallContext, Result, UploadHint, UploadState};
 
 pub(crate) use known::Known;
 pub(crate) use names::Nonce;
+pub use names::scratch_key;
 use state::{Standing, State};
 
 use crate::engine::Engine;

@@ -80,13 +80,30 @@ impl Mark {
     }
 }
 
+/// A name for an object in the making, for stores that keep a condition by copying the whole object to its key. What a
+/// crash leaves there belongs to the upload of `key`, or to one of its own, so that `list_uploads` finds it.
+pub fn scratch_key(root: &str, key: &str) -> String {
+    let staging = staging(root);
+    let nonce = Nonce::draw();
+    if key.strip_prefix(&staging).is_some_and(|rest| rest.contains('/') && !rest.contains('.')) {
+        format!("{key}.{nonce}")
+    } else {
+        format!("{staging}{}/{:010}.{nonce}", Uuid::new_v4().simple(), 1)
+    }
+}
+
+fn staging(root: &str) -> String {
+    let path = format!("{OWN}/uploads/");
+    if root.is_empty() { path } else { format!("{root}/{path}") }
+}
+
 /// The number of a segment and the nonce in its name, from the end of its key.
 pub(crate) type Place = (u64, Option<Nonce>);
 
 impl Engine {
     /// What the keys of all uploads begin with.
     pub(crate) fn staging(&self) -> String {
-        self.key(&format!("{OWN}/uploads/"))
+        staging(&self.root)
     }
 
     /// What the keys of one upload begin with.

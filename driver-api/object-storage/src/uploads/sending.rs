@@ -18,7 +18,7 @@ use tokio::{
 use tracing::Instrument;
 
 use super::{
-    fence::AFTERWARDS,
+    fence::{AFTERWARDS, unknown},
     sizes::{PartSizes, copied_ranges},
 };
 use crate::{
@@ -385,7 +385,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::TooLarge, "the content has more parts than the store allows"));
         }
         let copies = copies.into_iter().map(|(number, (from, range))| async move {
-            let effort = Effort { writes: true, bytes: (range.end - range.start) / 16, most_attempts: None };
+            let effort = Effort::writing((range.end - range.start) / 16);
             let copy = || self.bucket.copy_part(key, id, number, from, range.clone());
             let copied = self.attempts(call, effort, copy).await.result;
             copied.map_err(|error| Error { outcome_unknown: false, ..error })
@@ -426,13 +426,14 @@ impl Engine {
     pub(crate) async fn finish(&self, call: &CallContext, parts: Parts) -> Result<Option<ETag>> {
         let Parts { mut begun, target, parts, size } = parts;
         let Target { key, condition, mark } = &target;
-        let effort = Effort { writes: true, bytes: size / 64, most_attempts: None };
+        let effort = Effort::writing(size / 64);
         let finish = || self.bucket.finish(key, &begun.id, &parts, condition);
         let tried = self.attempts(call, effort, finish).await;
-        let finished = match tried.result {
-            Err(error) if error.kind == ErrorKind::ConditionFailed && !tried.repeated => Err(error),
-            Err(error) => self.settle(key, mark, error).await,
-            Ok(etag) => Ok(etag),
+        let uncertain = tried.uncertain;
+        let finished = match self.settle(tried, key, mark, condition).await {
+            // The parts are gone: into an object that somebody replaced or deleted since, or by a purge.
+            Err(error) if uncertain && error.kind == ErrorKind::NotFound => Err(unknown()),
+            finished => finished,
         };
         match finished {
             Ok(etag) => {

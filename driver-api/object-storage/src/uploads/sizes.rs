@@ -30,7 +30,8 @@ pub(crate) struct PartSizes {
 
 impl PartSizes {
     /// Parts of `wanted` bytes, as far as the store allows it, for an object that will probably have
-    /// `expected` bytes. None is larger than half of `memory`, if it can be helped.
+    /// `expected` bytes. None is larger than half of `memory`, and the first ones not than a quarter, if it can be
+    /// helped.
     pub(crate) fn new(limits: &Limits, wanted: u64, memory: u64, expected: Option<u64>) -> Self {
         let multiple = limits.part_multiple.max(1);
         let most_parts = u64::from(limits.most_parts.max(1));
@@ -40,7 +41,8 @@ impl PartSizes {
         if let Some(expected) = expected {
             // A little less than all parts, should the number be wrong by a little.
             let needed = up(expected.div_ceil((most_parts * 9 / 10).max(1)));
-            first = first.max(needed.min(memory.max(first)));
+            // The number is a client's word: nobody gets much of the memory for it.
+            first = first.max(needed.min(memory / 4));
         }
         let first = first.min(largest);
         let largest = largest.min((memory / 2 / multiple * multiple).max(first));

@@ -37,11 +37,6 @@ impl<D: Dialect> XmlBucket<D> {
     pub fn dialect(&self) -> &D {
         &self.dialect
     }
-
-    /// What requests are sent with.
-    pub fn transport(&self) -> &Transport {
-        &self.transport
-    }
 }
 
 #[docker_registry_driver_api::async_trait]
@@ -50,8 +45,8 @@ impl<D: Dialect> Bucket for XmlBucket<D> {
         self.dialect().limits()
     }
 
-    async fn probe(&self) -> Result<()> {
-        self.probe_bucket().await
+    async fn probe(&self, root: &str) -> Result<()> {
+        self.probe_bucket(root).await
     }
 
     async fn get(&self, key: &str, range: ReadRange, if_match: Option<&ETag>) -> Result<Opened> {

@@ -30,13 +30,15 @@ const RESPONSE_HEADERS: [&str; 6] = [
 ];
 
 impl<D: Dialect> XmlBucket<D> {
-    pub(super) async fn probe_bucket(&self) -> Result<()> {
+    pub(super) async fn probe_bucket(&self, root: &str) -> Result<()> {
         let mut request = Request::new(Method::GET, "");
         if self.dialect.form().listings == Listings::Second {
             request = request.query("list-type", 2);
         }
         let call = Call::reading("probe", Subject::Bucket);
-        let answer = self.exchange(call, request.query("max-keys", 1), Content::default()).await?;
+        let answer = self
+            .exchange(call, request.query("max-keys", 1).query("prefix", root), Content::default())
+            .await?;
         self.document::<ListBucketResult>(call, answer).await.map(drop).map_err(|error| {
             if error.kind != ErrorKind::Corrupt {
                 return error;

@@ -344,8 +344,8 @@ async fn a_signed_address_asks_for_headers_at_the_public_address() {
 async fn a_probe_knows_a_store_from_any_other_server() {
     let page = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
     let (_server, bucket) = running(vec![answer(200, &[], page), answer(200, &[], "<html>Welcome")]).await;
-    bucket.probe().await.unwrap();
-    let error = bucket.probe().await.unwrap_err();
+    bucket.probe("").await.unwrap();
+    let error = bucket.probe("").await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::InvalidConfiguration);
     assert!(error.message.contains("the_endpoint"), "{error}");
 }

@@ -92,7 +92,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             let opened = Opened {
                 bucket: Arc::new(bucket.clone()),
                 root: String::new(),
-                renewal: Arc::new(Unchanging),
+                renewal: Arc::<Unchanging>::default(),
             };
             Engine::open(opened, settings()).await.expect("it opens at last");
         }),

@@ -226,7 +226,7 @@ impl Bucket for FakeBucket {
         &self.limits
     }
 
-    async fn probe(&self) -> Result<()> {
+    async fn probe(&self, _root: &str) -> Result<()> {
         self.call(false, |_| Ok(())).await
     }
 

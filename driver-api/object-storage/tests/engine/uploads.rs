@@ -218,8 +218,11 @@ fn path(path: &str) -> ObjectPath {
 
 /// Another process over the same bucket.
 async fn another(bucket: &FakeBucket, settings: StoreSettings) -> Arc<Engine> {
-    let opened =
-        Opened { bucket: Arc::new(bucket.clone()), root: "root".to_owned(), renewal: Arc::new(Unchanging) };
+    let opened = Opened {
+        bucket: Arc::new(bucket.clone()),
+        root: "root".to_owned(),
+        renewal: Arc::<Unchanging>::default(),
+    };
     Engine::open(opened, settings).await.unwrap()
 }
 

@@ -143,8 +143,8 @@ impl Bucket for JsonBucket {
         &self.limits
     }
 
-    async fn probe(&self) -> Result<()> {
-        self.probe_bucket().await
+    async fn probe(&self, root: &str) -> Result<()> {
+        self.probe_bucket(root).await
     }
 
     async fn get(&self, key: &str, range: ReadRange, if_match: Option<&ETag>) -> Result<Opened> {

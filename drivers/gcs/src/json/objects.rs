@@ -54,9 +54,9 @@ struct Rewritten {
 }
 
 impl JsonBucket {
-    pub(super) async fn probe_bucket(&self) -> Result<()> {
+    pub(super) async fn probe_bucket(&self, root: &str) -> Result<()> {
         let call = Call::reading("probe", Subject::Bucket);
-        let target = format!("{}?maxResults=1&fields=nextPageToken", self.objects);
+        let target = format!("{}?maxResults=1&fields=nextPageToken&prefix={}", self.objects, encode(root));
         let answer = self.send(call, Method::GET, &target, &[], Content::default()).await?;
         document::<serde_json::Map<String, Value>>(call, answer).await.map(drop).map_err(|error| {
             if error.kind != ErrorKind::Corrupt {

@@ -80,7 +80,8 @@ fn of_code(code: &str, message: &str, status: StatusCode, subject: Subject) -> O
         "NoSuchBucket" => BucketAbsent,
         "NoSuchUpload" => UploadAbsent,
         "PreconditionFailed" => ConditionFailed,
-        "ConditionalRequestConflict" | "OperationAborted" => Race,
+        // The last one is Azure's: an earlier attempt to copy is still at it.
+        "ConditionalRequestConflict" | "OperationAborted" | "PendingCopyOperation" => Race,
         "SlowDown"
         | "ServiceUnavailable"
         | "Throttling"
@@ -197,7 +198,6 @@ fn of_code(code: &str, message: &str, status: StatusCode, subject: Subject) -> O
         | "LeaseAlreadyPresent"
         | "LeaseLost"
         | "SnapshotsPresent"
-        | "PendingCopyOperation"
         | "InvalidBlobType"
         | "BlobImmutableDueToPolicy" => Conflict,
         "Md5MismatchBlob" | "Crc64Mismatch" => Damaged,
