@@ -62,13 +62,23 @@ pub struct Seen {
 impl Seen {
     /// Whether the request only carries a part of a large object.
     pub fn is_part(&self) -> bool {
-        let query = self.target.split_once('?').map_or("", |(_, query)| query);
-        let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
         self.method == Method::PUT
-            && (has("partNumber")
-                || query.contains("comp=block&")
-                || query.ends_with("comp=block")
-                || has("upload_id"))
+            && (self.asks("partNumber")
+                || self.asks("upload_id")
+                || self.query().any(|pair| pair == "comp=block"))
+    }
+
+    /// Whether it begins an object of parts, in the words of S3 and its relatives.
+    pub fn begins_parts(&self) -> bool {
+        self.method == Method::POST && self.asks("uploads")
+    }
+
+    fn query(&self) -> impl Iterator<Item = &str> {
+        self.target.split_once('?').map_or("", |(_, query)| query).split('&')
+    }
+
+    fn asks(&self, name: &str) -> bool {
+        self.query().any(|pair| pair.split('=').next() == Some(name))
     }
 }
 

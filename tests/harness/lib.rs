@@ -14,6 +14,7 @@ pub mod content;
 pub mod debian;
 pub mod docker;
 pub mod fault_proxy;
+pub mod flavor_variables;
 pub mod http;
 pub mod images;
 pub mod podman;

@@ -79,25 +79,6 @@ impl StoreServer {
         authority.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{endpoint} is no address"))
     }
 
-    /// What the sample's flavor `s3` is told by variables to store in this server, which is `minio` and reached at
-    /// `address`: its own, or that of a proxy.
-    pub fn s3_environment(&self, address: SocketAddr) -> Vec<(String, String)> {
-        [
-            ("AWS_REGION", "us-east-1"),
-            ("AWS_BUCKET", self.value("bucket")),
-            ("AWS_KEY", self.value("access_key")),
-            ("AWS_SECRET", self.value("secret_key")),
-            ("AWS_HOST", &address.ip().to_string()),
-            ("AWS_PORT", &address.port().to_string()),
-            ("AWS_SECURE", "false"),
-            ("AWS_ENCRYPT", "false"),
-            ("AWS_CALLING_FORMAT", "boto.s3.connection.OrdinaryCallingFormat"),
-            ("STORAGE_PATH", "/ours"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec()
-    }
-
     /// The folder that its processes work in.
     pub fn folder(&self) -> &Path {
         self._folder.path()

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use docker_registry_tests::content::Content;
 use docker_registry_tests::fault_proxy::{Fault, FaultProxy};
+use docker_registry_tests::flavor_variables::azureblob as variables;
 use docker_registry_tests::http::Client;
 use docker_registry_tests::process;
 use docker_registry_tests::server::{Place, Server};
@@ -16,9 +17,7 @@ use docker_registry_tests::store_server::StoreServer;
 use docker_registry_tests::v2;
 
 use crate::fake_tokens::TokenService;
-use crate::running::{
-    Subject, Variables, changed, goes_on_in_another_process, launch, refused, serve, stores_an_image,
-};
+use crate::running::{Subject, changed, goes_on_in_another_process, launch, refused, serve, stores_an_image};
 
 const DRIVER: &str = "azureblob";
 
@@ -38,17 +37,6 @@ fn subject(azurite: &StoreServer) -> Subject {
             ("connect_timeout", "1"),
         ],
     )
-}
-
-/// The same as variables of a server.
-pub(crate) fn variables(azurite: &StoreServer, endpoint: &str) -> Variables {
-    let right = [
-        ("AZURE_STORAGE_ACCOUNT_NAME", azurite.value("account")),
-        ("AZURE_STORAGE_ACCOUNT_KEY", azurite.value("key")),
-        ("AZURE_STORAGE_CONTAINER", azurite.value("container")),
-        ("AZURE_STORAGE_ENDPOINT", endpoint),
-    ];
-    changed(&[], &right)
 }
 
 /// Path and query of an address on Azurite, which is asked by a client that has no credentials.
@@ -98,7 +86,7 @@ fn the_driver_conforms_while_its_way_to_azurite_makes_trouble() {
 #[test]
 fn an_image_goes_through_a_server_that_only_variables_configure() {
     let azurite = StoreServer::start("azurite");
-    let variables = variables(&azurite, azurite.value("endpoint"));
+    let variables = variables(&azurite, azurite.address());
     stores_an_image(&serve(DRIVER, &variables), 70 << 20);
 }
 
@@ -107,7 +95,7 @@ fn an_image_goes_through_a_server_that_only_variables_configure() {
 fn a_shared_access_signature_is_enough_for_everything_but_redirects() {
     let azurite = StoreServer::start("azurite");
     let variables = changed(
-        &variables(&azurite, azurite.value("endpoint")),
+        &variables(&azurite, azurite.address()),
         &[
             ("AZURE_STORAGE_ACCOUNT_KEY", ""),
             ("AZURE_STORAGE_SAS_TOKEN", azurite.value("sas_token")),
@@ -127,7 +115,7 @@ fn a_shared_access_signature_is_enough_for_everything_but_redirects() {
 fn a_container_that_the_driver_makes_is_closed_to_strangers() {
     let azurite = StoreServer::start("azurite");
     let variables = changed(
-        &variables(&azurite, azurite.value("endpoint")),
+        &variables(&azurite, azurite.address()),
         &[("AZURE_STORAGE_CONTAINER", "made-now"), ("AZURE_CREATE_CONTAINER", "true")],
     );
     let server = serve(DRIVER, &variables);
@@ -170,7 +158,7 @@ fn a_store_of_docker_registry_0_x_is_read_and_its_public_container_named() {
     }
 
     let here = changed(
-        &variables(&azurite, azurite.value("endpoint")),
+        &variables(&azurite, azurite.address()),
         &[("AZURE_STORAGE_CONTAINER", "old"), ("STORAGE_PATH", "/")],
     );
     let server = serve(DRIVER, &here);
@@ -191,10 +179,8 @@ fn a_store_of_docker_registry_0_x_is_read_and_its_public_container_named() {
 #[test]
 fn a_layer_is_read_by_anybody_at_a_signed_address_and_not_at_a_changed_one() {
     let azurite = StoreServer::start("azurite");
-    let server = serve(
-        DRIVER,
-        &changed(&variables(&azurite, azurite.value("endpoint")), &[("STORAGE_REDIRECT", "true")]),
-    );
+    let server =
+        serve(DRIVER, &changed(&variables(&azurite, azurite.address()), &[("STORAGE_REDIRECT", "true")]));
     let content = Content::bytes(3, 9 << 20);
     let digest = v2::push_blob(&server.client(), "some/thing", &content);
     let answer = server.client().get(&format!("/v2/some/thing/blobs/{digest}")).expect(307);
@@ -213,14 +199,13 @@ fn a_layer_is_read_by_anybody_at_a_signed_address_and_not_at_a_changed_one() {
 fn an_upload_goes_on_in_another_process_and_no_finished_part_is_sent_or_copied_again() {
     let azurite = StoreServer::start("azurite");
     let proxy = FaultProxy::start(azurite.address());
-    let endpoint = format!("http://{}/{}", proxy.address(), azurite.value("account"));
-    goes_on_in_another_process(DRIVER, &proxy, &variables(&azurite, &endpoint), 0);
+    goes_on_in_another_process(DRIVER, &proxy, &variables(&azurite, proxy.address()), 0);
 }
 
 #[test]
 fn a_wrong_setting_stops_the_server_with_the_sentence_that_names_it() {
     let azurite = StoreServer::start("azurite");
-    let variables = variables(&azurite, azurite.value("endpoint"));
+    let variables = variables(&azurite, azurite.address());
     let text = |changes: &[(&str, &str)]| refused(DRIVER, &changed(&variables, changes));
     let other_key = "YW5vdGhlciBrZXkgdGhhbiB0aGF0IG9mIHRoZSBhY2NvdW50";
     let nobody = format!("http://{}/nobody", azurite.address());
@@ -264,7 +249,7 @@ fn a_clock_that_is_wrong_stops_the_start_and_the_difference_is_told() {
     let endpoint = format!("http://{address}/acct");
     let text = refused(
         DRIVER,
-        &changed(&variables(&azurite, azurite.value("endpoint")), &[("AZURE_STORAGE_ENDPOINT", &endpoint)]),
+        &changed(&variables(&azurite, azurite.address()), &[("AZURE_STORAGE_ENDPOINT", &endpoint)]),
     );
     assert!(text.contains("the clock of this machine differs") && text.contains("seconds"), "{text}");
 }
@@ -321,7 +306,7 @@ fn a_wrong_secret_of_an_application_stops_the_server() {
         ("AZURE_TENANT_ID", TokenService::TENANT),
         ("AZURE_AUTHORITY_HOST", authority.as_str()),
     ];
-    let text = refused(DRIVER, &changed(&variables(&azurite, azurite.value("endpoint")), &changes));
+    let text = refused(DRIVER, &changed(&variables(&azurite, azurite.address()), &changes));
     assert!(text.contains("azure_client_secret"), "{text}");
     assert!(!text.contains("not-the-secret"), "{text}");
 }
@@ -335,7 +320,7 @@ fn with_tokens(credentials: &dyn Fn(&TokenService) -> Vec<(&'static str, String)
         credentials.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let bundle = azurite.value("ca_bundle");
     let more = [("AZURE_STORAGE_ACCOUNT_KEY", ""), ("STORAGE_REDIRECT", "true"), ("SSL_CERT_FILE", bundle)];
-    let variables = changed(&changed(&variables(&azurite, azurite.value("endpoint")), &more), &credentials);
+    let variables = changed(&changed(&variables(&azurite, azurite.address()), &more), &credentials);
     let server = Server::launch(launch(DRIVER, &variables), Place::new());
     let content = Content::bytes(6, 20 << 20);
     let digest = v2::push_blob(&server.client(), "some/thing", &content);

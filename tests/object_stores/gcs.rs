@@ -1,12 +1,16 @@
 //! Driver `gcs` on a stand-in for Google Cloud Storage that verifies everything, on an emulator that others wrote, or on
 //! the account in `REGISTRY_TEST_GCS_…`.
 
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
 use docker_registry_tests::artifacts;
 use docker_registry_tests::content::Content;
 use docker_registry_tests::fault_proxy::{Fault, FaultProxy};
+use docker_registry_tests::flavor_variables::{
+    self, GOOGLE_HMAC as HMAC, GOOGLE_SERVICE_ACCOUNT as SERVICE_ACCOUNT, GoogleCredentials, Variables,
+};
 use docker_registry_tests::http::Client;
 use docker_registry_tests::process::run;
 use docker_registry_tests::store_server::StoreServer;
@@ -14,8 +18,7 @@ use docker_registry_tests::v2;
 use serde_json::Value;
 
 use crate::running::{
-    Subject, Variables, changed, goes_on_in_another_process, refused_with, serve, stores_an_image,
-    with_a_late_clock,
+    Subject, changed, goes_on_in_another_process, refused_with, serve, stores_an_image, with_a_late_clock,
 };
 
 /// Nobody listens here: ports below 1024 are never given out for port 0.
@@ -24,9 +27,7 @@ const NOBODY: &str = "http://127.0.0.1:9";
 const LARGE: usize = 40 << 20;
 
 /// How a client proves who it is, and which API it speaks then.
-pub(crate) const HMAC: &[(&str, &str)] = &[("GCS_KEY", "access_key"), ("GCS_SECRET", "secret_key")];
-pub(crate) const SERVICE_ACCOUNT: &[(&str, &str)] = &[("GCS_CREDENTIALS_FILE", "service_account")];
-const USER: &[(&str, &str)] = &[("GCS_CREDENTIALS_FILE", "authorized_user")];
+const USER: &GoogleCredentials = &[("GCS_CREDENTIALS_FILE", "authorized_user")];
 
 /// The driver on a server that gives `bucket` and `endpoint`.
 fn on(server: &StoreServer, prefix: &str) -> Subject {
@@ -51,16 +52,14 @@ fn with_tokens(server: &StoreServer, prefix: &str) -> Subject {
     on(server, prefix).with("gs_credentials_file", server.value("service_account"))
 }
 
-/// The variables that flavor `gcs` reads: the server at `endpoint`, credentials of its start script, and changes.
-pub(crate) fn variables(
+/// The variables that flavor `gcs` reads: the server at `address`, credentials of its start script, and changes.
+fn variables(
     server: &StoreServer,
-    endpoint: &str,
-    credentials: &[(&str, &str)],
+    address: SocketAddr,
+    credentials: &GoogleCredentials,
     changes: &[(&str, &str)],
 ) -> Variables {
-    let mut right = vec![("GCS_ENDPOINT", endpoint), ("GCS_BUCKET", server.value("bucket"))];
-    right.extend(credentials.iter().map(|(name, key)| (*name, server.value(key))));
-    changed(&changed(&[], &right), changes)
+    changed(&flavor_variables::gcs(server, address, credentials), changes)
 }
 
 /// A number of the stand-in's state.
@@ -157,12 +156,12 @@ fn flavor_gcs_stores_an_image_with_every_kind_of_credentials() {
         (USER, &[("GCS_API", "xml")]),
         (&[("GCE_METADATA_HOST", "metadata_host")], &[("GCS_OAUTH2", "true"), ("HOME", "/nonexistent")]),
     ] {
-        let registry = serve("gcs", &variables(&server, server.value("endpoint"), credentials, changes));
+        let registry = serve("gcs", &variables(&server, server.address(), credentials, changes));
         stores_an_image(&registry, LARGE);
     }
     let emulator = StoreServer::start("gcs-emulator");
     let anonymous = [("GCS_ANONYMOUS", "true")];
-    let registry = serve("gcs", &variables(&emulator, emulator.value("endpoint"), &[], &anonymous));
+    let registry = serve("gcs", &variables(&emulator, emulator.address(), &[], &anonymous));
     stores_an_image(&registry, LARGE);
 }
 
@@ -170,7 +169,7 @@ fn flavor_gcs_stores_an_image_with_every_kind_of_credentials() {
 fn a_token_that_was_good_and_is_refused_is_replaced_without_anybody_noticing() {
     let server = StoreServer::start("gcs");
     for changes in [&[][..], &[("GCS_API", "xml")]] {
-        let variables = variables(&server, server.value("endpoint"), SERVICE_ACCOUNT, changes);
+        let variables = variables(&server, server.address(), SERVICE_ACCOUNT, changes);
         let registry = serve("gcs", &variables);
         v2::push_blob(&registry.client(), "tokens/expire", &Content::bytes(1, 20_000));
         let issued = state(&server, "tokens_issued");
@@ -183,8 +182,8 @@ fn a_token_that_was_good_and_is_refused_is_replaced_without_anybody_noticing() {
 #[test]
 fn what_is_wrong_stops_the_start_with_a_sentence_that_names_the_key() {
     let server = StoreServer::start("gcs");
-    let said = |credentials: &[(&str, &str)], changes: &[(&str, &str)], words: &[&str]| {
-        let variables = variables(&server, server.value("endpoint"), credentials, changes);
+    let said = |credentials: &GoogleCredentials, changes: &[(&str, &str)], words: &[&str]| {
+        let variables = variables(&server, server.address(), credentials, changes);
         refused_with("gcs", &variables, words, &[server.value("secret_key"), "PRIVATE KEY"]);
     };
     let keys = "gs_access_key and gs_secret_key";
@@ -212,7 +211,7 @@ fn what_is_wrong_stops_the_start_with_a_sentence_that_names_the_key() {
 fn a_clock_that_is_wrong_stops_the_start_and_the_difference_is_told() {
     let server = StoreServer::start("gcs");
     for credentials in [HMAC, SERVICE_ACCOUNT] {
-        let late = with_a_late_clock(&variables(&server, server.value("endpoint"), credentials, &[]));
+        let late = with_a_late_clock(&variables(&server, server.address(), credentials, &[]));
         refused_with("gcs", &late, &["the clock of this machine differs", "by 7"], &[]);
     }
 }
@@ -222,7 +221,7 @@ fn a_client_is_sent_to_an_address_that_works_without_credentials_and_for_nothing
     let server = StoreServer::start("gcs");
     for credentials in [HMAC, SERVICE_ACCOUNT] {
         let changes = [("STORAGE_REDIRECT", "true")];
-        let variables = variables(&server, server.value("endpoint"), credentials, &changes);
+        let variables = variables(&server, server.address(), credentials, &changes);
         let registry = serve("gcs", &variables);
         let content = Content::bytes(3, 300_000);
         let digest = v2::push_blob(&registry.client(), "sent/away", &content);
@@ -240,7 +239,7 @@ fn a_client_is_sent_to_an_address_that_works_without_credentials_and_for_nothing
     }
     // A user's token signs nothing: the registry sends the content itself.
     let changes = [("STORAGE_REDIRECT", "true")];
-    let registry = serve("gcs", &variables(&server, server.value("endpoint"), USER, &changes));
+    let registry = serve("gcs", &variables(&server, server.address(), USER, &changes));
     let content = Content::bytes(4, 300_000);
     let digest = v2::push_blob(&registry.client(), "sent/away", &content);
     let fetched = registry.client().get(&format!("/v2/sent/away/blobs/{digest}")).expect(200);
@@ -252,7 +251,7 @@ fn an_upload_goes_on_in_another_process_and_no_finished_part_is_sent_again() {
     let server = StoreServer::start("gcs");
     for credentials in [HMAC, SERVICE_ACCOUNT] {
         let proxy = FaultProxy::start(server.address());
-        let endpoint = format!("http://{}", proxy.address());
-        goes_on_in_another_process("gcs", &proxy, &variables(&server, &endpoint, credentials, &[]), 0);
+        let variables = variables(&server, proxy.address(), credentials, &[]);
+        goes_on_in_another_process("gcs", &proxy, &variables, 0);
     }
 }

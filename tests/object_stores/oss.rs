@@ -8,14 +8,13 @@ use std::time::Duration;
 use docker_registry_tests::artifacts;
 use docker_registry_tests::content::Content;
 use docker_registry_tests::fault_proxy::{Fault, FaultProxy, Seen};
+use docker_registry_tests::flavor_variables::{self, Variables};
 use docker_registry_tests::http::Client;
 use docker_registry_tests::process::run;
 use docker_registry_tests::store_server::StoreServer;
 use docker_registry_tests::v2;
 
-use crate::running::{
-    Subject, Variables, changed, goes_on_in_another_process, refused_with, serve, stores_an_image,
-};
+use crate::running::{Subject, changed, goes_on_in_another_process, refused_with, serve, stores_an_image};
 
 /// Nobody listens here: ports below 1024 are never given out for port 0.
 const NOBODY: &str = "http://127.0.0.1:9";
@@ -36,16 +35,8 @@ fn on(server: &StoreServer, prefix: &str) -> Subject {
 }
 
 /// The variables that flavor `oss` reads, for the server at `address`, and others or other values.
-pub(crate) fn variables(server: &StoreServer, address: SocketAddr, changes: &[(&str, &str)]) -> Variables {
-    let host = format!("http://{address}");
-    let right = [
-        ("OSS_HOST", host.as_str()),
-        ("OSS_BUCKET", server.value("bucket")),
-        ("OSS_REGION", server.value("region")),
-        ("OSS_KEY", server.value("access_id")),
-        ("OSS_SECRET", server.value("access_key")),
-    ];
-    changed(&changed(&[], &right), changes)
+fn variables(server: &StoreServer, address: SocketAddr, changes: &[(&str, &str)]) -> Variables {
+    changed(&flavor_variables::oss(server, address), changes)
 }
 
 /// The address behind a value of the start script.
@@ -245,7 +236,7 @@ fn encryption_and_storage_class_are_asked_for_whenever_an_object_begins() {
     let begins = |seen: &&Seen| {
         // Whether the server keeps a condition is found out with objects that are deleted at once.
         let put = seen.method == "PUT" && !seen.is_part() && !seen.target.contains("forbid-overwrite");
-        put || seen.method == "POST" && seen.target.contains("uploads")
+        put || seen.begins_parts()
     };
     let begun: Vec<&Seen> = seen.iter().filter(begins).collect();
     assert!(begun.iter().any(|seen| seen.method == "POST"), "a large object was begun");

@@ -11,13 +11,14 @@ use docker_registry_driver_conformance::cases;
 use docker_registry_tests::artifacts;
 use docker_registry_tests::content::{Content, digest};
 use docker_registry_tests::fault_proxy::{FaultProxy, Seen};
+use docker_registry_tests::flavor_variables::Variables;
 use docker_registry_tests::server::{Chosen, Launch, Place, Server};
 use docker_registry_tests::v2;
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// Processes that share the cases of a suite among them.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 
 /// A driver with the settings of one store.
 #[derive(Debug, Clone)]
@@ -129,9 +130,6 @@ impl Subject {
         (passed.len(), skipped.len())
     }
 }
-
-/// Variables of a server, by name.
-pub(crate) type Variables = Vec<(String, String)>;
 
 /// Variables with some of them changed or added; an empty value takes one away.
 pub(crate) fn changed(variables: &[(String, String)], changes: &[(&str, &str)]) -> Variables {

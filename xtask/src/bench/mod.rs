@@ -7,14 +7,14 @@
 mod load;
 mod object_store;
 mod report;
+mod round_trips;
 mod rows;
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use docker_registry_tests::fault_proxy::FaultProxy;
+use docker_registry_tests::flavor_variables;
 use docker_registry_tests::server::{Launch, Place, Product, Server};
-use docker_registry_tests::storage_requests;
 use docker_registry_tests::store_server::StoreServer;
 use xshell::cmd;
 
@@ -44,8 +44,8 @@ pub(crate) struct Arguments {
     /// Both servers store in one S3 server, MinIO, each with its own driver, instead of folders.
     #[arg(long)]
     s3: bool,
-    /// Count the requests that this server makes to an S3 server, MinIO, for each request of a client, beside those of
-    /// distribution 2.8, and measure nothing.
+    /// Count the requests that this server makes to each kind of object store for each request of a client, beside those
+    /// of distribution 2.8, and measure nothing.
     #[arg(long)]
     round_trips: bool,
     /// Measure the peer against itself: how far the ratios are from 1 is the noise of this machine.
@@ -60,32 +60,10 @@ struct Effort {
     time: Duration,
 }
 
-/// Prints what each request costs between this server and its store.
-fn round_trips(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let shell = workspace.shell()?;
-    workspace.build_release(&shell)?;
-    let store = StoreServer::start("minio");
-    let proxy = FaultProxy::start(store.address());
-    let launch = Launch {
-        product: Product::Ours,
-        artifacts: workspace.artifacts(true),
-        verbose: false,
-        chosen: Some(object_store::flavor(workspace)),
-        environment: store.s3_environment(proxy.address()),
-        peer_storage: None,
-    };
-    let server = Server::launch(launch, Place::new());
-    let costs = storage_requests::count(&server.client(), &proxy);
-    println!("{}", storage_requests::table(&costs));
-    let missed = costs.iter().filter(|cost| !cost.is_within()).count();
-    ensure!(missed == 0 || !arguments.check, "{missed} requests cost too many round trips");
-    Ok(())
-}
-
 /// Builds, installs and starts what is needed, measures, and prints the table.
 pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     if arguments.round_trips {
-        return round_trips(workspace, &arguments);
+        return round_trips::print(workspace, arguments.check);
     }
     let only = arguments.only.as_deref().unwrap_or_default();
     let rows: Vec<&Row> = ROWS.iter().filter(|row| row.name.contains(only)).collect();
@@ -106,10 +84,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
             product,
             artifacts: workspace.artifacts(true),
             verbose: false,
-            chosen: store.as_ref().map(|_| object_store::flavor(workspace)),
+            chosen: store.as_ref().map(|_| object_store::flavor(workspace, "s3")),
             environment: store
                 .as_ref()
-                .map(|store| store.s3_environment(store.address()))
+                .map(|store| flavor_variables::s3(store, store.address()))
                 .unwrap_or_default(),
             peer_storage: store.as_ref().map(object_store::peer),
         };

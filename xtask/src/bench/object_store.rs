@@ -1,15 +1,15 @@
-//! Both servers on one MinIO: this one with flavor `s3` of the sample, the peer with its own S3 driver.
+//! Servers on an object store: this one with a flavor of the sample, the peer with its own S3 driver.
 
 use docker_registry_tests::server::Chosen;
 use docker_registry_tests::store_server::StoreServer;
 
 use crate::workspace::Workspace;
 
-/// The flavor of the sample, with the drivers of the release build.
-pub(super) fn flavor(workspace: &Workspace) -> Chosen {
+/// A flavor of the sample, with the drivers of the release build.
+pub(super) fn flavor(workspace: &Workspace, name: &str) -> Chosen {
     Chosen {
         configuration: workspace.file("config/config_sample.yml"),
-        flavor: "s3".to_owned(),
+        flavor: name.to_owned(),
         drivers: workspace.artifacts(true),
     }
 }

@@ -1,0 +1,64 @@
+//! The variables by which the flavors of the sample configuration are told to store in a [`StoreServer`].
+
+use std::net::SocketAddr;
+
+use crate::store_server::StoreServer;
+
+/// Variables of a server, by name.
+pub type Variables = Vec<(String, String)>;
+
+/// How a client of Google proves who it is: variables, and the keys under which the start script gives their values.
+pub type GoogleCredentials = [(&'static str, &'static str)];
+
+/// Keys of Amazon's kind, with which the XML API is spoken.
+pub const GOOGLE_HMAC: &GoogleCredentials = &[("GCS_KEY", "access_key"), ("GCS_SECRET", "secret_key")];
+/// The key of a service account, with which the JSON API is spoken.
+pub const GOOGLE_SERVICE_ACCOUNT: &GoogleCredentials = &[("GCS_CREDENTIALS_FILE", "service_account")];
+
+fn owned(variables: &[(&str, &str)]) -> Variables {
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// Flavors `s3` and `ceph-s3`, for a store that is reached at `address`: its own, or that of a proxy.
+pub fn s3(store: &StoreServer, address: SocketAddr) -> Variables {
+    owned(&[
+        ("AWS_REGION", store.value("region")),
+        ("AWS_BUCKET", store.value("bucket")),
+        ("AWS_KEY", store.value("access_key")),
+        ("AWS_SECRET", store.value("secret_key")),
+        ("AWS_HOST", &address.ip().to_string()),
+        ("AWS_PORT", &address.port().to_string()),
+        ("AWS_SECURE", "false"),
+        ("AWS_ENCRYPT", "false"),
+        ("AWS_CALLING_FORMAT", "boto.s3.connection.OrdinaryCallingFormat"),
+    ])
+}
+
+/// Flavor `azureblob`, for Azurite at `address`.
+pub fn azureblob(azurite: &StoreServer, address: SocketAddr) -> Variables {
+    owned(&[
+        ("AZURE_STORAGE_ACCOUNT_NAME", azurite.value("account")),
+        ("AZURE_STORAGE_ACCOUNT_KEY", azurite.value("key")),
+        ("AZURE_STORAGE_CONTAINER", azurite.value("container")),
+        ("AZURE_STORAGE_ENDPOINT", &format!("http://{address}/{}", azurite.value("account"))),
+    ])
+}
+
+/// Flavor `gcs`, for a store at `address`.
+pub fn gcs(store: &StoreServer, address: SocketAddr, credentials: &GoogleCredentials) -> Variables {
+    let endpoint = format!("http://{address}");
+    let mut variables = vec![("GCS_ENDPOINT", endpoint.as_str()), ("GCS_BUCKET", store.value("bucket"))];
+    variables.extend(credentials.iter().map(|(name, key)| (*name, store.value(key))));
+    owned(&variables)
+}
+
+/// Flavor `oss`, for a store at `address`.
+pub fn oss(store: &StoreServer, address: SocketAddr) -> Variables {
+    owned(&[
+        ("OSS_HOST", &format!("http://{address}")),
+        ("OSS_BUCKET", store.value("bucket")),
+        ("OSS_REGION", store.value("region")),
+        ("OSS_KEY", store.value("access_id")),
+        ("OSS_SECRET", store.value("access_key")),
+    ])
+}
