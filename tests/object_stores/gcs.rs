@@ -129,7 +129,8 @@ fn conforms_in_trouble(subject: impl Fn(&StoreServer) -> Subject, more: &[(Fault
 #[cfg(feature = "long")]
 #[test]
 fn the_driver_conforms_with_hmac_keys_while_its_way_to_the_store_makes_trouble() {
-    conforms_in_trouble(|server| with_hmac(server, "/trouble"), &[(Fault::WrongTag, 2)]);
+    // No changed tags: Google does not say that the tag of a part is its hash, so that the driver cannot tell.
+    conforms_in_trouble(|server| with_hmac(server, "/trouble"), &[]);
 }
 
 #[cfg(feature = "long")]

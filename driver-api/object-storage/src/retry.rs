@@ -23,10 +23,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_BACKGROUND_PAUSE: Duration = Duration::from_secs(20);
 /// Content is given the time that it needs at this speed, in bytes a second.
 const SLOWEST: u64 = 256 << 10;
-/// Retries that may be made without one success.
+/// Retries that may be made without one success. A success gives one back, so that they last as long as half of the
+/// attempts succeed.
 const RETRIES_WITHOUT_SUCCESS: u32 = 500;
-/// What a retry takes from the budget, where a success gives back one.
-const RETRY_COST: u32 = 2;
 
 /// What one attempt is about.
 #[derive(Debug, Clone, Copy, Default)]
@@ -66,21 +65,19 @@ pub(crate) struct RetryBudget(AtomicU32);
 
 impl Default for RetryBudget {
     fn default() -> Self {
-        Self(AtomicU32::new(Self::FULL))
+        Self(AtomicU32::new(RETRIES_WITHOUT_SUCCESS))
     }
 }
 
 impl RetryBudget {
-    const FULL: u32 = RETRIES_WITHOUT_SUCCESS * RETRY_COST;
-
     fn succeeded(&self) {
-        let more = |tokens: u32| (tokens < Self::FULL).then(|| tokens + 1);
+        let more = |tokens: u32| (tokens < RETRIES_WITHOUT_SUCCESS).then(|| tokens + 1);
         // An error says that it is full.
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
 
     fn retry(&self) -> bool {
-        let less = |tokens: u32| tokens.checked_sub(RETRY_COST);
+        let less = |tokens: u32| tokens.checked_sub(1);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 }
@@ -211,7 +208,7 @@ mod tests {
     fn the_budget_ends_without_successes_and_comes_back_with_them() {
         let budget = RetryBudget::default();
         assert_eq!((0..10_000).filter(|_| budget.retry()).count(), RETRIES_WITHOUT_SUCCESS as usize);
-        (0..RETRY_COST).for_each(|_| budget.succeeded());
+        budget.succeeded();
         assert!(budget.retry());
         assert!(!budget.retry());
     }

@@ -237,14 +237,15 @@ impl Renewal for Tokens {
         }
     }
 
-    /// A token that was good before and is refused is fetched anew.
+    /// A token that was good before and is refused is fetched anew, and so is one that has expired by Google's clock.
     fn failed(&self, mut error: Error) -> Error {
         if error.kind != ErrorKind::Unauthenticated {
             return error;
         }
         let mut known = self.known();
         let is_proved = known.token.as_ref().is_some_and(|token| token.is_proved);
-        if is_proved {
+        let is_expired = error.retryable && known.token.is_some();
+        if is_proved || is_expired {
             known.token = None;
             known.dropped = Some(Instant::now());
         }

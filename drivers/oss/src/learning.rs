@@ -5,27 +5,28 @@
 
 use std::time::Duration;
 
-use docker_registry_driver_api::{Condition, ErrorKind, Result};
-use docker_registry_object_storage::{Bucket, bucket::Content};
+use docker_registry_driver_api::{Condition, Error, ErrorKind, Result};
+use docker_registry_object_storage::{Bucket, Renewal, StoreSettings, bucket::Content};
 
 /// The object, below the root. Names that begin so are the driver's own.
 const OBJECT: &str = ".docker-registry/forbid-overwrite";
-/// How often a request is made that fails for a passing reason.
-const ATTEMPTS: u32 = 4;
-/// How long the first pause between them is.
-const PAUSE: Duration = Duration::from_millis(200);
-/// How long a request may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the longest pause between two attempts is.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Whether a write that must not overwrite is refused where an object is.
 ///
 /// # Errors
 /// Those of writing, but for one that is forbidden: who may only read needs no conditions.
-pub(crate) async fn refuses_overwrite(bucket: &dyn Bucket, root: &str) -> Result<bool> {
+pub(crate) async fn refuses_overwrite(
+    bucket: &dyn Bucket,
+    root: &str,
+    renewal: &dyn Renewal,
+    settings: &StoreSettings,
+) -> Result<bool> {
     let key = if root.is_empty() { OBJECT.to_owned() } else { format!("{root}/{OBJECT}") };
     // The first write may be the one that makes the object.
     for _ in 0..2 {
-        match write(bucket, &key).await {
+        match write(bucket, &key, renewal, settings).await {
             Ok(()) => {}
             Err(error) if error.kind == ErrorKind::ConditionFailed => return Ok(true),
             Err(error) if error.kind == ErrorKind::PermissionDenied => {
@@ -42,24 +43,33 @@ pub(crate) async fn refuses_overwrite(bucket: &dyn Bucket, root: &str) -> Result
     Ok(false)
 }
 
-async fn write(bucket: &dyn Bucket, key: &str) -> Result<()> {
-    let mut pause = PAUSE;
-    for attempt in 1.. {
+/// Writes the object, in as many attempts as it takes. The engine, which does so for all else, is made of what comes out.
+async fn write(
+    bucket: &dyn Bucket,
+    key: &str,
+    renewal: &dyn Renewal,
+    settings: &StoreSettings,
+) -> Result<()> {
+    let mut pause = settings.first_pause;
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
         let content =
             Content::from_static(b"This object lets the registry find out what the bucket can do.\n");
         let put = bucket.put(key, content, &Condition::IfAbsent, None);
-        let result = tokio::time::timeout(PATIENCE, put).await;
-        match result {
-            Ok(Err(error)) if error.retryable && attempt < ATTEMPTS => {}
-            Ok(result) => return result.map(drop),
-            Err(_) if attempt < ATTEMPTS => {}
-            Err(_) => {
-                let message = "Aliyun OSS does not answer in time: check oss_host, and the network";
-                return Err(docker_registry_driver_api::Error::new(ErrorKind::Timeout, message));
-            }
+        let put = tokio::time::timeout(settings.attempt_timeout, put).await.unwrap_or_else(|_| {
+            let message = "Aliyun OSS does not answer in time: check oss_host, and the network";
+            Err(Error::new(ErrorKind::Timeout, message))
+        });
+        let Err(error) = put else {
+            renewal.accepted();
+            return Ok(());
+        };
+        let error = renewal.failed(error);
+        if !error.retryable || attempt >= settings.most_attempts {
+            return Err(error);
         }
         tokio::time::sleep(pause).await;
-        pause *= 2;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    Ok(())
 }

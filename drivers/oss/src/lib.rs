@@ -52,7 +52,8 @@ impl ObjectStorage for Oss {
             XmlBucket::new(transport.clone(), dialect, address.clone()).with_public_address(public.clone())
         };
         let bucket = open(false);
-        let bucket = if learning::refuses_overwrite(&bucket, &own.root).await? { bucket } else { open(true) };
+        let refuses = learning::refuses_overwrite(&bucket, &own.root, &*credentials, shared).await?;
+        let bucket = if refuses { bucket } else { open(true) };
         Ok(Opened { bucket: Arc::new(bucket), root: own.root, renewal: credentials })
     }
 }
