@@ -188,7 +188,7 @@ fn a_layer_is_read_by_anybody_at_a_signed_address_and_not_at_a_changed_one() {
 fn an_upload_goes_on_in_another_process_and_no_finished_part_is_sent_or_copied_again() {
     let azurite = StoreServer::start("azurite");
     let proxy = FaultProxy::start(azurite.address());
-    goes_on_in_another_process(DRIVER, &proxy, &variables(&azurite, proxy.address()), 0);
+    goes_on_in_another_process(DRIVER, &proxy, &variables(&azurite, proxy.address()));
 }
 
 #[test]

@@ -247,6 +247,6 @@ fn an_upload_goes_on_in_another_process_and_no_finished_part_is_sent_again() {
     for credentials in [HMAC, SERVICE_ACCOUNT] {
         let proxy = FaultProxy::start(server.address());
         let variables = variables(&server, proxy.address(), credentials, &[]);
-        goes_on_in_another_process("gcs", &proxy, &variables, 0);
+        goes_on_in_another_process("gcs", &proxy, &variables);
     }
 }

@@ -241,5 +241,5 @@ fn encryption_and_storage_class_are_asked_for_whenever_an_object_begins() {
 fn an_upload_goes_on_in_another_process_and_no_finished_part_is_sent_or_copied_again() {
     let server = StoreServer::start("oss");
     let proxy = FaultProxy::start(server.address());
-    goes_on_in_another_process("oss", &proxy, &variables(&server, proxy.address(), &[]), 0);
+    goes_on_in_another_process("oss", &proxy, &variables(&server, proxy.address(), &[]));
 }

@@ -42,8 +42,8 @@ pub trait Renewal: Send + Sync + 'static {
 
 /// Credentials that never change.
 ///
-/// A store that took them a moment ago and refuses them now may be asked once more; one that did not will not take them
-/// the next time either.
+/// For a minute after the store last took them, a refusal is tried again like a passing failure. Later, and where it never
+/// took them, it will not take them the next time either.
 #[derive(Default)]
 pub struct Unchanging {
     accepted: Mutex<Option<Instant>>,

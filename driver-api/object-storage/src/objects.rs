@@ -160,6 +160,7 @@ impl Engine {
             expires: request.expires,
             response_headers: request.response_headers.clone(),
         };
-        self.attempt(call, false, || self.bucket.sign(&sign)).await
+        let effort = Effort { local: true, ..Effort::READ };
+        self.attempts(call, effort, || self.bucket.sign(&sign)).await.result
     }
 }

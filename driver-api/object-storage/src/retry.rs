@@ -23,8 +23,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_BACKGROUND_PAUSE: Duration = Duration::from_secs(20);
 /// Content is given the time that it needs at this speed, in bytes a second.
 const SLOWEST: u64 = 256 << 10;
-/// Retries that may be made without one success. A success gives one back, so that they last as long as half of the
-/// attempts succeed.
+/// Retries that may be made without one answer. An answer gives one back, so that they last as long as half of the
+/// attempts are answered.
 const RETRIES_WITHOUT_SUCCESS: u32 = 500;
 
 /// What one attempt is about.
@@ -34,13 +34,15 @@ pub(crate) struct Effort {
     pub(crate) writes: bool,
     /// How many bytes are moved before the attempt ends, at the store or on the way.
     pub(crate) bytes: u64,
+    /// Whether it may end well without a word of the store's, so that it says nothing of the credentials.
+    pub(crate) local: bool,
 }
 
 impl Effort {
     /// A small call that changes nothing.
-    pub(crate) const READ: Self = Self { writes: false, bytes: 0 };
+    pub(crate) const READ: Self = Self { writes: false, bytes: 0, local: false };
     /// A small call that changes something.
-    pub(crate) const WRITE: Self = Self { writes: true, bytes: 0 };
+    pub(crate) const WRITE: Self = Self { writes: true, bytes: 0, local: false };
 
     /// A call that writes this many bytes.
     pub(crate) fn writing(bytes: u64) -> Self {
@@ -59,7 +61,7 @@ pub(crate) struct Tried<T> {
     pub(crate) uncertain: bool,
 }
 
-/// Tokens that retries take and successes give.
+/// Tokens that retries take and answers give.
 #[derive(Debug)]
 pub(crate) struct RetryBudget(AtomicU32);
 
@@ -70,7 +72,7 @@ impl Default for RetryBudget {
 }
 
 impl RetryBudget {
-    fn succeeded(&self) {
+    fn answered(&self) {
         let more = |tokens: u32| (tokens < RETRIES_WITHOUT_SUCCESS).then(|| tokens + 1);
         // An error says that it is full.
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
@@ -121,12 +123,18 @@ impl Engine {
             let repeated = number > 1;
             let error = match result {
                 Ok(value) => {
-                    self.retry_budget.succeeded();
-                    self.renewal.accepted();
+                    self.retry_budget.answered();
+                    if !effort.local {
+                        self.renewal.accepted();
+                    }
                     return Tried { result: Ok(value), repeated, uncertain: may_have_happened };
                 }
                 Err(error) => self.renewal.failed(error),
             };
+            if !error.retryable {
+                // The store answers, whatever it says.
+                self.retry_budget.answered();
+            }
             let uncertain = may_have_happened;
             may_have_happened |= error.outcome_unknown;
             let pause =
@@ -205,10 +213,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_budget_ends_without_successes_and_comes_back_with_them() {
+    fn the_budget_ends_without_answers_and_comes_back_with_them() {
         let budget = RetryBudget::default();
         assert_eq!((0..10_000).filter(|_| budget.retry()).count(), RETRIES_WITHOUT_SUCCESS as usize);
-        budget.succeeded();
+        budget.answered();
         assert!(budget.retry());
         assert!(!budget.retry());
     }

@@ -3,7 +3,7 @@
 //! Google takes no precondition when parts become an object. An upload that has a condition is therefore made
 //! under a name of its own among the uploads, and becomes visible by a copy, which takes one.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use docker_registry_driver_api::{Condition, ETag, Error, ErrorKind, ReadRange, Result, async_trait};
 use docker_registry_object_storage::{
@@ -19,19 +19,22 @@ use crate::dialect::{Google, tag_in};
 /// How the id of a conditional upload begins. Google's own ids have no `:`.
 const CONDITIONAL: &str = "conditional:";
 
+/// How often an object is deleted later that could not be deleted at once, and how long the first pause is.
+const ATTEMPTS_LATER: u32 = 10;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Largest answer to a copy.
 const LARGEST_ANSWER: usize = 64 << 10;
 
 /// A bucket by the XML API.
 pub(crate) struct XmlStore {
-    xml: XmlBucket<Google>,
+    xml: Arc<XmlBucket<Google>>,
     bucket: String,
     root: String,
 }
 
 impl XmlStore {
     pub(crate) fn new(xml: XmlBucket<Google>, bucket: String, root: String) -> Self {
-        Self { xml, bucket, root }
+        Self { xml: Arc::new(xml), bucket, root }
     }
 
     /// Key and id by which the store knows an upload, and whether it is conditional.
@@ -87,11 +90,29 @@ impl XmlStore {
         let result = self.publish(scratch, key, condition).await;
         if matches!(&result, Ok(_) | Err(Error { kind: ErrorKind::ConditionFailed, .. }))
             && let Err(error) = self.xml.delete(scratch).await
+            && !error.is_not_found()
         {
-            tracing::debug!(%error, key = scratch, "an object that was copied to its name stays");
+            // Nobody waits for it: the object has its name.
+            tokio::spawn(delete_later(Arc::clone(&self.xml), scratch.to_owned()));
         }
         result
     }
+}
+
+/// Deletes an object that was copied to its name. What stays is found by `list_uploads`.
+async fn delete_later(xml: Arc<XmlBucket<Google>>, key: String) {
+    let mut pause = FIRST_PAUSE;
+    for _ in 0..ATTEMPTS_LATER {
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+        match xml.delete(&key).await {
+            Err(error) if !error.is_not_found() => {
+                tracing::debug!(%error, key, "an object that was copied to its name stays for now");
+            }
+            _ => return,
+        }
+    }
+    tracing::warn!(key, "an object that was copied to its name stays until uploads are purged");
 }
 
 #[async_trait]

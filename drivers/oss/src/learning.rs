@@ -3,13 +3,16 @@
 //! OSS ignores `x-oss-forbid-overwrite` in a bucket that keeps versions, or kept them once, and says nothing. So a
 //! small object of the driver's own is written under that condition. Where it is already there, one request tells.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use docker_registry_driver_api::{Condition, Error, ErrorKind, Result};
 use docker_registry_object_storage::{Bucket, Renewal, StoreSettings, bucket::Content};
 
 /// The object, below the root. Names that begin so are the driver's own.
 const OBJECT: &str = ".docker-registry/forbid-overwrite";
+/// How long attempts go on, and how long one of them may take at most.
+const PATIENCE: Duration = Duration::from_secs(20);
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(10);
 /// How long the longest pause between two attempts is.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -52,21 +55,24 @@ async fn write(
 ) -> Result<()> {
     let mut pause = settings.first_pause;
     let mut attempt = 0;
+    let start = Instant::now();
     loop {
         attempt += 1;
         let content =
             Content::from_static(b"This object lets the registry find out what the bucket can do.\n");
         let put = bucket.put(key, content, &Condition::IfAbsent, None);
-        let put = tokio::time::timeout(settings.attempt_timeout, put).await.unwrap_or_else(|_| {
-            let message = "Aliyun OSS does not answer in time: check oss_host, and the network";
-            Err(Error::new(ErrorKind::Timeout, message))
-        });
+        let put = tokio::time::timeout(settings.attempt_timeout.min(LONGEST_ATTEMPT), put)
+            .await
+            .unwrap_or_else(|_| {
+                let message = "Aliyun OSS does not answer in time: check oss_host, and the network";
+                Err(Error::new(ErrorKind::Timeout, message))
+            });
         let Err(error) = put else {
             renewal.accepted();
             return Ok(());
         };
         let error = renewal.failed(error);
-        if !error.retryable || attempt >= settings.most_attempts {
+        if !error.retryable || attempt >= settings.most_attempts || start.elapsed() >= PATIENCE {
             return Err(error);
         }
         tokio::time::sleep(pause).await;

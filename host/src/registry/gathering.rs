@@ -53,8 +53,8 @@ impl Room {
         // What was there before is in memory, too.
         let mut held = self.take(before.len());
         let mut gathered = BytesMut::new();
-        if held.is_some() && announced.is_none_or(|announced| announced <= allowed) {
-            loop {
+        if announced.is_none_or(|announced| announced <= allowed) {
+            while let Some(all_room) = &mut held {
                 let Some(chunk) = body.next().await.transpose()? else {
                     let content = match before.is_empty() {
                         true => gathered.freeze(),
@@ -70,10 +70,7 @@ impl Room {
                 };
                 // A copy: a piece of a large buffer would keep all of that in memory.
                 gathered.extend_from_slice(&chunk);
-                match &mut held {
-                    Some(held) => held.merge(room),
-                    None => held = Some(room),
-                }
+                all_room.merge(room);
             }
         }
         let first = [before.clone(), gathered.freeze()].into_iter().filter(|bytes| !bytes.is_empty()).map(Ok);
@@ -124,5 +121,8 @@ mod tests {
         let _all = room.take(ROOM - 5).unwrap();
         let body = || byte_stream([zeros(5), zeros(1)]);
         assert!(matches!(room.gather(&Bytes::new(), body(), None).await.unwrap(), Gathered::More(_)));
+        // What came earlier takes room as well.
+        let nothing = byte_stream(Vec::new());
+        assert!(matches!(room.gather(&zeros(6), nothing, None).await.unwrap(), Gathered::More(_)));
     }
 }

@@ -6,7 +6,7 @@
 //! nothing that is in the store already is sent again. A commit has the store join them (`committing.rs`).
 //!
 //! What an upload costs, besides its parts: nothing to open it; one request for the first append if it is small, two
-//! if it is large, and a look at the fence with each later one; two for a commit of one segment, three and the copied
+//! if it is large, and a look with each later small one or two with a large one; two for a commit of one segment, three and the copied
 //! parts for one of several. A small segment
 //! at the end is read and written again by the next append, because it cannot be an inner part. What is left
 //! of an upload goes with other deletions (`garbage.rs`).

@@ -42,7 +42,7 @@ impl PartSizes {
             // A little less than all parts, should the number be wrong by a little.
             let needed = up(expected.div_ceil((most_parts * 9 / 10).max(1)));
             // The number is a client's word: nobody gets much of the memory for it.
-            first = first.max(needed.min(memory / 4));
+            first = first.max(needed.min(memory / 4 / multiple * multiple));
         }
         let first = first.min(largest);
         let largest = largest.min((memory / 2 / multiple * multiple).max(first));
