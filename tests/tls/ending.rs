@@ -52,10 +52,11 @@ fn an_http_2_upload_under_way_is_finished() {
         .spawn()
         .expect("curl runs");
     let mut input = curl.stdin.take().expect("standard input");
-    let half = vec![7; 1 << 20];
+    // More than what is gathered in memory before anything is written.
+    let half = vec![7; 4 << 20];
     input.write_all(&half).expect("curl reads");
     wait_for("the first half is in the storage", PATIENCE, || {
-        (stored_bytes(&place.file("storage")) >= 1 << 19).then_some(())
+        (stored_bytes(&place.file("storage")) >= 1 << 20).then_some(())
     });
     server.signal(Signal::TERM);
     server.await_line(&["finishing the requests under way"]);
