@@ -1,7 +1,7 @@
 //! Reading ahead: the next chunks of a large object come in while the caller still works on the last one.
 //!
 //! The caller's task runs on threads of the server, the connection on those of the driver. Without a chunk in between
-//! each of them waits for the other once a chunk, which costs a large download a fifth of its speed. What waits is
+//! each of them waits for the other once a chunk, which cost a large download a tenth more processor time. What waits is
 //! bounded for each reading ([`CHUNKS`]) and for all together ([`READINGS`]): further ones are read as before.
 
 use std::sync::Arc;

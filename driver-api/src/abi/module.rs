@@ -37,8 +37,8 @@ pub const OPEN_SPAWNED: u64 = 1;
 pub const SYMBOL_PREFIX: &str = "docker_registry_driver_";
 /// Most threads that poll a driver's spawned calls and drive its timers and sockets.
 const MOST_RUNTIME_THREADS: usize = 4;
-/// So many processors have one of them. Each more that is idle is woken by the others for nothing: on two processors,
-/// two threads cost a large download a tenth of its speed.
+/// So many processors have one of them. Each more that is idle is woken by the others for nothing: on two processors, a
+/// second thread cost a large download from an object store an eighth more processor time.
 const PROCESSORS_PER_THREAD: usize = 4;
 /// Most threads that are blocked at once, by calls that block where they are polled and by `spawn_blocking`. When
 /// more calls hang than this, the driver's runtime stands still; the server does not.

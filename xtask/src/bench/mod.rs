@@ -84,7 +84,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
             product,
             artifacts: workspace.artifacts(true),
             verbose: false,
-            chosen: store.as_ref().map(|_| object_store::flavor(workspace, "s3")),
+            chosen: store.as_ref().map(|_| object_store::flavor(workspace, "s3", true)),
             environment: store
                 .as_ref()
                 .map(|store| flavor_variables::s3(store, store.address()))

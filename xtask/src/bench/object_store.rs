@@ -5,12 +5,12 @@ use docker_registry_tests::store_server::StoreServer;
 
 use crate::workspace::Workspace;
 
-/// A flavor of the sample, with the drivers of the release build.
-pub(super) fn flavor(workspace: &Workspace, name: &str) -> Chosen {
+/// A flavor of the sample, with the drivers of a build.
+pub(super) fn flavor(workspace: &Workspace, name: &str, release: bool) -> Chosen {
     Chosen {
         configuration: workspace.file("config/config_sample.yml"),
         flavor: name.to_owned(),
-        drivers: workspace.artifacts(true),
+        drivers: workspace.artifacts(release),
     }
 }
 
