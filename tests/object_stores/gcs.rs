@@ -2,22 +2,20 @@
 //! the account in `REGISTRY_TEST_GCS_…`.
 
 use std::net::SocketAddr;
-use std::process::Command;
 
-use docker_registry_tests::artifacts;
 use docker_registry_tests::content::Content;
 use docker_registry_tests::fault_proxy::{Fault, FaultProxy};
 use docker_registry_tests::flavor_variables::{
     self, GOOGLE_HMAC as HMAC, GOOGLE_SERVICE_ACCOUNT as SERVICE_ACCOUNT, GoogleCredentials, Variables,
 };
 use docker_registry_tests::http::Client;
-use docker_registry_tests::process::run;
 use docker_registry_tests::store_server::StoreServer;
 use docker_registry_tests::v2;
 use serde_json::Value;
 
 use crate::running::{
-    Subject, changed, goes_on_in_another_process, refused_with, serve, stores_an_image, with_a_late_clock,
+    Subject, changed, goes_on_in_another_process, refused_with, said_by_proof, serve, stores_an_image,
+    with_a_late_clock,
 };
 
 /// Nobody listens here: ports below 1024 are never given out for port 0.
@@ -75,9 +73,7 @@ fn expire_tokens(server: &StoreServer) {
 #[test]
 fn the_stand_in_holds_to_clients_that_others_wrote() {
     let server = StoreServer::start("gcs");
-    let script = artifacts::workspace().join("tests/servers/gcs_proof.sh");
-    let work = server.folder().join("work");
-    let said = run(Command::new("bash").arg(script).arg(&work).arg(work.join("ready")));
+    let said = said_by_proof(&server, "gcs_proof.sh");
     assert!(said.contains("all 21 steps hold"), "{said}");
 }
 

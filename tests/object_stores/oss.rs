@@ -2,18 +2,17 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::process::Command;
 
-use docker_registry_tests::artifacts;
 use docker_registry_tests::content::Content;
 use docker_registry_tests::fault_proxy::{Fault, FaultProxy, Seen};
 use docker_registry_tests::flavor_variables::{self, Variables};
 use docker_registry_tests::http::Client;
-use docker_registry_tests::process::run;
 use docker_registry_tests::store_server::StoreServer;
 use docker_registry_tests::v2;
 
-use crate::running::{Subject, changed, goes_on_in_another_process, refused_with, serve, stores_an_image};
+use crate::running::{
+    Subject, changed, goes_on_in_another_process, refused_with, said_by_proof, serve, stores_an_image,
+};
 
 /// Nobody listens here: ports below 1024 are never given out for port 0.
 const NOBODY: &str = "http://127.0.0.1:9";
@@ -52,9 +51,7 @@ fn access_log(server: &StoreServer) -> String {
 #[test]
 fn the_stand_in_holds_to_the_official_sdk() {
     let server = StoreServer::start("oss");
-    let script = artifacts::workspace().join("tests/servers/oss_proof.sh");
-    let work = server.folder().join("work");
-    let said = run(Command::new("bash").arg(script).arg(&work).arg(work.join("ready")));
+    let said = said_by_proof(&server, "oss_proof.sh");
     assert_eq!(said.matches("all holds").count(), 5, "{said}");
 }
 

@@ -13,7 +13,9 @@ use docker_registry_tests::artifacts;
 use docker_registry_tests::content::{Content, digest};
 use docker_registry_tests::fault_proxy::{Fault, FaultProxy, Seen};
 use docker_registry_tests::flavor_variables::Variables;
+use docker_registry_tests::process::run;
 use docker_registry_tests::server::{Chosen, Launch, Place, Server};
+use docker_registry_tests::store_server::StoreServer;
 use docker_registry_tests::v2;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -152,6 +154,13 @@ impl Subject {
         println!("{}: {} passed, {} skipped", self.driver, passed.len(), skipped.len());
         (passed.len(), skipped.len())
     }
+}
+
+/// What a script says that proves a stand-in with clients that others wrote. It fails where they find a fault.
+pub(crate) fn said_by_proof(server: &StoreServer, script: &str) -> String {
+    let work = server.folder().join("work");
+    let script = artifacts::workspace().join("tests/servers").join(script);
+    run(Command::new("bash").arg(script).arg(&work).arg(work.join("ready")))
 }
 
 /// Variables with some of them changed or added; an empty value takes one away.
