@@ -136,6 +136,40 @@ assert wrong.code == 403, wrong.code
 refused(urllib.error.HTTPError, lambda: urllib.request.urlopen(signed(method="PUT")))
 step("addresses that the service account's key signed")
 
+
+
+def begun(name):
+    address = bucket.blob(name).generate_signed_url(
+        version="v4",
+        method="RESUMABLE",
+        expiration=datetime.timedelta(minutes=5),
+        api_access_endpoint=endpoint,
+        headers={"x-goog-if-generation-match": "0", "x-goog-meta-mark": "m4"},
+    )
+    headers = {"x-goog-resumable": "start", "x-goog-if-generation-match": "0", "x-goog-meta-mark": "m4"}
+    start = urllib.request.Request(address, method="POST", data=b"", headers=headers)
+    return urllib.request.urlopen(start).headers["location"]
+
+
+def chunk(session, first, piece, total):
+    headers = {"content-range": f"bytes {first}-{first + len(piece) - 1}/{total}", "x-guploader-no-308": "yes"}
+    return urllib.request.urlopen(urllib.request.Request(session, method="PUT", data=piece, headers=headers)).headers
+
+
+assert refused(urllib.error.HTTPError, lambda: begun("proof/large")).code == 412
+session, half = begun("proof/xml session"), 512 * 1024
+answer = chunk(session, 0, content[:half], "*")
+assert answer["x-http-status-code-override"] == "308" and answer["range"] == f"bytes=0-{half - 1}"
+answer = chunk(session, half, content[half:], len(content))
+finished = bucket.get_blob("proof/xml session")
+assert str(finished.generation) == answer["x-goog-generation"] and finished.metadata == {"mark": "m4"}
+assert finished.download_as_bytes() == content
+session = begun("proof/raced")
+bucket.blob("proof/raced").upload_from_string(b"first")
+assert refused(urllib.error.HTTPError, lambda: chunk(session, 0, content, len(content))).code == 412
+assert bucket.blob("proof/raced").download_as_bytes() == b"first"
+step("sessions of the XML API, and their precondition at both ends")
+
 told = json.load(open(facts["authorized_user"]))
 user = user_credentials.Credentials(
     None, **{name: told[name] for name in ("refresh_token", "token_uri", "client_id", "client_secret")}
@@ -216,35 +250,7 @@ after = s3.list_objects_v2(Bucket=bucket_name, Prefix="hmac/", StartAfter="hmac/
 assert [entry["Key"] for entry in after["Contents"]] == ["hmac/folder 3/x"]
 step("listings by tokens and behind a name")
 
-target = {"Bucket": bucket_name, "Key": "hmac/parts"}
-upload = s3.create_multipart_upload(**target, Metadata={"mark": "m3"})["UploadId"]
-pieces = [b"a" * (5 << 20), b"b" * (5 << 20), b"c"]
-parts = [
-    {
-        "PartNumber": number,
-        "ETag": s3.upload_part(**target, UploadId=upload, PartNumber=number, Body=piece)["ETag"],
-    }
-    for number, piece in enumerate(pieces, 1)
-]
-pending = s3.list_multipart_uploads(Bucket=bucket_name, Prefix="hmac/")["Uploads"]
-assert [(entry["Key"], entry["UploadId"]) for entry in pending] == [("hmac/parts", upload)]
 source = {"Bucket": bucket_name, "Key": key}
-assert code(
-    lambda: s3.upload_part_copy(**target, UploadId=upload, PartNumber=4, CopySource=source)
-) == "NotImplemented"
-s3.complete_multipart_upload(**target, UploadId=upload, MultipartUpload={"Parts": parts})
-got = s3.get_object(**target)
-assert got["Body"].read() == b"".join(pieces)
-assert code(lambda: s3.complete_multipart_upload(**target, UploadId=upload, MultipartUpload={"Parts": parts})) == "NoSuchUpload"
-upload = s3.create_multipart_upload(**target)["UploadId"]
-small = [
-    {"PartNumber": n, "ETag": s3.upload_part(**target, UploadId=upload, PartNumber=n, Body=b"x")["ETag"]} for n in (1, 2)
-]
-assert code(lambda: s3.complete_multipart_upload(**target, UploadId=upload, MultipartUpload={"Parts": small})) == "EntityTooSmall"
-s3.abort_multipart_upload(**target, UploadId=upload)
-assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket_name)
-step("uploads by parts, listed, completed and aborted")
-
 s3.copy_object(Bucket=bucket_name, Key="hmac/copy", CopySource=source)
 assert s3.get_object(Bucket=bucket_name, Key="hmac/copy")["Body"].read() == b"hello"
 assert code(lambda: s3.copy_object(Bucket=bucket_name, Key="hmac/copy", CopySource={**source, "Key": "none"})) == "NoSuchKey"

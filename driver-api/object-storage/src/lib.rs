@@ -34,7 +34,6 @@ pub use driver::{ObjectStorage, Opened, Renewal, Unchanging};
 pub use engine::Engine;
 pub use object_store;
 pub use settings::StoreSettings;
-pub use uploads::scratch_key;
 
 #[cfg(test)]
 mod scripted;

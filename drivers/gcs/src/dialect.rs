@@ -1,22 +1,22 @@
-//! How Google's XML API differs from its relatives: generations instead of entity tags, its own signatures, no
-//! copied parts, no preconditions for uploads by parts.
+//! How Google's XML API differs from its relatives: generations instead of entity tags, its own signatures, sessions
+//! instead of uploads by parts.
 
 use std::{sync::Arc, time::Duration};
 
 use docker_registry_driver_api::{Condition, ETag, Error, ErrorKind, Result, async_trait};
 use docker_registry_object_storage::{
     bucket::Limits,
-    xml::{Dialect, Form, Payload, Write},
+    xml::{Dialect, Form, Payload},
 };
 use http::{HeaderMap, HeaderValue, request::Parts};
 
-use crate::signing::Signer;
+use crate::{sessions::MULTIPLE, signing::Signer};
 
 /// Largest object, and so the largest of everything: 5 TiB.
 pub(crate) const LARGEST: u64 = 5 << 40;
 
 const GENERATION: &str = "x-goog-generation";
-const IF_GENERATION: &str = "x-goog-if-generation-match";
+pub(crate) const IF_GENERATION: &str = "x-goog-if-generation-match";
 
 /// The dialect.
 pub(crate) struct Google {
@@ -27,17 +27,25 @@ pub(crate) struct Google {
 
 impl Google {
     pub(crate) fn new(signer: Arc<Signer>) -> Self {
-        let limits = Limits {
-            largest_put: LARGEST,
-            largest_copy: LARGEST,
-            copied_parts: false,
-            largest_batch: 1,
-            signs: signer.signs(),
-            ..Limits::s3()
-        };
+        let limits = Limits { largest_batch: 1, ..by_sessions(&signer) };
         // Google compares the content with its MD5; with keys of a customer the tag is no MD5.
         let form = Form { etag_is_md5: false, ..Form::gcs() };
         Self { signer, limits, form }
+    }
+}
+
+/// The limits that both APIs have.
+pub(crate) fn by_sessions(signer: &Signer) -> Limits {
+    Limits {
+        largest_put: LARGEST,
+        smallest_part: MULTIPLE,
+        part_multiple: MULTIPLE,
+        parallel_parts: false,
+        copied_parts: false,
+        largest_copy: LARGEST,
+        lists_begun: false,
+        signs: signer.signs(),
+        ..Limits::s3()
     }
 }
 
@@ -87,11 +95,8 @@ impl Dialect for Google {
         self.signer.presign(head, expires).await
     }
 
-    fn condition(&self, write: Write, condition: &Condition, headers: &mut HeaderMap) -> Result<()> {
+    fn condition(&self, condition: &Condition, headers: &mut HeaderMap) -> Result<()> {
         let Some(generation) = wanted_generation(condition)? else { return Ok(()) };
-        if !matches!(write, Write::Put | Write::Copy) {
-            return Err(Error::new(ErrorKind::Unsupported, "uploads by parts know no preconditions"));
-        }
         headers.insert(IF_GENERATION, HeaderValue::from(generation));
         Ok(())
     }
@@ -107,10 +112,6 @@ impl Dialect for Google {
 
     fn listed_tag(&self, _etag: Option<String>, generation: Option<String>) -> Option<ETag> {
         tag_of(&generation?)
-    }
-
-    fn finished_tag(&self, headers: &HeaderMap, _etag: Option<String>) -> Option<ETag> {
-        tag_in(headers)
     }
 }
 

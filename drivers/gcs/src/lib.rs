@@ -2,13 +2,13 @@
 //!
 //! # Two APIs
 //! HMAC keys exist in the XML API only, and so the configuration of the original is served by it: every request
-//! is signed with `GOOG4-HMAC-SHA256`, large objects are uploaded in parallel parts. Tokens of OAuth (service
-//! accounts, users, the metadata server) work with both APIs. They use the JSON API unless `gs_api` says `xml`:
-//! large objects go through resumable sessions, copies are rewrites, deletions are batched.
+//! is signed with `GOOG4-HMAC-SHA256`. Tokens of OAuth (service accounts, users, the metadata server) work with both
+//! APIs. They use the JSON API unless `gs_api` says `xml`: copies are rewrites there, and deletions are batched. Large
+//! objects go through resumable sessions in both.
 //!
 //! # Guarantees
 //! - The tag of an object is its generation. Conditional writes are generation preconditions, which Google
-//!   checks atomically; only the end of an upload by parts takes none, and is made conditional by a copy.
+//!   checks atomically.
 //! - Tokens are renewed before they expire, and once more when Google refuses one that was good before.
 //! - The address of a session is a secret: it is kept in the upload's state and never logged.
 //!
@@ -19,6 +19,8 @@
 mod credentials;
 mod dialect;
 mod json;
+mod service;
+mod sessions;
 mod settings;
 mod signature;
 mod signing;
@@ -40,6 +42,7 @@ use crate::{
     credentials::Credentials,
     dialect::Google,
     json::JsonBucket,
+    service::Service,
     settings::{Api, GcsSettings},
     signing::Signer,
     tokens::Tokens,
@@ -77,12 +80,13 @@ impl ObjectStorage for Gcs {
             }
         };
         let signer = Arc::new(signer);
+        let service = Service { transport: transport.clone(), signer: Arc::clone(&signer), endpoint };
         let bucket: Arc<dyn Bucket> = match settings.api {
             Api::Xml => {
                 let xml = XmlBucket::new(transport, Google::new(signer), address);
-                Arc::new(XmlStore::new(xml, settings.bucket.clone(), settings.root.clone()))
+                Arc::new(XmlStore::new(xml, service, settings.bucket.clone()))
             }
-            Api::Json => Arc::new(JsonBucket::new(transport, signer, &endpoint, address)),
+            Api::Json => Arc::new(JsonBucket::new(service, address)),
         };
         Ok(Opened { bucket, root: settings.root, renewal })
     }

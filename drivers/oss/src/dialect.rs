@@ -116,7 +116,7 @@ impl Dialect for OssDialect {
         self.signed(head, Some(expires)).await
     }
 
-    fn condition(&self, _write: Write, condition: &Condition, headers: &mut HeaderMap) -> Result<()> {
+    fn condition(&self, condition: &Condition, headers: &mut HeaderMap) -> Result<()> {
         match condition {
             Condition::Always => {}
             Condition::IfAbsent => {

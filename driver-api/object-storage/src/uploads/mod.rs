@@ -34,7 +34,6 @@ use docker_registry_driver_api::{CallContext, Result, UploadHint, UploadState};
 
 pub(crate) use known::Known;
 pub(crate) use names::Nonce;
-pub use names::scratch_key;
 use state::{Standing, State};
 
 use crate::engine::Engine;

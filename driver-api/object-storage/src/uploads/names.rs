@@ -80,18 +80,6 @@ impl Mark {
     }
 }
 
-/// A name for an object in the making, for stores that keep a condition by copying the whole object to its key. What a
-/// crash leaves there belongs to the upload of `key`, or to one of its own, so that `list_uploads` finds it.
-pub fn scratch_key(root: &str, key: &str) -> String {
-    let staging = staging(root);
-    let nonce = Nonce::draw();
-    if key.strip_prefix(&staging).is_some_and(|rest| rest.contains('/') && !rest.contains('.')) {
-        format!("{key}.{nonce}")
-    } else {
-        format!("{staging}{}/{:010}.{nonce}", Uuid::new_v4().simple(), 1)
-    }
-}
-
 fn staging(root: &str) -> String {
     let path = format!("{OWN}/uploads/");
     if root.is_empty() { path } else { format!("{root}/{path}") }

@@ -124,8 +124,7 @@ pub trait Dialect: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where the store has no such condition.
-    fn condition(&self, write: Write, condition: &Condition, headers: &mut HeaderMap) -> Result<()> {
-        let _ = write;
+    fn condition(&self, condition: &Condition, headers: &mut HeaderMap) -> Result<()> {
         match condition {
             Condition::Always => {}
             Condition::IfAbsent => {
@@ -161,12 +160,6 @@ pub trait Dialect: Send + Sync + 'static {
     /// The tag of a listed object, from its elements `ETag` and `Generation`.
     fn listed_tag(&self, etag: Option<String>, generation: Option<String>) -> Option<ETag> {
         let _ = generation;
-        etag.filter(|tag| !tag.is_empty()).map(ETag)
-    }
-
-    /// The tag of a finished object, from the headers and the element `ETag` of the document.
-    fn finished_tag(&self, headers: &HeaderMap, etag: Option<String>) -> Option<ETag> {
-        let _ = headers;
         etag.filter(|tag| !tag.is_empty()).map(ETag)
     }
 }

@@ -124,7 +124,7 @@ impl<D: Dialect> XmlBucket<D> {
         if let Some(mark) = mark {
             request = request.header(&self.mark_header(), mark)?;
         }
-        self.dialect.condition(Write::Put, condition, &mut request.headers)?;
+        self.dialect.condition(condition, &mut request.headers)?;
         self.dialect.write_headers(Write::Put, &mut request.headers);
         let call = Call::writing("put", Subject::Object);
         match self.exchange_compared(call, request, content).await {

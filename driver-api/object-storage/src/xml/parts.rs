@@ -86,7 +86,7 @@ impl<D: Dialect> XmlBucket<D> {
         let mut request = Request::new(Method::POST, key)
             .query("uploadId", id)
             .header("content-type", "application/xml")?;
-        self.dialect.condition(Write::Finish, condition, &mut request.headers)?;
+        self.dialect.condition(condition, &mut request.headers)?;
         self.dialect.write_headers(Write::Finish, &mut request.headers);
         let content = Content::from(documents::complete_request(parts));
         let call = Call::writing("finish", Subject::Upload).slow();
@@ -100,9 +100,8 @@ impl<D: Dialect> XmlBucket<D> {
             }
             Err(refusal) => return Err(refusal.into()),
         };
-        let headers = answer.headers().clone();
         let written = self.document::<Written>(call, answer).await?;
-        Ok(self.dialect.finished_tag(&headers, written.etag))
+        Ok(written.etag.filter(|tag| !tag.is_empty()).map(ETag))
     }
 
     pub(super) async fn abort_upload(&self, key: &str, id: &str) -> Result<()> {

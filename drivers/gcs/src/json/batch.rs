@@ -9,7 +9,8 @@ use docker_registry_object_storage::{
 use http::{HeaderMap, Method, StatusCode, header};
 use uuid::Uuid;
 
-use super::{JsonBucket, LARGEST_DOCUMENT, corrupt};
+use super::{JsonBucket, LARGEST_DOCUMENT};
+use crate::service::corrupt;
 
 /// Most calls of one batch.
 pub(super) const MOST: usize = 100;
@@ -30,7 +31,7 @@ impl JsonBucket {
         let kind = format!("multipart/mixed; boundary={boundary}");
         let content = Content::from(Bytes::from(text));
         let headers = [("content-type", kind.as_str())];
-        let answer = self.send(call, Method::POST, "/batch/storage/v1", &headers, content).await?;
+        let answer = self.service.send(call, Method::POST, "/batch/storage/v1", &headers, content).await?;
         let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let boundary = kind.and_then(boundary_of).ok_or_else(|| corrupt("is no list of answers"))?;
         let body = answer.into_body().bytes(LARGEST_DOCUMENT).await.map_err(Error::outcome_unknown)?;
@@ -40,12 +41,12 @@ impl JsonBucket {
             let error = match answers.iter().find(|(id, ..)| *id == index) {
                 Some((_, status, _)) if status.is_success() => continue,
                 Some((_, status, document)) => {
-                    let authority = self.endpoint.split("//").nth(1).unwrap_or_default().to_owned();
+                    let authority = self.service.endpoint.split("//").nth(1).unwrap_or_default().to_owned();
                     let none = HeaderMap::new();
                     let record =
                         Record::of_answer(authority, Method::DELETE, *status, &none, document.as_bytes());
                     let call = Call::writing("delete", Subject::Object);
-                    fault::error(self.transport.advice(), call, &record)
+                    fault::error(self.service.transport.advice(), call, &record)
                 }
                 None => {
                     let message = "Google Cloud Storage did not answer one call of a batch";

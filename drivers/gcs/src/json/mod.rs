@@ -2,40 +2,37 @@
 
 mod batch;
 mod objects;
-mod sessions;
 
-use std::{ops::Range, sync::Arc, time::SystemTime};
+use std::{ops::Range, time::SystemTime};
 
+use bytes::Bytes;
 use docker_registry_driver_api::{Condition, ETag, Error, ErrorKind, ReadRange, Result, async_trait};
 use docker_registry_object_storage::{
     bucket::{
         Begun, Bucket, Content, Facts, Limits, ListCall, Listing, MARK, NewPart, Opened, Part, SignCall,
     },
-    http::{AnswerBody, Call, Refusal, Transport},
+    http::{AnswerBody, Call},
     xml::Address,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
 use std::collections::HashMap;
 
+use self::objects::described;
 use crate::{
-    dialect::{LARGEST, tag_of},
+    dialect::{by_sessions, tag_of, wanted_generation},
+    service::{Service, corrupt},
+    sessions::Sessions,
     signature::encode,
-    signing::Signer,
 };
-
-/// Chunks of a session are multiples of this.
-const MULTIPLE: u64 = 256 << 10;
 
 /// Largest JSON document: a page of 1,000 long names.
 const LARGEST_DOCUMENT: usize = 16 << 20;
 
 /// A bucket by the JSON API.
 pub(crate) struct JsonBucket {
-    transport: Transport,
-    signer: Arc<Signer>,
-    endpoint: String,
+    service: Service,
+    sessions: Sessions,
     /// Path of the objects, without `/` at the end.
     objects: String,
     /// Where signed addresses lead.
@@ -46,7 +43,7 @@ pub(crate) struct JsonBucket {
 /// What the API says of an object, as far as it is asked.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Resource {
+pub(crate) struct Resource {
     name: String,
     size: Option<String>,
     generation: Option<String>,
@@ -63,7 +60,7 @@ impl Resource {
         size.ok_or_else(|| corrupt("does not say how large the object is"))
     }
 
-    fn etag(&self) -> Option<ETag> {
+    pub(crate) fn etag(&self) -> Option<ETag> {
         tag_of(self.generation.as_deref()?)
     }
 
@@ -78,63 +75,28 @@ impl Resource {
 }
 
 impl JsonBucket {
-    pub(crate) fn new(transport: Transport, signer: Arc<Signer>, endpoint: &str, address: Address) -> Self {
-        let limits = Limits {
-            largest_put: LARGEST,
-            smallest_part: MULTIPLE,
-            part_multiple: MULTIPLE,
-            parallel_parts: false,
-            copied_parts: false,
-            largest_copy: LARGEST,
-            largest_batch: batch::MOST,
-            lists_begun: false,
-            signs: signer.signs(),
-            ..Limits::s3()
-        };
+    pub(crate) fn new(service: Service, address: Address) -> Self {
+        let limits = Limits { largest_batch: batch::MOST, ..by_sessions(&service.signer) };
         let objects = format!("/storage/v1/b/{}/o", encode(&address.bucket));
-        Self { transport, signer, endpoint: endpoint.to_owned(), objects, address, limits }
+        let sessions = Sessions::new(service.clone(), "/upload/".to_owned());
+        Self { service, sessions, objects, address, limits }
     }
 
     /// Path of an object.
     fn object(&self, key: &str) -> String {
         format!("{}/{}", self.objects, encode(key))
     }
-
-    /// Proves and sends a request.
-    async fn send(
-        &self,
-        call: Call,
-        method: Method,
-        target: &str,
-        headers: &[(&'static str, &str)],
-        content: Content,
-    ) -> Result<http::Response<AnswerBody>, Refusal> {
-        let (mut head, ()) = Request::new(()).into_parts();
-        head.method = method;
-        head.uri = format!("{}{target}", self.endpoint)
-            .parse::<Uri>()
-            .map_err(|_| crate::settings::invalid("gs_endpoint and boto_bucket make no address"))?;
-        head.headers = HeaderMap::new();
-        for (name, value) in headers {
-            let value = HeaderValue::from_str(value)
-                .map_err(|_| Error::new(ErrorKind::Internal, format!("this cannot be the header {name}")))?;
-            head.headers.insert(HeaderName::from_static(name), value);
-        }
-        self.signer.sign(&mut head, None).await?;
-        self.transport.send(call, head, content).await
-    }
 }
 
 /// Reads a document.
-async fn document<T: DeserializeOwned>(call: Call, answer: http::Response<AnswerBody>) -> Result<T> {
+pub(crate) async fn document<T: DeserializeOwned>(
+    call: Call,
+    answer: http::Response<AnswerBody>,
+) -> Result<T> {
     let unknown = |error: Error| if call.writes { error.outcome_unknown() } else { error };
     let document = answer.into_body().bytes(LARGEST_DOCUMENT).await.map_err(unknown)?;
     serde_json::from_slice(&document)
         .map_err(|error| unknown(corrupt("is not the JSON that belongs here").caused_by(&error)))
-}
-
-fn corrupt(what: &str) -> Error {
-    Error::new(ErrorKind::Corrupt, format!("Google Cloud Storage's answer {what}"))
 }
 
 #[async_trait]
@@ -182,11 +144,18 @@ impl Bucket for JsonBucket {
     }
 
     async fn begin(&self, key: &str, condition: &Condition, mark: Option<&str>) -> Result<String> {
-        self.begin_session(key, condition, mark).await
+        let mut target = format!("/upload{}?uploadType=resumable&name={}", self.objects, encode(key));
+        target += &format!("&fields={}", encode(FIELDS));
+        if let Some(generation) = wanted_generation(condition)? {
+            target += &format!("&ifGenerationMatch={generation}");
+        }
+        let content = Content::from(Bytes::from(described(mark).to_string()));
+        let headers = [("content-type", "application/json; charset=UTF-8")];
+        self.sessions.begin(&target, &headers, content).await
     }
 
     async fn part(&self, _key: &str, id: &str, part: NewPart) -> Result<Part> {
-        self.send_chunk(id, part).await
+        self.sessions.chunk(id, part).await
     }
 
     async fn copy_part(&self, _: &str, _: &str, _: u32, _: &str, _: Range<u64>) -> Result<Part> {
@@ -194,11 +163,11 @@ impl Bucket for JsonBucket {
     }
 
     async fn finish(&self, _: &str, id: &str, parts: &[Part], _: &Condition) -> Result<Option<ETag>> {
-        self.end_session(id, parts).await
+        self.sessions.end(id, parts).await
     }
 
     async fn abandon(&self, _key: &str, id: &str) -> Result<()> {
-        self.cancel_session(id).await
+        self.sessions.cancel(id).await
     }
 
     async fn list_begun(&self, _: &str, _: Option<&str>) -> Result<(Vec<Begun>, Option<String>)> {

@@ -14,9 +14,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{FIELDS, JsonBucket, Resource, corrupt, document};
+use super::{FIELDS, JsonBucket, Resource, document};
 use crate::{
     dialect::{LARGEST, generation_of, tag_in, wanted_generation},
+    service::corrupt,
     signature::encode,
 };
 
@@ -57,12 +58,12 @@ impl JsonBucket {
     pub(super) async fn probe_bucket(&self, root: &str) -> Result<()> {
         let call = Call::reading("probe", Subject::Bucket);
         let target = format!("{}?maxResults=1&fields=nextPageToken&prefix={}", self.objects, encode(root));
-        let answer = self.send(call, Method::GET, &target, &[], Content::default()).await?;
+        let answer = self.service.send(call, Method::GET, &target, &[], Content::default()).await?;
         document::<serde_json::Map<String, Value>>(call, answer).await.map(drop).map_err(|error| {
             if error.kind != ErrorKind::Corrupt {
                 return error;
             }
-            let advice = self.transport.advice();
+            let advice = self.service.transport.advice();
             crate::settings::invalid(format!(
                 "what answers is no {}: check {}",
                 advice.store, advice.endpoint
@@ -94,7 +95,7 @@ impl JsonBucket {
         let mut headers = vec![("accept-encoding", "gzip")];
         headers.extend(range_text.as_deref().map(|range| ("range", range)));
         let call = Call::reading("get", Subject::Object);
-        let answer = self.send(call, Method::GET, &target, &headers, Content::default()).await?;
+        let answer = self.service.send(call, Method::GET, &target, &headers, Content::default()).await?;
         let (head, body) = answer.into_parts();
         let text = |name: header::HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
         let length = || text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
@@ -115,7 +116,7 @@ impl JsonBucket {
     pub(super) async fn head_object(&self, key: &str) -> Result<Facts> {
         let call = Call::reading("head", Subject::Object);
         let target = format!("{}?fields={}", self.object(key), encode(FIELDS));
-        let answer = self.send(call, Method::GET, &target, &[], Content::default()).await?;
+        let answer = self.service.send(call, Method::GET, &target, &[], Content::default()).await?;
         document::<Resource>(call, answer).await?.facts()
     }
 
@@ -146,13 +147,14 @@ impl JsonBucket {
             .collect();
         let kind = format!("multipart/related; boundary={boundary}");
         let call = Call::writing("put", Subject::Bucket);
-        let answer = self.send(call, Method::POST, &target, &[("content-type", &kind)], whole).await?;
+        let answer =
+            self.service.send(call, Method::POST, &target, &[("content-type", &kind)], whole).await?;
         Ok(document::<Resource>(call, answer).await?.etag())
     }
 
     pub(super) async fn delete_object(&self, key: &str) -> Result<()> {
         let call = Call::writing("delete", Subject::Object);
-        self.send(call, Method::DELETE, &self.object(key), &[], Content::default()).await?;
+        self.service.send(call, Method::DELETE, &self.object(key), &[], Content::default()).await?;
         Ok(())
     }
 
@@ -172,7 +174,7 @@ impl JsonBucket {
             _ => {}
         }
         let list = Call::reading("list", Subject::Bucket);
-        let answer = self.send(list, Method::GET, &target, &[], Content::default()).await?;
+        let answer = self.service.send(list, Method::GET, &target, &[], Content::default()).await?;
         let page = document::<Page>(list, answer).await?;
         let mut objects = Vec::with_capacity(page.items.len());
         for item in page.items {
@@ -202,7 +204,7 @@ impl JsonBucket {
             }
             let content = Content::from(Bytes::from(described.clone()));
             let headers = [("content-type", "application/json")];
-            let answer = self.send(call, Method::POST, &target, &headers, content).await?;
+            let answer = self.service.send(call, Method::POST, &target, &headers, content).await?;
             let rewritten = document::<Rewritten>(call, answer).await?;
             if rewritten.done {
                 return Ok(());
@@ -212,7 +214,7 @@ impl JsonBucket {
     }
 
     pub(super) async fn signed_address(&self, call: &SignCall) -> Result<Option<String>> {
-        if !self.signer.signs() {
+        if !self.service.signer.signs() {
             return Ok(None);
         }
         let mut text = format!("{}/{}", self.address.base, xml::encode(&call.key));
@@ -227,7 +229,7 @@ impl JsonBucket {
         head.uri = text
             .parse::<Uri>()
             .map_err(|_| crate::settings::invalid("gs_endpoint and boto_bucket make no address"))?;
-        self.signer.presign(&mut head, call.expires).await?;
+        self.service.signer.presign(&mut head, call.expires).await?;
         Ok(Some(head.uri.to_string()))
     }
 }

@@ -129,7 +129,6 @@ impl Fake {
                 empty(204)
             }
             ("GET", "state") => json(&serde_json::json!({
-                "multiparts": state.multiparts.len(),
                 "sessions": state.sessions.values().filter(|session| !session.is_done()).count(),
                 "tokens_issued": state.tokens_issued,
                 "objects": state.objects.values().map(|objects| objects.len()).sum::<usize>(),

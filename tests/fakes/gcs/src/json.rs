@@ -175,7 +175,7 @@ impl Fake {
         described: Described,
         wanted: Option<u64>,
     ) -> Result<Answer, Refusal> {
-        let stored = self.state().insert(bucket, key, content, described, wanted, false)?;
+        let stored = self.state().insert(bucket, key, content, described, wanted)?;
         Ok(document(&resource(bucket, key, &stored)))
     }
 
@@ -242,9 +242,9 @@ impl Fake {
             _ => {}
         }
         let (file, size) = (source.file.clone(), source.size);
-        let content = Content { file, size, md5: source.md5.unwrap_or_default(), crc32c: source.crc32c };
-        let (described, by_parts) = (source.described.clone(), source.md5.is_none());
-        let stored = state.insert(to.0, to.1, content, described, condition(asked)?, by_parts)?;
+        let content = Content { file, size, md5: source.md5, crc32c: source.crc32c };
+        let described = source.described.clone();
+        let stored = state.insert(to.0, to.1, content, described, condition(asked)?)?;
         Ok(document(&json!({
             "kind": "storage#rewriteResponse",
             "done": true,
@@ -313,12 +313,10 @@ fn resource(bucket: &str, key: &str, stored: &Stored) -> Value {
         "contentType": stored.described.content_type,
         "size": stored.size.to_string(),
         "crc32c": BASE64_STANDARD.encode(stored.crc32c.to_be_bytes()),
+        "md5Hash": BASE64_STANDARD.encode(stored.md5),
         "etag": format!("C{:x}", stored.generation),
         "updated": instant(stored.updated),
     });
-    if let Some(md5) = stored.md5 {
-        resource["md5Hash"] = json!(BASE64_STANDARD.encode(md5));
-    }
     if !stored.described.metadata.is_empty() {
         resource["metadata"] = json!(stored.described.metadata);
     }

@@ -207,7 +207,7 @@ impl Fake {
         let session = state.sessions.get(id).ok_or_else(Refusal::no_such_upload)?;
         let (bucket, key, condition) = (session.bucket.clone(), session.key.clone(), session.condition);
         let described = session.described.clone();
-        match state.insert(&bucket, &key, content, described, condition, false) {
+        match state.insert(&bucket, &key, content, described, condition) {
             Ok(stored) => {
                 if let Some(session) = state.sessions.get_mut(id) {
                     session.done = Some(Arc::clone(&stored));

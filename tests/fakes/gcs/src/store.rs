@@ -1,4 +1,4 @@
-//! What is stored: objects by name and generation, and uploads by parts that are not finished.
+//! What is stored: objects by name and generation, and sessions that are not finished.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,8 +14,7 @@ use crate::{answer::Refusal, sessions::Session, signature::hex};
 pub(crate) struct Stored {
     pub(crate) generation: u64,
     pub(crate) size: u64,
-    /// Absent for objects that were uploaded by parts, as with the real service.
-    pub(crate) md5: Option<[u8; 16]>,
+    pub(crate) md5: [u8; 16],
     pub(crate) crc32c: u32,
     pub(crate) described: Described,
     pub(crate) updated: SystemTime,
@@ -25,10 +24,7 @@ pub(crate) struct Stored {
 impl Stored {
     /// The entity tag of the XML API.
     pub(crate) fn etag(&self) -> String {
-        match self.md5 {
-            Some(md5) => format!("\"{}\"", hex(&md5)),
-            None => format!("\"-{:x}\"", self.generation),
-        }
+        format!("\"{}\"", hex(&self.md5))
     }
 }
 
@@ -48,21 +44,10 @@ pub(crate) struct Content {
     pub(crate) crc32c: u32,
 }
 
-/// An upload by parts.
-#[derive(Debug)]
-pub(crate) struct Multipart {
-    pub(crate) bucket: String,
-    pub(crate) key: String,
-    pub(crate) begun: SystemTime,
-    pub(crate) described: Described,
-    pub(crate) parts: BTreeMap<u32, Content>,
-}
-
 /// Everything that changes.
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) objects: HashMap<String, BTreeMap<String, Arc<Stored>>>,
-    pub(crate) multiparts: BTreeMap<String, Multipart>,
     pub(crate) sessions: BTreeMap<String, Session>,
     pub(crate) tokens: HashMap<String, Instant>,
     pub(crate) tokens_issued: u64,
@@ -103,14 +88,13 @@ impl State {
         content: Content,
         described: Described,
         wanted: Option<u64>,
-        by_parts: bool,
     ) -> Result<Arc<Stored>, Refusal> {
         self.check_generation(bucket, key, wanted)?;
         self.generation = (self.generation + 1).max(micros(SystemTime::now()));
         let stored = Arc::new(Stored {
             generation: self.generation,
             size: content.size,
-            md5: (!by_parts).then_some(content.md5),
+            md5: content.md5,
             crc32c: content.crc32c,
             described,
             updated: SystemTime::now(),

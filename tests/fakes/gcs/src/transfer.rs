@@ -85,12 +85,6 @@ pub(crate) struct Range<'a> {
     pub(crate) length: u64,
 }
 
-impl<'a> Range<'a> {
-    pub(crate) fn all(content: &'a Content) -> Self {
-        Self { file: &content.file, offset: 0, length: content.size }
-    }
-}
-
 /// Joins ranges of files to a new file.
 pub(crate) async fn join(ranges: &[Range<'_>], path: PathBuf) -> Result<Content, Refusal> {
     let mut target = File::create(&path).await?;

@@ -1,4 +1,4 @@
-//! The XML API: objects, listings, uploads by parts, copies.
+//! The XML API: objects, listings, sessions, copies.
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
@@ -7,7 +7,6 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use quick_xml::escape::escape;
-use serde::Deserialize;
 
 use crate::{
     answer::{Answer, Refusal, document, empty},
@@ -15,26 +14,9 @@ use crate::{
     fake::{Asked, Fake, bucket_and_key},
     listing::{MOST, Page, Wanted},
     signature::encode,
-    store::{Content, Described, Multipart, Stored},
+    store::{Content, Described, Stored},
     transfer,
 };
-
-/// Smallest part but the last.
-const SMALLEST_PART: u64 = 5 << 20;
-
-#[derive(Deserialize)]
-struct Complete {
-    #[serde(rename = "Part", default)]
-    parts: Vec<CompletePart>,
-}
-
-#[derive(Deserialize)]
-struct CompletePart {
-    #[serde(rename = "PartNumber")]
-    number: u32,
-    #[serde(rename = "ETag")]
-    etag: String,
-}
 
 impl Fake {
     pub(crate) async fn answer_xml(&self, asked: &Asked, body: Incoming) -> Result<Answer, Refusal> {
@@ -45,10 +27,9 @@ impl Fake {
         }
         let proved = self.prove(asked)?;
         self.state().bucket(&bucket)?;
-        let (method, has) = (asked.method.as_str(), |name: &str| asked.query_value(name).is_some());
+        let method = asked.method.as_str();
         let Some(key) = key else {
             return match method {
-                "GET" if has("uploads") => self.list_uploads(asked, &bucket),
                 "GET" if asked.query_value("list-type") == Some("2") => self.list_xml(asked, &bucket),
                 "HEAD" => Ok(empty(200)),
                 _ => Err(Refusal::new(400, "InvalidArgument", "This is not a request that the fake knows.")),
@@ -56,13 +37,10 @@ impl Fake {
         };
         match method {
             "GET" | "HEAD" => self.get(asked, &bucket, &key).await,
-            "PUT" if has("uploadId") => self.put_part(asked, &key, &proved, body).await,
             "PUT" => match header_of(asked, "copy-source") {
                 Some(source) => self.copy_xml(asked, source, &bucket, &key),
                 None => self.put_xml(asked, &bucket, &key, &proved, body).await,
             },
-            "POST" if has("uploads") => self.begin_parts(asked, &bucket, &key),
-            "POST" if has("uploadId") => self.complete(asked, &bucket, &key, &proved, body).await,
             "POST" if asked.header("x-goog-resumable") == Some("start") => {
                 let (described, condition) = (described(asked), condition(asked)?);
                 let id = self.begin_session(&bucket, &key, described, condition).await?;
@@ -71,17 +49,11 @@ impl Fake {
                 set(answer.headers_mut(), header::LOCATION.as_str(), &location);
                 Ok(answer)
             }
-            "DELETE" => match asked.query_value("uploadId") {
-                Some(id) => match self.state().multiparts.remove(id) {
-                    Some(_) => Ok(empty(204)),
-                    None => Err(Refusal::no_such_upload()),
-                },
-                None => {
-                    let mut state = self.state();
-                    state.check_generation(&bucket, &key, condition(asked)?)?;
-                    state.remove(&bucket, &key).map(|()| empty(204))
-                }
-            },
+            "DELETE" => {
+                let mut state = self.state();
+                state.check_generation(&bucket, &key, condition(asked)?)?;
+                state.remove(&bucket, &key).map(|()| empty(204))
+            }
             _ => Err(Refusal::new(405, "MethodNotAllowed", "The method is not allowed here.")),
         }
     }
@@ -150,7 +122,7 @@ impl Fake {
         body: Incoming,
     ) -> Result<Answer, Refusal> {
         let content = transfer::receive(body, self.new_file(), &asked.headers, proved).await?;
-        let stored = self.state().insert(bucket, key, content, described(asked), condition(asked)?, false)?;
+        let stored = self.state().insert(bucket, key, content, described(asked), condition(asked)?)?;
         let mut answer = empty(200);
         set(answer.headers_mut(), "etag", &stored.etag());
         set(answer.headers_mut(), "x-goog-generation", &stored.generation.to_string());
@@ -164,10 +136,9 @@ impl Fake {
         let mut state = self.state();
         let from = state.object(&from_bucket, &from_key)?;
         let described = if directive == "REPLACE" { described(asked) } else { from.described.clone() };
-        let (md5, crc32c) = (from.md5.unwrap_or_default(), from.crc32c);
+        let (md5, crc32c) = (from.md5, from.crc32c);
         let content = Content { file: from.file.clone(), size: from.size, md5, crc32c };
-        let by_parts = from.md5.is_none();
-        let stored = state.insert(bucket, key, content, described, condition(asked)?, by_parts)?;
+        let stored = state.insert(bucket, key, content, described, condition(asked)?)?;
         drop(state);
         let mut answer = document(format!(
             "<?xml version='1.0' encoding='UTF-8'?><CopyObjectResult><LastModified>{}</LastModified>\
@@ -221,167 +192,6 @@ impl Fake {
         }
         Ok(document(text + "</ListBucketResult>"))
     }
-
-    fn list_uploads(&self, asked: &Asked, bucket: &str) -> Result<Answer, Refusal> {
-        let prefix = asked.query_value("prefix").unwrap_or_default();
-        let after_key = asked.query_value("key-marker").unwrap_or_default();
-        let after_id = asked.query_value("upload-id-marker").unwrap_or_default();
-        let limit = max_of(asked, "max-uploads")?;
-        let state = self.state();
-        let mut found: Vec<(&str, &str, SystemTime)> = state
-            .multiparts
-            .iter()
-            .filter(|(_, upload)| upload.bucket == bucket && upload.key.starts_with(prefix))
-            .map(|(id, upload)| (upload.key.as_str(), id.as_str(), upload.begun))
-            .filter(|(key, id, _)| {
-                *key > after_key || (*key == after_key && !after_id.is_empty() && *id > after_id)
-            })
-            .collect();
-        found.sort();
-        let is_truncated = found.len() > limit;
-        found.truncate(limit);
-        let is_encoded = asked.query_value("encoding-type") == Some("url");
-        let name = |text: &str| if is_encoded { encode(text) } else { escape(text).into_owned() };
-        let mut text = format!(
-            "<?xml version='1.0' encoding='UTF-8'?><ListMultipartUploadsResult><Bucket>{bucket}</Bucket>\
-             <IsTruncated>{is_truncated}</IsTruncated>"
-        );
-        if is_encoded {
-            text += "<EncodingType>url</EncodingType>";
-        }
-        if let (true, Some((key, id, _))) = (is_truncated, found.last()) {
-            text += &format!(
-                "<NextKeyMarker>{}</NextKeyMarker><NextUploadIdMarker>{id}</NextUploadIdMarker>",
-                name(key)
-            );
-        }
-        for (key, id, begun) in found {
-            text += &format!(
-                "<Upload><Key>{}</Key><UploadId>{id}</UploadId><Initiated>{}</Initiated></Upload>",
-                name(key),
-                instant(begun)
-            );
-        }
-        Ok(document(text + "</ListMultipartUploadsResult>"))
-    }
-
-    fn begin_parts(&self, asked: &Asked, bucket: &str, key: &str) -> Result<Answer, Refusal> {
-        refuse_condition(asked)?;
-        let id = format!("parts-{}", uuid::Uuid::new_v4().simple());
-        let upload = Multipart {
-            bucket: bucket.to_owned(),
-            key: key.to_owned(),
-            begun: SystemTime::now(),
-            described: described(asked),
-            parts: BTreeMap::new(),
-        };
-        self.state().multiparts.insert(id.clone(), upload);
-        Ok(document(format!(
-            "<?xml version='1.0' encoding='UTF-8'?><InitiateMultipartUploadResult><Bucket>{bucket}</Bucket>\
-             <Key>{}</Key><UploadId>{id}</UploadId></InitiateMultipartUploadResult>",
-            escape(key)
-        )))
-    }
-
-    async fn put_part(
-        &self,
-        asked: &Asked,
-        key: &str,
-        proved: &Proved,
-        body: Incoming,
-    ) -> Result<Answer, Refusal> {
-        if header_of(asked, "copy-source").is_some() {
-            return Err(Refusal::new(501, "NotImplemented", "Parts cannot be copied."));
-        }
-        let id = asked.query_value("uploadId").unwrap_or_default();
-        let number = asked.query_value("partNumber").and_then(|number| number.parse().ok());
-        let number: u32 = number
-            .filter(|number| (1..=10_000).contains(number))
-            .ok_or_else(|| Refusal::invalid("partNumber"))?;
-        if self.state().multiparts.get(id).is_none_or(|upload| upload.key != key) {
-            return Err(Refusal::no_such_upload());
-        }
-        let content = transfer::receive(body, self.new_file(), &asked.headers, proved).await?;
-        let mut answer = empty(200);
-        set(answer.headers_mut(), "etag", &part_etag(&content));
-        let mut state = self.state();
-        let upload = state.multiparts.get_mut(id).ok_or_else(Refusal::no_such_upload)?;
-        upload.parts.insert(number, content);
-        Ok(answer)
-    }
-
-    async fn complete(
-        &self,
-        asked: &Asked,
-        bucket: &str,
-        key: &str,
-        proved: &Proved,
-        body: Incoming,
-    ) -> Result<Answer, Refusal> {
-        refuse_condition(asked)?;
-        let id = asked.query_value("uploadId").unwrap_or_default().to_owned();
-        let body = transfer::small(body, proved).await?;
-        let wanted: Complete = quick_xml::de::from_reader(body.as_ref())
-            .map_err(|error| Refusal::new(400, "MalformedXML", error.to_string()))?;
-        let upload = {
-            let mut state = self.state();
-            if state.multiparts.get(&id).is_none_or(|upload| upload.key != key) {
-                return Err(Refusal::no_such_upload());
-            }
-            state.multiparts.remove(&id).ok_or_else(Refusal::no_such_upload)?
-        };
-        let result = self.join_parts(&upload, &wanted).await;
-        let content = match result {
-            Ok(content) => content,
-            Err(refusal) => {
-                self.state().multiparts.insert(id, upload);
-                return Err(refusal);
-            }
-        };
-        let stored = self.state().insert(bucket, key, content, upload.described, None, true)?;
-        let mut answer = document(format!(
-            "<?xml version='1.0' encoding='UTF-8'?><CompleteMultipartUploadResult><Bucket>{bucket}</Bucket>\
-             <Key>{}</Key><ETag>{}</ETag></CompleteMultipartUploadResult>",
-            escape(key),
-            escape(stored.etag().as_str())
-        ));
-        set(answer.headers_mut(), "x-goog-generation", &stored.generation.to_string());
-        Ok(answer)
-    }
-
-    async fn join_parts(&self, upload: &Multipart, wanted: &Complete) -> Result<Content, Refusal> {
-        if wanted.parts.is_empty() {
-            return Err(Refusal::new(400, "MalformedXML", "There are no parts."));
-        }
-        let mut ranges = Vec::new();
-        for (index, part) in wanted.parts.iter().enumerate() {
-            if index > 0 && wanted.parts[index - 1].number >= part.number {
-                return Err(Refusal::new(400, "InvalidPartOrder", "The parts are not in ascending order."));
-            }
-            let content = upload
-                .parts
-                .get(&part.number)
-                .filter(|content| part_etag(content).trim_matches('"') == part.etag.trim_matches('"'))
-                .ok_or_else(|| Refusal::new(400, "InvalidPart", "A part was not found."))?;
-            if index + 1 < wanted.parts.len() && content.size < SMALLEST_PART {
-                return Err(Refusal::new(400, "EntityTooSmall", "A part is smaller than the minimum."));
-            }
-            ranges.push(transfer::Range::all(content));
-        }
-        transfer::join(&ranges, self.new_file()).await
-    }
-}
-
-/// Uploads by parts know no preconditions.
-fn refuse_condition(asked: &Asked) -> Result<(), Refusal> {
-    let is_there = ["x-goog-if-generation-match", "if-match", "if-none-match"]
-        .iter()
-        .any(|name| asked.headers.contains_key(*name));
-    if is_there { Err(Refusal::invalid("preconditions are not supported here")) } else { Ok(()) }
-}
-
-fn part_etag(content: &Content) -> String {
-    format!("\"{}\"", crate::signature::hex(&content.md5))
 }
 
 /// `x-goog-NAME` or `x-amz-NAME`.
@@ -415,10 +225,8 @@ fn describe(headers: &mut HeaderMap, stored: &Arc<Stored>) {
     set(headers, "x-goog-generation", &stored.generation.to_string());
     set(headers, "x-goog-metageneration", "1");
     set(headers, "x-goog-stored-content-length", &stored.size.to_string());
-    let mut hash = format!("crc32c={}", BASE64_STANDARD.encode(stored.crc32c.to_be_bytes()));
-    if let Some(md5) = stored.md5 {
-        hash += &format!(",md5={}", BASE64_STANDARD.encode(md5));
-    }
+    let sums = (BASE64_STANDARD.encode(stored.crc32c.to_be_bytes()), BASE64_STANDARD.encode(stored.md5));
+    let hash = format!("crc32c={},md5={}", sums.0, sums.1);
     set(headers, "x-goog-hash", &hash);
     set(headers, "last-modified", &httpdate::fmt_http_date(stored.updated));
     set(headers, "accept-ranges", "bytes");

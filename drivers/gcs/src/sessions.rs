@@ -1,22 +1,25 @@
-//! Large objects by resumable sessions: chunks one after the other.
+//! Large objects by resumable sessions, of both APIs: chunks one after the other. Only the beginning differs.
 //!
 //! The store skips bytes that it has already when they are sent again, so that a chunk whose fate is not known
 //! is simply sent again. A session remembers its precondition. The last chunk makes the object; sent again to a
 //! session that is done, it is answered with the object.
 
-use bytes::{Buf, Bytes};
-use docker_registry_driver_api::{Condition, ETag, Error, ErrorKind, Result};
+use bytes::Buf;
+use docker_registry_driver_api::{ETag, Error, ErrorKind, Result};
 use docker_registry_object_storage::{
     bucket::{Content, NewPart, Part},
     http::{AnswerBody, Call, Refusal, Subject},
 };
 use http::{Method, Uri, header};
 
-use super::{FIELDS, JsonBucket, Resource, corrupt, document, objects::described};
 use crate::{
-    dialect::{tag_of, wanted_generation},
-    signature::encode,
+    dialect::{tag_in, tag_of},
+    json::{Resource, document},
+    service::{Service, corrupt},
 };
+
+/// Chunks are multiples of this, in bytes.
+pub(crate) const MULTIPLE: u64 = 256 << 10;
 
 /// How the tag of the part begins that made the object; the generation follows.
 const DONE: &str = "done-";
@@ -28,36 +31,41 @@ const CANCELLED: u16 = 499;
 enum Progress {
     /// So many bytes are stored.
     Stored(u64),
-    Done(Resource),
+    /// The object is there, under this tag.
+    Done(ETag),
 }
 
-impl JsonBucket {
-    /// Begins a session. Its id is the address without scheme and host: nobody who could change the state of an
-    /// upload is to lead the driver elsewhere.
-    pub(super) async fn begin_session(
+/// The sessions of one bucket.
+pub(crate) struct Sessions {
+    service: Service,
+    /// What the target of every session begins with.
+    place: String,
+}
+
+impl Sessions {
+    pub(crate) fn new(service: Service, place: String) -> Self {
+        Self { service, place }
+    }
+
+    /// Begins a session by a request of one of the APIs. Its id is the address without scheme and host: nobody who could
+    /// change the state of an upload is to lead the driver elsewhere.
+    pub(crate) async fn begin(
         &self,
-        key: &str,
-        condition: &Condition,
-        mark: Option<&str>,
+        target: &str,
+        headers: &[(&'static str, &str)],
+        content: Content,
     ) -> Result<String> {
-        let mut target = format!("/upload{}?uploadType=resumable&name={}", self.objects, encode(key));
-        target += &format!("&fields={}", encode(FIELDS));
-        if let Some(generation) = wanted_generation(condition)? {
-            target += &format!("&ifGenerationMatch={generation}");
-        }
-        let content = Content::from(Bytes::from(described(mark).to_string()));
         let call = Call::reading("begin", Subject::Bucket);
-        let headers = [("content-type", "application/json; charset=UTF-8")];
-        let answer = self.send(call, Method::POST, &target, &headers, content).await?;
+        let answer = self.service.send(call, Method::POST, target, headers, content).await?;
         let address = answer.headers().get(header::LOCATION).and_then(|address| address.to_str().ok());
         let path = address.and_then(|address| address.parse::<Uri>().ok()).and_then(|address| {
             let path = address.path_and_query()?.as_str().to_owned();
-            is_session(&path).then_some(path)
+            self.has(&path).then_some(path)
         });
         path.ok_or_else(|| corrupt("does not say where the session is"))
     }
 
-    pub(super) async fn send_chunk(&self, id: &str, part: NewPart) -> Result<Part> {
+    pub(crate) async fn chunk(&self, id: &str, part: NewPart) -> Result<Part> {
         let NewPart { number, offset, content, last } = part;
         let size = content.content_length() as u64;
         let end = offset + size;
@@ -66,8 +74,8 @@ impl JsonBucket {
         loop {
             let rest = behind(&content, stored - offset);
             match self.step(id, stored, rest, total).await? {
-                Progress::Done(resource) => {
-                    let generation = resource.generation.unwrap_or_default();
+                Progress::Done(tag) => {
+                    let generation = tag.0.trim_matches('"');
                     return Ok(Part { number, size, tag: format!("{DONE}{generation}") });
                 }
                 // An earlier attempt, or this one, came as far as it should.
@@ -83,13 +91,13 @@ impl JsonBucket {
         }
     }
 
-    pub(super) async fn end_session(&self, id: &str, parts: &[Part]) -> Result<Option<ETag>> {
+    pub(crate) async fn end(&self, id: &str, parts: &[Part]) -> Result<Option<ETag>> {
         if let Some(generation) = parts.last().and_then(|part| part.tag.strip_prefix(DONE)) {
             return Ok(tag_of(generation));
         }
         let total = parts.iter().map(|part| part.size).sum();
         match self.step(id, total, Content::default(), Some(total)).await? {
-            Progress::Done(resource) => Ok(resource.etag()),
+            Progress::Done(tag) => Ok(Some(tag)),
             Progress::Stored(stored) => {
                 let message = format!("the session has {stored} bytes of {total}");
                 Err(Error::new(ErrorKind::Corrupt, message))
@@ -97,14 +105,24 @@ impl JsonBucket {
         }
     }
 
-    pub(super) async fn cancel_session(&self, id: &str) -> Result<()> {
+    pub(crate) async fn cancel(&self, id: &str) -> Result<()> {
         let call = Call::writing("abandon", Subject::Upload);
-        match self.send(call, Method::DELETE, session(id)?, &[], Content::default()).await {
+        match self.service.send(call, Method::DELETE, self.target(id)?, &[], Content::default()).await {
             Err(refusal) if refusal.status().is_some_and(|status| status.as_u16() == CANCELLED) => Ok(()),
             Err(refusal) if refusal.error.is_not_found() => Ok(()),
             Err(refusal) => Err(refusal.into()),
             Ok(_) => Ok(()),
         }
+    }
+
+    fn has(&self, path: &str) -> bool {
+        is_session(&self.place, path)
+    }
+
+    /// The target of a session's requests.
+    fn target<'a>(&self, id: &'a str) -> Result<&'a str> {
+        let lost = || Error::new(ErrorKind::NotFound, "this is no session of the store");
+        self.has(id).then_some(id).ok_or_else(lost)
     }
 
     /// Sends bytes from `offset`, and the total where it is known.
@@ -122,7 +140,7 @@ impl JsonBucket {
         };
         // Without this header a chunk is answered with a status that means a redirect everywhere else.
         let headers = [("content-range", range.as_str()), ("x-guploader-no-308", "yes")];
-        let answer = self.send(call, Method::PUT, session(id)?, &headers, content).await;
+        let answer = self.service.send(call, Method::PUT, self.target(id)?, &headers, content).await;
         progress(call, answer).await
     }
 }
@@ -131,7 +149,7 @@ async fn progress(call: Call, answer: Result<http::Response<AnswerBody>, Refusal
     let answer = answer?;
     let text = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
     if text("x-http-status-code-override") != Some("308") {
-        return document::<Resource>(call, answer).await.map(Progress::Done);
+        return finished(call, answer).await.map(Progress::Done);
     }
     let stored = match text("range") {
         None => 0,
@@ -143,14 +161,18 @@ async fn progress(call: Call, answer: Result<http::Response<AnswerBody>, Refusal
     Ok(Progress::Stored(stored))
 }
 
-fn is_session(path: &str) -> bool {
-    path.starts_with("/upload/") && path.contains("upload_id=")
+/// The tag of the object that a session has become: the XML API says it in a header, the JSON API in a document.
+async fn finished(call: Call, answer: http::Response<AnswerBody>) -> Result<ETag> {
+    if let Some(tag) = tag_in(answer.headers()) {
+        return Ok(tag);
+    }
+    let resource = document::<Resource>(call, answer).await?;
+    let tag = resource.etag().ok_or_else(|| corrupt("does not say which generation was made"));
+    tag.map_err(Error::outcome_unknown)
 }
 
-/// The target of a session's requests.
-fn session(id: &str) -> Result<&str> {
-    let lost = || Error::new(ErrorKind::NotFound, "this is no session of the store");
-    is_session(id).then_some(id).ok_or_else(lost)
+fn is_session(place: &str, path: &str) -> bool {
+    path.starts_with(place) && path.contains("upload_id=")
 }
 
 /// Content without its first bytes.
@@ -170,6 +192,8 @@ fn behind(content: &Content, bytes: u64) -> Content {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     #[test]
@@ -184,11 +208,16 @@ mod tests {
 
     #[test]
     fn a_session_is_nowhere_but_at_the_store() {
-        assert!(session("/upload/storage/v1/b/b/o?uploadType=resumable&upload_id=x").is_ok());
-        for wrong in
-            ["https://elsewhere/upload/?upload_id=x", "/storage/v1/b", "@host/upload/?upload_id=x", ""]
-        {
-            assert_eq!(session(wrong).unwrap_err().kind, ErrorKind::NotFound);
+        for (place, good) in [
+            ("/upload/", "/upload/storage/v1/b/b/o?uploadType=resumable&upload_id=x"),
+            ("/bucket/", "/bucket/a/b?upload_id=x"),
+        ] {
+            assert!(is_session(place, good));
+            for wrong in
+                ["https://elsewhere/upload/?upload_id=x", "/storage/v1/b", "@host/bucket/?upload_id=x", ""]
+            {
+                assert!(!is_session(place, wrong), "{wrong}");
+            }
         }
     }
 }
