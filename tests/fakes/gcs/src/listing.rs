@@ -96,7 +96,7 @@ mod tests {
         let object = Arc::new(Stored {
             generation: 1,
             size: 0,
-            md5: None,
+            md5: [0; 16],
             crc32c: 0,
             described: Default::default(),
             updated: SystemTime::now(),
