@@ -21,8 +21,10 @@ mod memory;
 mod objects;
 mod read_ahead;
 mod reading;
+mod renewed;
 mod retry;
 pub mod settings;
+pub mod sums;
 mod uploads;
 mod write;
 pub mod xml;
@@ -33,6 +35,7 @@ pub use docker_registry_driver_api as driver_api;
 pub use driver::{ObjectStorage, Opened, Renewal, Unchanging};
 pub use engine::Engine;
 pub use object_store;
+pub use renewed::{Fresh, Renewed};
 pub use settings::StoreSettings;
 
 #[cfg(test)]

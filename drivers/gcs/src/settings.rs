@@ -103,8 +103,7 @@ impl GcsSettings {
                 .environment("GCS_ENDPOINT"),
             text(
                 API,
-                "With tokens: json (resumable sessions, batches) or xml (parallel parts). HMAC keys work with \
-                 xml only.",
+                "With tokens: json (many deletions in one request) or xml. HMAC keys work with xml only.",
             )
             .environment("GCS_API"),
             boolean(ANONYMOUS, "Whether no credentials are used at all: for emulators.")

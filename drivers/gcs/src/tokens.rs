@@ -1,15 +1,15 @@
-//! Tokens: fetched once for all calls, renewed before they end, and replaced when Google refuses one.
+//! Tokens of OAuth: where each kind comes from.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use docker_registry_driver_api::{Error, ErrorKind, Result};
 use docker_registry_object_storage::{
-    Renewal,
+    Fresh, Renewal, Renewed,
     bucket::Content,
     http::{Call, Subject, Transport},
 };
@@ -27,12 +27,6 @@ use crate::credentials::{ServiceAccount, Source, User, refused};
 /// What the tokens are good for: reading and writing objects.
 const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_write";
 
-/// A token is renewed when it has less time left than this, or than half of its life.
-const EARLY: Duration = Duration::from_secs(300);
-
-/// After a token that was good before was refused, its successors get this long to prove themselves.
-const GRACE: Duration = Duration::from_secs(30);
-
 /// How long an answer of a token service may be.
 const LARGEST_ANSWER: usize = 64 << 10;
 
@@ -40,24 +34,7 @@ const LARGEST_ANSWER: usize = 64 << 10;
 pub(crate) struct Tokens {
     source: Source,
     transport: Transport,
-    /// Held while a token is fetched, so that one call fetches for all.
-    fetching: tokio::sync::Mutex<()>,
-    known: Mutex<Known>,
-}
-
-#[derive(Default)]
-struct Known {
-    token: Option<Token>,
-    dropped: Option<Instant>,
-}
-
-#[derive(Clone)]
-struct Token {
-    header: HeaderValue,
-    renew: Instant,
-    end: Instant,
-    /// Google accepted it once.
-    is_proved: bool,
+    renewed: Renewed<HeaderValue>,
 }
 
 #[derive(Deserialize)]
@@ -69,7 +46,7 @@ struct Answer {
 
 impl Tokens {
     pub(crate) fn new(source: Source, transport: Transport) -> Self {
-        Self { source, transport, fetching: tokio::sync::Mutex::default(), known: Mutex::default() }
+        Self { source, transport, renewed: Renewed::default() }
     }
 
     /// The service account whose key is at hand, for signed addresses.
@@ -85,34 +62,10 @@ impl Tokens {
     /// # Errors
     /// `InvalidConfiguration` where the source refuses; retryable ones where it does not answer.
     pub(crate) async fn authorization(&self) -> Result<HeaderValue> {
-        if let Some(token) = self.usable(|token| token.renew) {
-            return Ok(token);
-        }
-        let _fetching = self.fetching.lock().await;
-        if let Some(token) = self.usable(|token| token.renew) {
-            return Ok(token);
-        }
-        match self.fetch().await {
-            Ok(token) => {
-                let header = token.header.clone();
-                self.known().token = Some(token);
-                Ok(header)
-            }
-            // The old one is good for a while, and the next call tries again.
-            Err(error) => self.usable(|token| token.end).ok_or(error),
-        }
+        self.renewed.get(self.fetch()).await
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn usable(&self, until: impl Fn(&Token) -> Instant) -> Option<HeaderValue> {
-        let known = self.known();
-        known.token.as_ref().filter(|token| until(token) > Instant::now()).map(|token| token.header.clone())
-    }
-
-    async fn fetch(&self) -> Result<Token> {
+    async fn fetch(&self) -> Result<Fresh<HeaderValue>> {
         let (request, content) = match &self.source {
             Source::ServiceAccount(account) => assertion(account).await?,
             Source::User(user) => refresh(user)?,
@@ -125,7 +78,6 @@ impl Tokens {
         };
         let (head, ()) = request.into_parts();
         let call = Call::reading("token", Subject::Credentials);
-        let asked = Instant::now();
         let answer = match self.transport.send(call, head, content).await {
             Ok(answer) => answer,
             Err(refusal)
@@ -157,8 +109,7 @@ impl Tokens {
         header.set_sensitive(true);
         let life = Duration::from_secs(answer.expires_in.unwrap_or(3600).clamp(1, 86_400));
         tracing::debug!(source = %self.source, life = life.as_secs(), "a new token");
-        let end = asked + life;
-        Ok(Token { header, renew: end - EARLY.min(life / 2), end, is_proved: false })
+        Ok(Fresh { value: header, life: Some(life) })
     }
 
     fn unusable(&self) -> Error {
@@ -232,24 +183,10 @@ fn form(address: &str, fields: &[(&str, &str)]) -> Result<(Request<()>, Content)
 
 impl Renewal for Tokens {
     fn accepted(&self) {
-        if let Some(token) = &mut self.known().token {
-            token.is_proved = true;
-        }
+        self.renewed.accepted();
     }
 
-    /// A token that was good before and is refused is fetched anew, and so is one that has expired by Google's clock.
-    fn failed(&self, mut error: Error) -> Error {
-        if error.kind != ErrorKind::Unauthenticated {
-            return error;
-        }
-        let mut known = self.known();
-        let is_proved = known.token.as_ref().is_some_and(|token| token.is_proved);
-        let is_expired = error.retryable && known.token.is_some();
-        if is_proved || is_expired {
-            known.token = None;
-            known.dropped = Some(Instant::now());
-        }
-        error.retryable = is_proved || known.dropped.is_some_and(|dropped| dropped.elapsed() < GRACE);
-        error
+    fn failed(&self, error: Error) -> Error {
+        self.renewed.failed(error)
     }
 }

@@ -1,27 +1,20 @@
 //! Who asks: one set of keys for everything that is signed, fetched where they are and refreshed in time.
 //!
 //! Keys of the configuration are used as they are. Otherwise they come from the named role of this machine, or
-//! from the usual chain: environment, profiles, machine. Those expire: they are fetched again two minutes before
-//! they do, and when OSS says that they have.
+//! from the usual chain: environment, profiles, machine. Those expire: they are fetched again before
+//! they do, and when OSS does not take them any more.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use docker_registry_driver_api::{Error, ErrorKind, Result};
 use docker_registry_object_storage::{
-    Renewal, Unchanging,
+    Fresh, Renewal, Renewed, Unchanging,
     http::{Transport, fault},
 };
 use reqsign_aliyun_oss::{
     Credential, DefaultCredentialProvider, EcsRamRoleCredentialProvider, StaticCredentialProvider,
 };
-use reqsign_core::{Context, ProvideCredentialDyn, SigningCredential, time::Timestamp};
-use tokio::sync::Mutex;
+use reqsign_core::{Context, ProvideCredentialDyn, time::Timestamp};
 
 use crate::settings::Account;
 
@@ -32,9 +25,7 @@ pub(crate) struct Credentials {
     configured: Option<Unchanging>,
     context: Context,
     transport: Transport,
-    kept: Mutex<Option<Credential>>,
-    /// OSS does not take the kept ones any more.
-    expired: AtomicBool,
+    renewed: Renewed<Credential>,
 }
 
 impl Credentials {
@@ -57,8 +48,7 @@ impl Credentials {
             configured,
             context: transport.signing_context(),
             transport,
-            kept: Mutex::new(None),
-            expired: AtomicBool::new(false),
+            renewed: Renewed::default(),
         }
     }
 
@@ -67,29 +57,22 @@ impl Credentials {
     /// # Errors
     /// When there are none, or none can be fetched.
     pub(crate) async fn get(&self) -> Result<Credential> {
-        // Those who come while one fetches wait for what it gets.
-        let mut kept = self.kept.lock().await;
-        if self.expired.swap(false, Ordering::Relaxed) {
-            *kept = None;
-        }
-        if let Some(keys) = kept.as_ref().filter(|keys| keys.is_valid()) {
-            return Ok(keys.clone());
-        }
-        match (self.provider.provide_credential_dyn(&self.context).await, kept.as_ref()) {
-            (Ok(Some(keys)), _) => {
-                *kept = Some(keys.clone());
-                Ok(keys)
+        self.renewed.get(self.fetch()).await
+    }
+
+    async fn fetch(&self) -> Result<Fresh<Credential>> {
+        match self.provider.provide_credential_dyn(&self.context).await {
+            Ok(Some(value)) => {
+                let left = value.expires_in.map(|end| end.as_second() - Timestamp::now().as_second());
+                let life = left.map(|left| Duration::from_secs(left.try_into().unwrap_or_default()));
+                Ok(Fresh { value, life })
             }
-            (Err(error), Some(keys)) if keys.is_valid_at(Timestamp::now()) => {
-                tracing::warn!(%error, "the credentials are about to expire and cannot be fetched again yet");
-                Ok(keys.clone())
-            }
-            (Err(error), _) => Err(fault::unsigned(self.transport.advice(), &error)),
-            (Ok(None), _) => Err(Error::new(
+            Ok(None) => Err(Error::new(
                 ErrorKind::Unauthenticated,
                 "there are no credentials, neither in the environment nor in a profile nor of this machine: set \
                  oss_accessid and oss_accesskey",
             )),
+            Err(error) => Err(fault::unsigned(self.transport.advice(), &error)),
         }
     }
 
@@ -106,20 +89,17 @@ impl Credentials {
 
 impl Renewal for Credentials {
     fn accepted(&self) {
-        if let Some(configured) = &self.configured {
-            configured.accepted();
+        match &self.configured {
+            Some(configured) => configured.accepted(),
+            None => self.renewed.accepted(),
         }
     }
 
-    /// Keys that have expired are fetched anew, where they can be.
     fn failed(&self, error: Error) -> Error {
-        if let Some(configured) = &self.configured {
-            return configured.failed(error);
+        match &self.configured {
+            Some(configured) => configured.failed(error),
+            None => self.renewed.failed(error),
         }
-        if error.kind == ErrorKind::Unauthenticated && error.retryable {
-            self.expired.store(true, Ordering::Relaxed);
-        }
-        error
     }
 }
 

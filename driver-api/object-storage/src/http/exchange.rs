@@ -64,12 +64,14 @@ pub(super) fn note(record: &Record) {
 }
 
 /// Headers in which the stores name their requests.
-const REQUEST_IDS: [&str; 6] = [
+const REQUEST_IDS: [&str; 8] = [
     "x-amz-request-id",
     "x-ms-request-id",
     "x-guploader-uploadid",
     "x-oss-request-id",
     "x-goog-request-id",
+    "x-trans-id",
+    "x-openstack-request-id",
     "x-request-id",
 ];
 

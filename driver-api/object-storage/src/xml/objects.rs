@@ -15,6 +15,7 @@ use crate::{
         AnswerBody, Call, Record, Refusal, Subject, content_length, content_range, fault, range_header,
         says_empty,
     },
+    sums::{self, Sums},
 };
 
 /// Most bytes of a document: a page of 1,000 long keys, every byte of them encoded, has 5 MiB.
@@ -149,10 +150,10 @@ impl<D: Dialect> XmlBucket<D> {
         let form = self.dialect.form();
         let md5 = form.payload_check == PayloadCheck::Md5 || form.etag_is_md5;
         let sha256 = form.payload_check == PayloadCheck::SignedHash;
-        let hashes = checks::hashes(&content, md5, sha256).await?;
-        let answer = self.exchange_hashed(call, request, content, &hashes).await?;
+        let sums = Sums::of(&content, md5, sha256).await?;
+        let answer = self.exchange_hashed(call, request, content, &sums).await?;
         let tag = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
-        checks::compare(form, answer.headers(), tag, &hashes)?;
+        checks::compare(form, answer.headers(), tag, &sums)?;
         Ok(answer)
     }
 
@@ -177,7 +178,7 @@ impl<D: Dialect> XmlBucket<D> {
         }
         let call = Call::writing("delete batch", Subject::Bucket);
         let content = Content::from(documents::delete_request(&in_xml));
-        let md5 = checks::hashes(&content, true, false).await?.md5.unwrap_or_default();
+        let md5 = sums::md5(&content).await?;
         let request = Request::new(Method::POST, "")
             .query("delete", "")
             .header("content-type", "application/xml")?

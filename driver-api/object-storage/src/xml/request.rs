@@ -11,6 +11,7 @@ use super::{
 use crate::{
     bucket::Content,
     http::{AnswerBody, Call, Refusal},
+    sums::Sums,
 };
 
 /// Everything but the unreserved characters of RFC 3986.
@@ -94,9 +95,8 @@ impl<D: Dialect> XmlBucket<D> {
         } else {
             self.dialect.form().payload_check
         };
-        let hashes =
-            checks::hashes(&content, check == PayloadCheck::Md5, check == PayloadCheck::SignedHash).await?;
-        self.exchange_hashed(call, request, content, &hashes).await
+        let sums = Sums::of(&content, check == PayloadCheck::Md5, check == PayloadCheck::SignedHash).await?;
+        self.exchange_hashed(call, request, content, &sums).await
     }
 
     /// The same, for content whose hashes are known already.
@@ -105,7 +105,7 @@ impl<D: Dialect> XmlBucket<D> {
         call: Call,
         mut request: Request,
         content: Content,
-        hashes: &checks::Hashes,
+        sums: &Sums,
     ) -> Result<http::Response<AnswerBody>, Refusal> {
         let length = content.content_length() as u64;
         let check = self.dialect.form().payload_check;
@@ -113,9 +113,9 @@ impl<D: Dialect> XmlBucket<D> {
         if length == 0 && check == PayloadCheck::SignedHash {
             payload.sha256 = Some(checks::SHA256_OF_NOTHING.to_owned());
         } else if check == PayloadCheck::SignedHash {
-            payload.sha256 = hashes.sha256.clone();
+            payload.sha256 = sums.sha256.clone();
         }
-        if let Some(md5) = &hashes.md5
+        if let Some(md5) = &sums.md5
             && check == PayloadCheck::Md5
         {
             request = request.header("content-md5", &checks::base64(md5))?;

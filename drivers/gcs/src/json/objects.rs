@@ -2,14 +2,13 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use docker_registry_driver_api::{Condition, ETag, Error, ErrorKind, ReadRange, Result};
+use docker_registry_driver_api::{Condition, ETag, ErrorKind, ReadRange, Result};
 use docker_registry_object_storage::{
     bucket::{Content, Facts, ListCall, Listed, Listing, MARK, Opened, SignCall},
     http::{Call, Subject},
-    xml,
+    sums, xml,
 };
 use http::{HeaderMap, Method, StatusCode, Uri, header};
-use md5::{Digest, Md5};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -20,9 +19,6 @@ use crate::{
     service::corrupt,
     signature::encode,
 };
-
-/// Content above this size is hashed beside the runtime.
-const SMALL: usize = 16 << 10;
 
 /// Type of everything that the driver writes.
 const CONTENT_TYPE: &str = "application/octet-stream";
@@ -134,7 +130,7 @@ impl JsonBucket {
             target += &format!("&ifGenerationMatch={generation}");
         }
         let mut described = described(mark);
-        described["md5Hash"] = json!(BASE64_STANDARD.encode(md5(&content).await?));
+        described["md5Hash"] = json!(BASE64_STANDARD.encode(sums::md5(&content).await?));
         let boundary = Uuid::new_v4().simple().to_string();
         let before = format!(
             "--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{described}\r\n\
@@ -241,21 +237,6 @@ pub(super) fn described(mark: Option<&str>) -> Value {
         described["metadata"][MARK] = json!(mark);
     }
     described
-}
-
-async fn md5(content: &Content) -> Result<[u8; 16]> {
-    let hash = |content: &Content| {
-        let mut md5 = Md5::new();
-        content.iter().for_each(|piece| md5.update(piece));
-        md5.finalize().into()
-    };
-    if content.content_length() <= SMALL {
-        return Ok(hash(content));
-    }
-    let content = content.clone();
-    tokio::task::spawn_blocking(move || hash(&content))
-        .await
-        .map_err(|error| Error::new(ErrorKind::Internal, "hashing failed").caused_by(&error))
 }
 
 /// Offset and length of the bytes, and the size of the whole object.

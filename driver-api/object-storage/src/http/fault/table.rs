@@ -1,4 +1,4 @@
-//! Error codes and statuses of S3, OSS, GCS and Azure, and what each means.
+//! Error codes and statuses of S3, OSS, GCS, Azure and Swift, and what each means.
 
 use http::StatusCode;
 
@@ -221,11 +221,15 @@ fn of_status(subject: Subject, status: StatusCode, code: &str) -> Verdict {
             Subject::Credentials => Verdict::Refused,
         },
         405 | 501 => Verdict::Unsupported,
-        408 => Verdict::SlowBody,
+        // The last one is Swift's: the content did not come whole.
+        408 | 499 => Verdict::SlowBody,
         409 => Verdict::Conflict,
         413 => Verdict::TooLarge,
         416 => Verdict::Range,
-        429 | 503 => Verdict::Throttled,
+        // Swift's word for a sum that does not fit.
+        422 => Verdict::Damaged,
+        // The middle one is Swift's.
+        429 | 498 | 503 => Verdict::Throttled,
         507 => Verdict::Full,
         code if code >= 500 => Verdict::Broken,
         _ => Verdict::Refused,

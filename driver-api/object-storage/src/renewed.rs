@@ -1,0 +1,201 @@
+//! What is fetched once for all calls and ends some day: tokens, keys on loan.
+//!
+//! [`Renewed`] fetches it again before it ends, and when the store refuses one that was good before. While one call
+//! fetches, the others wait for what it gets, and for its failure as well. A value that cannot be renewed yet is used to
+//! its end.
+
+use std::{
+    future::Future,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use docker_registry_driver_api::{Error, ErrorKind, Result};
+
+use crate::driver::Renewal;
+
+/// It is renewed when it has less time left than this, or than half of its life.
+const EARLY: Duration = Duration::from_secs(300);
+
+/// After a value that was good before was refused, its successors get this long to prove themselves.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// What was fetched.
+#[derive(Debug)]
+pub struct Fresh<T> {
+    /// The value.
+    pub value: T,
+    /// How long it is good, from the moment when it was asked for. `None`: as long as the store takes it.
+    pub life: Option<Duration>,
+}
+
+/// A value of which there is one for all calls.
+pub struct Renewed<T> {
+    /// Held while it is fetched.
+    fetching: tokio::sync::Mutex<()>,
+    known: Mutex<Known<T>>,
+}
+
+struct Known<T> {
+    kept: Option<Kept<T>>,
+    dropped: Option<Instant>,
+    failed: Option<(Instant, Error)>,
+}
+
+struct Kept<T> {
+    value: T,
+    renew: Option<Instant>,
+    end: Option<Instant>,
+    /// The store took it once.
+    is_proved: bool,
+}
+
+impl<T> Default for Renewed<T> {
+    fn default() -> Self {
+        let known = Known { kept: None, dropped: None, failed: None };
+        Self { fetching: tokio::sync::Mutex::default(), known: Mutex::new(known) }
+    }
+}
+
+impl<T: Clone> Renewed<T> {
+    /// The value, which `fetch` is run for when there is none that is good for a while.
+    ///
+    /// # Errors
+    /// Those of `fetch`, when there is no value that is good.
+    pub async fn get(&self, fetch: impl Future<Output = Result<Fresh<T>>>) -> Result<T> {
+        let came = Instant::now();
+        if let Some(value) = self.good(|kept| kept.renew) {
+            return Ok(value);
+        }
+        let _fetching = self.fetching.lock().await;
+        if let Some(value) = self.good(|kept| kept.renew) {
+            return Ok(value);
+        }
+        let failed = self.known().failed.clone();
+        if let Some((when, error)) = failed
+            && when > came
+        {
+            // Its reason is ours: who waited does not find out once more, one after the other.
+            return self.good(|kept| kept.end).ok_or(error);
+        }
+        let asked = Instant::now();
+        match fetch.await {
+            Ok(Fresh { value, life }) => {
+                let end = life.map(|life| asked + life);
+                let renew = life.map(|life| asked + life - EARLY.min(life / 2));
+                self.known().kept = Some(Kept { value: value.clone(), renew, end, is_proved: false });
+                Ok(value)
+            }
+            Err(error) => {
+                self.known().failed = Some((Instant::now(), error.clone()));
+                // The next call tries again.
+                self.good(|kept| kept.end).ok_or(error)
+            }
+        }
+    }
+
+    fn good(&self, until: impl Fn(&Kept<T>) -> Option<Instant>) -> Option<T> {
+        let known = self.known();
+        let kept = known.kept.as_ref()?;
+        until(kept).is_none_or(|until| until > Instant::now()).then(|| kept.value.clone())
+    }
+}
+
+impl<T> Renewed<T> {
+    fn known(&self) -> MutexGuard<'_, Known<T>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Send + 'static> Renewal for Renewed<T> {
+    fn accepted(&self) {
+        if let Some(kept) = &mut self.known().kept {
+            kept.is_proved = true;
+        }
+    }
+
+    /// What was good before and is refused is fetched anew, and so is what has ended by the store's clock.
+    fn failed(&self, mut error: Error) -> Error {
+        if error.kind != ErrorKind::Unauthenticated {
+            return error;
+        }
+        let mut known = self.known();
+        let is_proved = known.kept.as_ref().is_some_and(|kept| kept.is_proved);
+        let has_ended = error.retryable && known.kept.is_some();
+        if is_proved || has_ended {
+            known.kept = None;
+            known.dropped = Some(Instant::now());
+        }
+        error.retryable = is_proved || known.dropped.is_some_and(|dropped| dropped.elapsed() < GRACE);
+        error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    fn refused() -> Error {
+        Error::new(ErrorKind::Unauthenticated, "no")
+    }
+
+    struct Source(AtomicU32);
+
+    impl Source {
+        async fn fetch(&self, life: Option<Duration>) -> Result<Fresh<u32>> {
+            Ok(Fresh { value: self.0.fetch_add(1, Ordering::Relaxed), life })
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_fetched_once_and_again_when_half_of_a_short_life_is_over() {
+        let (renewed, source) = (Renewed::default(), Source(AtomicU32::new(1)));
+        for _ in 0..3 {
+            assert_eq!(renewed.get(source.fetch(Some(Duration::from_secs(3600)))).await.unwrap(), 1);
+        }
+        let renewed = Renewed::default();
+        assert_eq!(renewed.get(source.fetch(Some(Duration::from_millis(40)))).await.unwrap(), 2);
+        tokio::time::sleep(Duration::from_millis(25)).await;
+        assert_eq!(renewed.get(source.fetch(None)).await.unwrap(), 3);
+        assert_eq!(renewed.get(source.fetch(None)).await.unwrap(), 3, "what has no end stays");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_renewed_yet_is_used_to_its_end() {
+        let (renewed, source) = (Renewed::default(), Source(AtomicU32::new(1)));
+        assert_eq!(renewed.get(source.fetch(Some(Duration::from_millis(200)))).await.unwrap(), 1);
+        tokio::time::sleep(Duration::from_millis(110)).await;
+        assert_eq!(renewed.get(async { Err(refused()) }).await.unwrap(), 1);
+        tokio::time::sleep(Duration::from_millis(110)).await;
+        assert!(renewed.get(async { Err(refused()) }).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn who_waits_while_another_fails_fails_with_it() {
+        let (renewed, attempts) = (Renewed::<u32>::default(), AtomicU32::new(0));
+        let fetch = || async {
+            attempts.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            Err(refused())
+        };
+        let calls = (0..20).map(|_| renewed.get(fetch()));
+        assert!(futures::future::join_all(calls).await.iter().all(Result::is_err));
+        assert_eq!(attempts.load(Ordering::Relaxed), 1);
+        assert!(renewed.get(fetch()).await.is_err());
+        assert_eq!(attempts.load(Ordering::Relaxed), 2, "a later call tries again");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_counts_when_the_value_was_good_before() {
+        let (renewed, source) = (Renewed::default(), Source(AtomicU32::new(1)));
+        renewed.get(source.fetch(None)).await.unwrap();
+        assert!(!renewed.failed(refused()).retryable, "it never was good");
+        assert_eq!(renewed.get(source.fetch(None)).await.unwrap(), 1);
+        renewed.accepted();
+        assert!(renewed.failed(refused()).retryable);
+        assert_eq!(renewed.get(source.fetch(None)).await.unwrap(), 2);
+        assert!(renewed.failed(refused()).retryable, "its successor is not proved yet");
+    }
+}
