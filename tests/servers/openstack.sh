@@ -28,16 +28,20 @@ answers() { curl -sf --max-time 30 -o "$work/answer" "$1"; }
 # random_word: what no other start has, for passwords.
 random_word() { head -c 18 /dev/urandom | base64 -w 0 | tr '+/' 'xy'; }
 
-# swift_storage: the account, container and object servers of one Swift, one replica of everything.
+# swift_start PORT FILTERS SECTIONS: one Swift with one replica of everything, whose proxy server uses these filters for
+# authentication. It is not waited for.
 #
-# Their patience is that of a slow machine. A container server that is given up leaves an object out of the listing
+# The servers' patience is that of a slow machine. A container server that is given up leaves an object out of the listing
 # until a daemon comes by that nobody runs here, and a server that is taken for broken is not asked for a minute.
-swift_storage() {
-    local kind port
-    local -A ports
+#
+# There is no memcached: what is remembered is in the memory of the one proxy server.
+swift_start() {
+    local kind
+    declare -gA swift_ports
     swift=$work/swift
-    mkdir -p "$swift/recon" "$swift/devices"
-    read -r ports[account] ports[container] ports[object] < <(free_ports 3)
+    mkdir -p "$swift/devices"
+    read -r swift_ports[account] swift_ports[container] swift_ports[object] < <(free_ports 3)
+    swift_ports[proxy]=$1
     cat >"$swift/swift.conf" <<CONF
 [swift-hash]
 swift_hash_path_prefix = tests
@@ -48,13 +52,13 @@ max_file_size = ${SWIFT_MAX_FILE_SIZE:-5368709122}
 name = single
 default = yes
 CONF
-    "$python" "$here/swift_rings.py" "$swift" "$swift/devices" "account=${ports[account]}" \
-        "container=${ports[container]}" "object=${ports[object]}" || fail "the rings cannot be made"
+    "$python" "$here/swift_rings.py" "$swift" "$swift/devices" "account=${swift_ports[account]}" \
+        "container=${swift_ports[container]}" "object=${swift_ports[object]}" || fail "the rings cannot be made"
     for kind in account container object; do
         cat >"$swift/$kind.conf" <<CONF
 [DEFAULT]
 bind_ip = 127.0.0.1
-bind_port = ${ports[$kind]}
+bind_port = ${swift_ports[$kind]}
 swift_dir = $swift
 devices = $swift/devices
 mount_check = false
@@ -74,16 +78,7 @@ conn_timeout = 20
 node_timeout = 60
 container_update_timeout = 60
 CONF
-        served "swift-$kind" swift "$swift/$kind.conf" "$kind-server"
     done
-    for kind in account container object; do
-        wait_for "Swift's $kind server" answers "http://127.0.0.1:${ports[$kind]}/healthcheck"
-    done
-}
-
-# swift_proxy PORT PIPELINE SECTIONS: the proxy server with these filters for authentication. There is no memcached: what
-# is remembered is in the memory of this one process.
-swift_proxy() {
     cat >"$swift/proxy.conf" <<CONF
 [DEFAULT]
 bind_ip = 127.0.0.1
@@ -130,8 +125,17 @@ error_suppression_interval = 0
 error_suppression_limit = 1000000
 $3
 CONF
-    served swift-proxy swift "$swift/proxy.conf" proxy-server
-    wait_for "Swift's proxy server" answers "http://127.0.0.1:$1/healthcheck"
+    for kind in account container object proxy; do
+        served "swift-$kind" swift "$swift/$kind.conf" "$kind-server"
+    done
+}
+
+# swift_wait: until all of it answers.
+swift_wait() {
+    local kind
+    for kind in account container object proxy; do
+        wait_for "Swift's $kind server" answers "http://127.0.0.1:${swift_ports[$kind]}/healthcheck"
+    done
 }
 
 # swift_containers STORAGE_URL TOKEN NAME...: private containers, which makes the account as well.

@@ -17,12 +17,12 @@ stranger_password=$(random_word)
 port=${SWIFT_PORT:-}
 [ -n "$port" ] || read -r port < <(free_ports 1)
 
-swift_storage
-swift_proxy "$port" tempauth "[filter:tempauth]
+swift_start "$port" tempauth "[filter:tempauth]
 use = egg:swift#tempauth
 token_life = ${SWIFT_TOKEN_SECONDS:-86400}
 user_test_tester = $password .admin
 user_test_stranger = $stranger_password"
+swift_wait
 
 endpoint=http://127.0.0.1:$port/auth/v1.0
 curl -sf --max-time 60 -o /dev/null -D "$work/answer" -H "X-Auth-User: test:tester" -H "X-Auth-Key: $password" \
