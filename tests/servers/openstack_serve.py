@@ -33,8 +33,19 @@ def wsgi(application, port):
 
     module, attribute = application.split(":")
     served = getattr(importlib.import_module(module), attribute)
-    # Waitress keeps what it receives in a file until it has all of it: no limit of its own is wanted.
-    waitress.serve(served, host="127.0.0.1", port=int(port), threads=8, max_request_body_size=1 << 50)
+    # One thread, because SQLite refuses one of two that write at once, which no other database does. It is not held up by
+    # a slow client: what comes and what goes is kept in files, without a limit, and the thread only sees it whole.
+    unlimited = 1 << 50
+    waitress.serve(
+        served,
+        host="127.0.0.1",
+        port=int(port),
+        threads=1,
+        max_request_body_size=unlimited,
+        outbuf_high_watermark=unlimited,
+        connection_limit=1000,
+        channel_timeout=600,
+    )
 
 
 if __name__ == "__main__":
