@@ -12,9 +12,9 @@
 glance_database() {
     local new=$1.new
     rm -f "$new"
-    printf '[database]\nconnection = sqlite:///%s\n' "$new" >"$1.conf"
-    # No `set -e` here: `once` asks whether this fails.
-    "$openstack/bin/glance-manage" --config-file "$1.conf" db_sync && mv "$new" "$1"
+    printf '[database]\nconnection = sqlite:///%s\n' "$new" >"$work/glance-database.conf"
+    "$openstack/bin/glance-manage" --config-file "$work/glance-database.conf" db_sync
+    mv "$new" "$1"
 }
 
 # glance_start PORT: Glance alone; sets glance_url. It is not waited for.
@@ -34,6 +34,8 @@ enabled_backends = files:file
 node_staging_uri = file://$folder/staging
 [database]
 connection = sqlite:///$folder/glance.db
+# Nobody needs it after a power cut.
+sqlite_synchronous = false
 [glance_store]
 default_backend = files
 [files]
@@ -59,10 +61,10 @@ keystone_start "$identity_port"
 # Neither asks Keystone for anything before the first token comes.
 glance_start "$glance_port"
 swift_behind_keystone "$swift_port"
-mapfile -t endpoints < <(swift_endpoints "$swift_port")
-keystone_accounts "${endpoints[@]}" service=glance,image \
+mapfile -t settings < <(swift_settings "$swift_port")
+wait_for "Glance" answers "$glance_url/healthcheck"
+keystone_accounts "${settings[@]}" service=glance,image \
     "endpoint=image,public,$region,${GLANCE_CATALOG_URL:-$glance_url}" \
     "endpoint=image,internal,$region,$glance_url" "endpoint=image,admin,$region,$glance_url"
-wait_for "Glance" answers "$glance_url/healthcheck"
 ready_behind_keystone "$swift_port" "glance_url=$glance_url" "log=$work/log/swift-proxy.log"
 serve

@@ -24,9 +24,10 @@ keystone_database() {
     printf '%s\n' '[database]' "connection = sqlite:///$new/keystone.db" '[fernet_tokens]' \
         "key_repository = $new/keys" '[fernet_receipts]' "key_repository = $new/keys" >"$new/keystone.conf"
     manage=("$openstack/bin/keystone-manage" --config-file "$new/keystone.conf")
-    # No `set -e` here: `once` asks whether this fails.
-    "${manage[@]}" db_sync && "${manage[@]}" bootstrap --bootstrap-password "$administrator_password" &&
-        printf '%s' "$administrator_password" >"$new/password" && mv -T "$new" "$1"
+    "${manage[@]}" db_sync
+    "${manage[@]}" bootstrap --bootstrap-password "$administrator_password"
+    printf '%s' "$administrator_password" >"$new/password"
+    mv -T "$new" "$1"
 }
 
 # keystone_start PORT: Keystone with nothing but an administrator in it; sets identity_url. It is not waited for.
@@ -46,6 +47,8 @@ log_file = $work/log/keystone.log
 public_endpoint = http://127.0.0.1:$1
 [database]
 connection = sqlite:///$work/keystone/keystone.db
+# Nobody needs it after a power cut.
+sqlite_synchronous = false
 [token]
 provider = fernet
 expiration = ${KEYSTONE_TOKEN_SECONDS:-3600}
@@ -75,10 +78,11 @@ fernet_keys() {
     done
 }
 
-# keystone_accounts SETTING...: users, projects and catalog, as soon as Keystone answers. What is printed goes to the file
-# `accounts`.
+# keystone_accounts SETTING...: users, projects, catalog and containers, as soon as everything that was started answers. What
+# is printed goes to the file `accounts`.
 keystone_accounts() {
     wait_for "Keystone" answers "$identity_url"
+    swift_wait
     printf '%s\n' "administrator_password=$administrator_password" "service_password=$service_password" \
         "password=$password" "password_without_rights=$password_without_rights" service=keystone,identity \
         "endpoint=identity,public,$region,$identity_url" "endpoint=identity,internal,$region,$identity_url" \
@@ -86,9 +90,6 @@ keystone_accounts() {
         "$python" "$here/keystone_accounts.py" "$identity_url" >"$work/accounts" ||
         fail "Keystone's users cannot be made"
 }
-
-# account KEY: what keystone_accounts has found out.
-account() { sed -n "s/^$1=//p" "$work/accounts"; }
 
 # What servers behind Keystone are told of it. They remember tokens in their own memory.
 keystone_middleware() {
@@ -120,8 +121,9 @@ operator_roles = admin, member
 reseller_prefix = AUTH, SOUTH"
 }
 
-# swift_endpoints PORT: its part of the catalog. The administrator's address is without account, as it always was.
-swift_endpoints() {
+# swift_settings PORT: its part of the catalog, and its containers. The administrator's address is without account, as it
+# always was.
+swift_settings() {
     local swift=http://127.0.0.1:$1/v1
     printf '%s\n' service=swift,object-store \
         "endpoint=object-store,public,$second_region,$swift/SOUTH_%(project_id)s" \
@@ -129,22 +131,18 @@ swift_endpoints() {
         "endpoint=object-store,admin,$second_region,$swift" \
         "endpoint=object-store,public,$region,${SWIFT_CATALOG_URL:-$swift/AUTH_%(project_id)s}" \
         "endpoint=object-store,internal,$region,$swift/AUTH_%(project_id)s" \
-        "endpoint=object-store,admin,$region,$swift"
+        "endpoint=object-store,admin,$region,$swift" \
+        "container=$swift/AUTH_,registry" "container=$swift/AUTH_,another" \
+        "container=$swift/SOUTH_,registry" "container=$swift/SOUTH_,another"
 }
 
-# ready_behind_keystone SWIFT_PORT KEY=VALUE...: makes the containers and says how everything is reached.
+# ready_behind_keystone SWIFT_PORT KEY=VALUE...: says how everything is reached.
 ready_behind_keystone() {
-    local swift accounts
-    swift=http://127.0.0.1:$1/v1
-    storage_url=$swift/AUTH_$(account project_id)
-    second_storage_url=$swift/SOUTH_$(account project_id)
-    swift_wait
-    swift_containers "$storage_url" "$(account token)" registry another
-    swift_containers "$second_storage_url" "$(account token)" registry another
-    mapfile -t accounts < <(grep -v '^token=' "$work/accounts")
+    local accounts project swift=http://127.0.0.1:$1/v1
+    mapfile -t accounts <"$work/accounts"
+    project=$(sed -n 's/^project_id=//p' "$work/accounts")
     ready "endpoint=$identity_url" "auth_url=$identity_url" "${accounts[@]}" "password=$password" \
-        "password_without_rights=$password_without_rights" \
-        "administrator_password=$administrator_password" \
-        "region=$region" "second_region=$second_region" "storage_url=$storage_url" \
-        "second_storage_url=$second_storage_url" container=registry another_container=another "${@:2}"
+        "password_without_rights=$password_without_rights" "administrator_password=$administrator_password" \
+        "region=$region" "second_region=$second_region" "storage_url=$swift/AUTH_$project" \
+        "second_storage_url=$swift/SOUTH_$project" container=registry another_container=another "${@:2}"
 }

@@ -13,7 +13,7 @@ swift_port=${SWIFT_PORT:-$swift_port}
 keystone_start "$identity_port"
 # Swift asks Keystone for nothing before the first token comes.
 swift_behind_keystone "$swift_port"
-mapfile -t endpoints < <(swift_endpoints "$swift_port")
-keystone_accounts "${endpoints[@]}"
+mapfile -t settings < <(swift_settings "$swift_port")
+keystone_accounts "${settings[@]}"
 ready_behind_keystone "$swift_port" "log=$work/log/swift-proxy.log"
 serve
