@@ -2,8 +2,8 @@
 #
 #   KEYSTONE_TOKEN_SECONDS   how long a token is good for; an hour unless set
 #   SWIFT_PORT, GLANCE_PORT  the ports of Swift's proxy server and of Glance, for whoever must know them before
-#   SWIFT_CATALOG_URL        what the catalog says is Swift's public address in the first region, for a proxy between; it
-#                            may hold %(project_id)s. Unless set it is Swift itself.
+#   SWIFT_CATALOG_URL        what the catalog says is Swift's public address in the first region, for a proxy between;
+#                            it may hold %(project_id)s. Unless set it is Swift itself.
 #   GLANCE_CATALOG_URL       the same for Glance
 
 region=registry-north
@@ -12,8 +12,8 @@ password=$(random_word)
 password_without_rights=$(random_word)
 service_password=$(random_word)
 
-# keystone_database FOLDER: a database with an administrator and nothing else, and the password. It takes some seconds to
-# make, so that it is made once and copied.
+# keystone_database FOLDER: a database with an administrator and nothing else, and the password. It takes some seconds
+# to make, so that it is made once and copied.
 keystone_database() {
     local new=$1.new administrator_password manage
     rm -rf "$new"
@@ -78,8 +78,8 @@ fernet_keys() {
     done
 }
 
-# keystone_accounts SETTING...: users, projects, catalog and containers, as soon as everything that was started answers. What
-# is printed goes to the file `accounts`.
+# keystone_accounts SETTING...: users, projects, catalog and containers, as soon as everything that was started
+# answers. What is printed goes to the file `accounts`.
 keystone_accounts() {
     wait_for "Keystone" answers "$identity_url"
     swift_wait
@@ -107,8 +107,8 @@ service_token_roles_required = true
 CONF
 }
 
-# swift_behind_keystone PORT: a Swift for the member role. There are two accounts for each project, each the whole of one
-# region: a client that takes the wrong region does not find its objects.
+# swift_behind_keystone PORT: a Swift for the member role. There are two accounts for each project, each the whole of
+# one region: a client that takes the wrong region does not find its objects.
 swift_behind_keystone() {
     swift_start "$1" "authtoken keystoneauth" "[filter:authtoken]
 paste.filter_factory = keystonemiddleware.auth_token:filter_factory
@@ -121,8 +121,8 @@ operator_roles = admin, member
 reseller_prefix = AUTH, SOUTH"
 }
 
-# swift_settings PORT: its part of the catalog, and its containers. The administrator's address is without account, as it
-# always was.
+# swift_settings PORT: its part of the catalog, and its containers. The administrator's address is without account, as
+# it always was.
 swift_settings() {
     local swift=http://127.0.0.1:$1/v1
     printf '%s\n' service=swift,object-store \

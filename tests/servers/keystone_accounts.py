@@ -27,6 +27,13 @@ ATTEMPTS = 20
 USER, USER_WITHOUT_RIGHTS, PROJECT = "registry-user", "registry-guest", "registry-project"
 
 
+def well(answer):
+    if not answer.ok:
+        asked = answer.request
+        sys.exit(f"{asked.method} {asked.url} is answered with {answer.status_code}: {answer.text}")
+    return answer
+
+
 class Somebody:
     """What one user of Keystone asks of it and of others. Each call ends well, or all ends with what was answered."""
 
@@ -41,28 +48,19 @@ class Somebody:
         }
 
     def ask(self, method, path, **body):
-        """A tests' token may be good for a second or two, so that 401 only means that a new one is needed."""
+        """A token of tests may be good for a second or two, so that 401 only means that a new one is needed."""
         address = path if path.startswith("http") else f"{self.url}/{path}"
         for _ in range(ATTEMPTS):
             answer = self.session.request(method, address, json=body or None, timeout=120)
             if answer.status_code != 401:
-                break
-            given = self.session.post(f"{self.url}/auth/tokens", json={"auth": self.login}, timeout=120)
-            answer = given
-            if not given.ok:
-                break
-            self.session.headers["X-Auth-Token"] = given.headers["X-Subject-Token"]
-        if not answer.ok:
-            sys.exit(f"{method} {path} is answered with {answer.status_code}: {answer.text}")
-        return answer
+                return well(answer)
+            answer = well(self.session.post(f"{self.url}/auth/tokens", json={"auth": self.login}, timeout=120))
+            self.session.headers["X-Auth-Token"] = answer.headers["X-Subject-Token"]
+        sys.exit(f"{ATTEMPTS} tokens were not good enough for {method} {address}")
 
     def make(self, kind, path=None, **values):
         """Something new of this kind, and its id."""
         return self.ask("POST", path or f"{kind}s", **{kind: values}).json()[kind]
-
-    def named(self, kind, name):
-        """The id of what is there already."""
-        return self.ask("GET", f"{kind}s?name={name}").json()[f"{kind}s"][0]["id"]
 
     def grant(self, role, user, project):
         self.ask("PUT", f"projects/{project}/users/{user}/roles/{role}")
@@ -105,7 +103,8 @@ for address, name in (value.split(",") for key, value in settings if key == "con
     by_user.ask("PUT", f"{address}{project}/{name}")
 
 print(f"user={USER}", f"user_id={user}", f"user_domain={PEOPLE}", f"user_domain_id={people}", sep="\n")
-print(f"project={PROJECT}", f"project_id={project}", f"project_domain={PLACES}", f"project_domain_id={places}", sep="\n")
+print(f"project={PROJECT}", f"project_id={project}", sep="\n")
+print(f"project_domain={PLACES}", f"project_domain_id={places}", sep="\n")
 print(f"user_without_rights={USER_WITHOUT_RIGHTS}")
 print(f"application_credential_id={credential['id']}", f"application_credential_name={credential['name']}", sep="\n")
 print(f"application_credential_secret={credential['secret']}")

@@ -2,7 +2,8 @@
 #
 #   . "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/openstack.sh"
 #
-# All programs come from PyPI, in one virtual environment of the cache, with the versions of openstack-requirements.txt.
+# All programs come from PyPI, in one virtual environment of the cache, with the versions of
+# openstack-requirements.txt.
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 . "$here/serving.sh"
 
@@ -31,8 +32,9 @@ random_word() { head -c 18 /dev/urandom | base64 -w 0 | tr '+/' 'xy'; }
 # swift_start PORT FILTERS SECTIONS: one Swift with one replica of everything, whose proxy server uses these filters for
 # authentication. It is not waited for.
 #
-# The servers' patience is that of a slow machine. A container server that is given up leaves an object out of the listing
-# until a daemon comes by that nobody runs here, and a server that is taken for broken is not asked for a minute.
+# The servers' patience is that of a slow machine. A container server that is given up leaves an object out of the
+# listing until a daemon comes by that nobody runs here, and a server that is taken for broken is not asked for a
+# minute.
 #
 # There is no memcached: what is remembered is in the memory of the one proxy server.
 swift_start() {
@@ -90,7 +92,9 @@ log_name = proxy
 log_level = INFO
 log_address = $swift/no-system-log
 [pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck proxy-logging cache listing_formats bulk tempurl $2 copy slo dlo symlink proxy-logging proxy-server
+pipeline = catch_errors gatekeeper healthcheck proxy-logging cache listing_formats bulk tempurl
+    $2
+    copy slo dlo symlink proxy-logging proxy-server
 [filter:catch_errors]
 use = egg:swift#catch_errors
 [filter:gatekeeper]

@@ -33,8 +33,8 @@ def wsgi(application, port):
 
     module, attribute = application.split(":")
     served = getattr(importlib.import_module(module), attribute)
-    # One thread, because SQLite refuses one of two that write at once, which no other database does. It is not held up by
-    # a slow client: what comes and what goes is kept in files, without a limit, and the thread only sees it whole.
+    # One thread, because SQLite refuses one of two that write at once, which no other database does. It is not held
+    # up by a slow client: what comes and what goes is kept in files, without a limit, and the thread sees it whole.
     unlimited = 1 << 50
     waitress.serve(
         served,
