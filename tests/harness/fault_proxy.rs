@@ -38,6 +38,8 @@ pub enum Fault {
     Stall(Duration),
     /// The answer is 403 with the code `ExpiredToken`.
     ExpiredToken,
+    /// The answer has this status and no reason that a client could read; the server hears nothing.
+    Status(u16),
     /// The `ETag` of an answer to a `PUT` is another one.
     WrongTag,
 }
@@ -65,7 +67,8 @@ impl Seen {
         self.method == Method::PUT
             && (self.asks("partNumber")
                 || self.asks("upload_id")
-                || self.query().any(|pair| pair == "comp=block"))
+                || self.query().any(|pair| pair == "comp=block")
+                || self.target.contains("/.docker-registry/segments/"))
     }
 
     /// Whether it begins an object of parts, in the words of S3 and its relatives.
@@ -227,6 +230,10 @@ async fn with_fault(
     match fault {
         Some(Fault::Busy) => return refused(request, StatusCode::SERVICE_UNAVAILABLE, "SlowDown").await,
         Some(Fault::ExpiredToken) => return refused(request, StatusCode::FORBIDDEN, "ExpiredToken").await,
+        Some(Fault::Status(status)) => {
+            let status = StatusCode::from_u16(status).map_err(io::Error::other)?;
+            return refused(request, status, "").await;
+        }
         Some(Fault::RequestCut) => {
             let mut body = request.into_body();
             let _ = body.frame().await;
@@ -259,6 +266,12 @@ async fn refused(request: Request<Incoming>, status: StatusCode, code: &str) -> 
     let mut body = request.into_body();
     while let Some(frame) = body.frame().await {
         frame.map_err(io::Error::other)?;
+    }
+    if code.is_empty() {
+        let answer = Response::builder()
+            .status(status)
+            .body(Full::default().map_err(|never: Infallible| match never {}).boxed());
+        return answer.map_err(io::Error::other);
     }
     let text =
         format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>by the proxy</Message></Error>");

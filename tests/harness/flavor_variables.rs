@@ -62,3 +62,34 @@ pub fn oss(store: &StoreServer, address: SocketAddr) -> Variables {
         ("OSS_SECRET", store.value("access_key")),
     ])
 }
+
+/// Flavor `swift` with the cluster's own authentication, for one that is reached at `address`.
+pub fn swift_tempauth(store: &StoreServer, address: SocketAddr) -> Variables {
+    owned(&[
+        ("OS_AUTH_URL", &format!("http://{address}/auth/v1.0")),
+        ("OS_STORAGE_URL", &at(address, store.value("storage_url"))),
+        ("OS_USERNAME", store.value("user")),
+        ("OS_PASSWORD", store.value("password")),
+        ("OS_CONTAINER", store.value("container")),
+    ])
+}
+
+/// Flavor `swift` behind Keystone, whose catalog says where the cluster is.
+pub fn swift_keystone(store: &StoreServer) -> Variables {
+    owned(&[
+        ("OS_AUTH_URL", store.value("auth_url")),
+        ("OS_USERNAME", store.value("user")),
+        ("OS_USER_DOMAIN_NAME", store.value("user_domain")),
+        ("OS_PASSWORD", store.value("password")),
+        ("OS_TENANT_NAME", store.value("project")),
+        ("OS_PROJECT_DOMAIN_NAME", store.value("project_domain")),
+        ("OS_REGION_NAME", store.value("region")),
+        ("OS_CONTAINER", store.value("container")),
+    ])
+}
+
+/// The same URL at another address.
+pub fn at(address: SocketAddr, url: &str) -> String {
+    let path = url.splitn(4, '/').nth(3).unwrap_or_default();
+    format!("http://{address}/{path}")
+}

@@ -36,6 +36,14 @@ impl StoreServer {
     /// # Panics
     /// When it ends instead, with the end of its log.
     pub fn start(name: &str) -> StoreServer {
+        Self::start_with(name, &[])
+    }
+
+    /// The same, with variables that the script obeys.
+    ///
+    /// # Panics
+    /// As [`StoreServer::start`].
+    pub fn start_with(name: &str, variables: &[(&str, &str)]) -> StoreServer {
         let folder =
             tempfile::Builder::new().prefix("docker-registry-test-").tempdir().expect("a temporary folder");
         let work = folder.path().join("work");
@@ -47,6 +55,7 @@ impl StoreServer {
             .args(["--pdeathsig", "TERM", "bash"])
             .arg(script)
             .arg(&work)
+            .envs(variables.iter().copied())
             .current_dir(&work)
             .process_group(0);
         let mut process = Process::start(name, &mut command, &folder.path().join("server.log"));
@@ -74,7 +83,15 @@ impl StoreServer {
 
     /// The address in its `endpoint`, which is `http://127.0.0.1:PORT` with or without a path.
     pub fn address(&self) -> SocketAddr {
-        let endpoint = self.value("endpoint");
+        self.address_of("endpoint")
+    }
+
+    /// The address in another of its values.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn address_of(&self, key: &str) -> SocketAddr {
+        let endpoint = self.value(key);
         let authority = endpoint.strip_prefix("http://").unwrap_or(endpoint).split('/').next();
         authority.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{endpoint} is no address"))
     }

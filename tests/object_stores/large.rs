@@ -4,10 +4,10 @@
 use std::thread;
 use std::time::Duration;
 
-use docker_registry_tests::content::Content;
+use docker_registry_tests::content::{Content, Hasher};
 use docker_registry_tests::fault_proxy::FaultProxy;
 use docker_registry_tests::flavor_variables::{
-    GOOGLE_HMAC, GOOGLE_SERVICE_ACCOUNT, Variables, azureblob, gcs, oss, s3,
+    GOOGLE_HMAC, GOOGLE_SERVICE_ACCOUNT, Variables, azureblob, gcs, oss, s3, swift_keystone, swift_tempauth,
 };
 use docker_registry_tests::http::Client;
 use docker_registry_tests::round_trips::{Images, docker_image};
@@ -16,6 +16,7 @@ use docker_registry_tests::store_server::StoreServer;
 use docker_registry_tests::v2;
 
 use crate::running::serve;
+use crate::swift;
 
 const GIBIBYTE: u64 = 1 << 30;
 /// What the server may use on an object store, whatever it moves.
@@ -55,6 +56,36 @@ fn docker_pushes_and_pulls_a_gibibyte_through_flavor_gcs_with_keys_and_with_toke
 fn docker_pushes_and_pulls_a_gibibyte_through_flavor_oss() {
     let store = StoreServer::start("oss");
     docker_stores_a_gibibyte("oss", &oss(&store, store.address()));
+}
+
+#[test]
+fn docker_pushes_and_pulls_a_gibibyte_through_flavor_swift() {
+    let store = StoreServer::start("swift-keystone");
+    docker_stores_a_gibibyte("swift", &swift_keystone(&store));
+}
+
+/// Swift takes no object of more than 5 GiB in one piece.
+#[test]
+fn a_layer_of_six_gibibytes_goes_up_to_swift_and_comes_back() {
+    let store = StoreServer::start("swift-tempauth");
+    let registry = serve("swift", &swift_tempauth(&store, store.address()));
+    let (seed, size) = (11, 6 * GIBIBYTE);
+    let client = patient(&registry);
+    let location = v2::open_upload(&client, "very/large");
+    let location = v2::stream_blob(&client, &location, seed, size);
+    let digest = Content::digest(seed, size);
+    client.send("PUT", &v2::completion(&location, &digest), &[], b"").expect(201);
+    let mut hasher = Hasher::default();
+    client.download(&format!("/v2/very/large/blobs/{digest}"), &mut |piece| hasher.update(piece)).expect(200);
+    assert_eq!(hasher.finish(), digest, "what comes back");
+    registry.assert_peak_memory(MEMORY_LIMIT);
+}
+
+/// More than Swift lists, and deletes, in one request.
+#[test]
+fn twenty_five_thousand_objects_are_listed_and_deleted() {
+    let store = StoreServer::start("swift-tempauth");
+    swift::with_tempauth(&store, "/many").conforms_in_long(|name| name.contains("twenty_five_thousand"));
 }
 
 /// A client that waits for what takes minutes.

@@ -14,3 +14,4 @@ mod oss;
 mod round_trips;
 mod running;
 mod s3;
+mod swift;

@@ -3,18 +3,31 @@
 
 use docker_registry_tests::fault_proxy::FaultProxy;
 use docker_registry_tests::flavor_variables::{self, GOOGLE_HMAC, GOOGLE_SERVICE_ACCOUNT, Variables};
-use docker_registry_tests::storage_requests::{count, table};
+use docker_registry_tests::storage_requests::{Cost, count, table};
 use docker_registry_tests::store_server::StoreServer;
 
 use crate::running::serve;
 
 /// Counts on a store that the server reaches through a proxy.
 fn within_budget(flavor: &str, store: &StoreServer, variables: impl Fn(&FaultProxy) -> Variables) {
+    within_budget_but(flavor, store, variables, &[]);
+}
+
+/// The same, with another budget for some requests.
+fn within_budget_but(
+    flavor: &str,
+    store: &StoreServer,
+    variables: impl Fn(&FaultProxy) -> Variables,
+    others: &[(&str, usize)],
+) {
     let proxy = FaultProxy::start(store.address());
     let costs = count(&serve(flavor, &variables(&proxy)).client(), &proxy);
     println!("{flavor}\n{}", table(&costs));
-    let missed: Vec<String> =
-        costs.iter().filter(|cost| !cost.is_within()).map(ToString::to_string).collect();
+    let is_within = |cost: &Cost| match others.iter().find(|(what, _)| *what == cost.what) {
+        Some((_, most)) => cost.requests.len() <= *most,
+        None => cost.is_within(),
+    };
+    let missed: Vec<String> = costs.iter().filter(|cost| !is_within(cost)).map(ToString::to_string).collect();
     assert!(missed.is_empty(), "too many round trips\n{}", missed.join("\n"));
 }
 
@@ -45,4 +58,20 @@ fn no_request_costs_gcs_more_round_trips_than_it_must() {
     };
     within_budget("gcs", &store, with(GOOGLE_SERVICE_ACCOUNT));
     within_budget("gcs", &store, with(GOOGLE_HMAC));
+}
+
+/// Swift keeps no condition: who goes on with an upload claims it by an object and looks whether another one did (two
+/// requests for each step). It deletes plain and large objects by different requests, and large ones are announced before
+/// their first segment, so that what a crash leaves is found.
+#[test]
+fn no_request_costs_swift_more_round_trips_than_it_must() {
+    let store = StoreServer::start("swift-tempauth");
+    let variables = |proxy: &FaultProxy| flavor_variables::swift_tempauth(&store, proxy.address());
+    let others = [
+        ("push of a large blob, digest known", 5),
+        ("POST, PATCH, PUT of a small blob", 6),
+        ("POST, PATCH, PUT of a large blob", 18),
+        ("image of one layer, as docker pushes it", 19),
+    ];
+    within_budget_but("swift", &store, variables, &others);
 }

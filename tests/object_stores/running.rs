@@ -59,7 +59,7 @@ impl Subject {
         (!settings.is_empty()).then(|| Self { driver, settings, dead: BTreeMap::new() })
     }
 
-    fn check(&self, names: &[&str]) -> Command {
+    fn check(&self, names: &[&str], long: bool) -> Command {
         let mut command = Command::new(artifacts::folder().join("docker-registry"));
         command.env("DOCKER_REGISTRY_DRIVER_PATH", artifacts::folder()).args([
             "driver",
@@ -75,6 +75,9 @@ impl Subject {
         }
         for name in names {
             command.args(["--only", name]);
+        }
+        if long {
+            command.arg("--long");
         }
         command
     }
@@ -109,9 +112,18 @@ impl Subject {
 
     /// The same for the cases whose names are wanted.
     pub(crate) fn conforms_in(&self, wanted: impl Fn(&str) -> bool) -> (usize, usize) {
+        self.conforms_in_cases(wanted, false)
+    }
+
+    /// The same for cases that take minutes.
+    pub(crate) fn conforms_in_long(&self, wanted: impl Fn(&str) -> bool) -> (usize, usize) {
+        self.conforms_in_cases(wanted, true)
+    }
+
+    fn conforms_in_cases(&self, wanted: impl Fn(&str) -> bool, long: bool) -> (usize, usize) {
         let folder = tempfile::tempdir().expect("a folder");
-        let names: Vec<&str> =
-            cases().filter(|case| !case.is_long() && wanted(case.name())).map(|case| case.name()).collect();
+        let wanted = cases().filter(|case| case.is_long() == long && wanted(case.name()));
+        let names: Vec<&str> = wanted.map(|case| case.name()).collect();
         assert!(!names.is_empty(), "no case is wanted");
         let shards = (0..AT_ONCE).map(|shard| names.iter().copied().skip(shard).step_by(AT_ONCE));
         let shards: Vec<Vec<&str>> =
@@ -119,7 +131,7 @@ impl Subject {
         let reports: Vec<Value> = thread::scope(|scope| {
             let run = |(number, names): (usize, Vec<&str>)| {
                 let errors = File::create(folder.path().join(format!("{number}.log"))).expect("a log");
-                let mut command = self.check(&names);
+                let mut command = self.check(&names, long);
                 command.current_dir(folder.path()).stderr(errors).stdin(Stdio::null());
                 let output = command.output().expect("the program starts");
                 serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {

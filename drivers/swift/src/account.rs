@@ -149,6 +149,11 @@ impl Account {
     /// # Errors
     /// Every answer that is not 2xx, and none at all.
     pub(crate) async fn send(&self, ask: Ask<'_>) -> Result<Response<AnswerBody>, Refusal> {
+        if let Place::Object(key) = ask.place
+            && key.len() > self.learnt().longest_name
+        {
+            return Err(too_long(&ask.method).into());
+        }
         let granted = self.granted().await?;
         let container = &self.settings.container;
         let mut address = match ask.place {
@@ -176,6 +181,12 @@ impl Account {
         static LEAST: OnceLock<Learnt> = OnceLock::new();
         self.learnt.get().unwrap_or_else(|| LEAST.get_or_init(Learnt::default))
     }
+}
+
+/// Swift answers names that are too long with the status of any other mistake.
+fn too_long(method: &Method) -> Error {
+    let kind = if *method == Method::PUT { ErrorKind::InvalidPath } else { ErrorKind::NotFound };
+    Error::new(kind, "the path is longer than the cluster allows")
 }
 
 /// The head of a request.

@@ -23,6 +23,8 @@ const LARGEST_COPY: u64 = 1 << 30;
 const SMALLEST_SEGMENT: u64 = 1 << 20;
 /// Entries of one manifest.
 const MOST_SEGMENTS: usize = 1000;
+/// Longest name of an object, in bytes.
+const LONGEST_NAME: usize = 1024;
 const LARGEST_INFO: usize = 1 << 20;
 
 /// How signed addresses are signed.
@@ -40,6 +42,8 @@ pub(crate) struct Learnt {
     /// Most objects of one request that deletes many; 1 where there is none.
     pub(crate) most_deletions: usize,
     pub(crate) digest: Digest,
+    /// Longest name of an object, in bytes.
+    pub(crate) longest_name: usize,
 }
 
 impl Default for Learnt {
@@ -63,7 +67,7 @@ impl Learnt {
             strongly_consistent: false,
             ..Limits::s3()
         };
-        Self { limits, most_segments, most_deletions, digest }
+        Self { limits, most_segments, most_deletions, digest, longest_name: LONGEST_NAME }
     }
 
     fn read(info: &Value) -> Result<Self> {
@@ -88,7 +92,8 @@ impl Learnt {
         let digests = info["tempurl"]["allowed_digests"].as_array();
         let has = |name: &str| digests.is_none_or(|digests| digests.iter().any(|digest| digest == name));
         let digest = if has("sha256") { Digest::Sha256 } else { Digest::Sha1 };
-        Ok(Self::new(largest, segments.max(2), deletions, digest))
+        let longest_name = number("swift", "max_object_name_length").unwrap_or(LONGEST_NAME);
+        Ok(Self { longest_name, ..Self::new(largest, segments.max(2), deletions, digest) })
     }
 }
 

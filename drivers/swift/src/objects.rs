@@ -95,7 +95,7 @@ pub(crate) async fn put(
     if let Some(mark) = mark {
         ask = ask.header(MARK_HEADER, mark);
     }
-    let answer = account.send(ask).await.map_err(into_container)?;
+    let answer = account.send(ask).await.map_err(of_write)?;
     let tag = text(answer.headers(), "etag").unwrap_or_default();
     if !tag.trim_matches('"').eq_ignore_ascii_case(&sum) {
         let message = "the entity tag that the cluster gave is not the MD5 of what was sent: something on the way changes \
@@ -105,12 +105,20 @@ pub(crate) async fn put(
     Ok(Some(quoted(tag)))
 }
 
-/// The error of a write: what is absent then is the container.
-pub(crate) fn into_container(refusal: Refusal) -> Error {
+/// The error of a write. What is absent then is the container, and what is too large is too much for a quota: nothing is
+/// sent that is larger than the cluster allows for one object.
+pub(crate) fn of_write(refusal: Refusal) -> Error {
     let mut error = Error::from(refusal);
-    if error.is_not_found() {
-        error.kind = ErrorKind::InvalidConfiguration;
-        error.message = format!("the container is gone: check swift_container [{}]", error.message);
+    match error.kind {
+        ErrorKind::NotFound => {
+            error.kind = ErrorKind::InvalidConfiguration;
+            error.message = format!("the container is gone: check swift_container [{}]", error.message);
+        }
+        ErrorKind::TooLarge => {
+            error.kind = ErrorKind::StorageFull;
+            error.message = format!("a quota of the account or the container is used up [{}]", error.message);
+        }
+        _ => {}
     }
     error
 }
@@ -130,7 +138,11 @@ pub(crate) async fn copy(
     if let Some(range) = range.and_then(range_header) {
         ask = ask.header("range", range);
     }
-    let answer = account.send(ask).await?;
+    let answer = account.send(ask).await.map_err(|refusal| match refusal.error.is_not_found() {
+        // It is the source that is absent.
+        true => refusal.into(),
+        false => of_write(refusal),
+    })?;
     Ok(text(answer.headers(), "etag").filter(|tag| !tag.is_empty()).map(quoted))
 }
 

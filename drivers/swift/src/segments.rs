@@ -33,8 +33,6 @@ const OWN: &str = ".docker-registry";
 const BETWEEN: char = ':';
 /// Largest answer to a manifest: every segment may be named as wrong.
 const LARGEST_ANSWER: usize = 8 << 20;
-/// Longest name that Swift takes, in bytes.
-const LONGEST_NAME: usize = 1024;
 
 /// Where the driver's own objects are for a key, below `segments` or `begun`.
 pub(crate) fn folder(root: &str, kind: &str, key: &str) -> String {
@@ -80,7 +78,7 @@ fn segment_key(root: &str, key: &str, own: &str, name: impl std::fmt::Display) -
 pub(crate) async fn begin(account: &Account, key: &str, mark: Option<&str>) -> Result<String> {
     let root = &account.settings.root;
     let own = Uuid::new_v4().simple().to_string();
-    if segment_key(root, key, &own, 0).len() > LONGEST_NAME {
+    if segment_key(root, key, &own, 0).len() > account.learnt().longest_name {
         return Err(Error::new(
             ErrorKind::InvalidPath,
             "Swift cannot keep a large object under so long a path",
@@ -211,7 +209,7 @@ async fn manifest(
         .header("accept", "application/json")
         .content(document);
     ask.headers.extend(headers.iter().cloned());
-    let answer = account.send(ask).await?;
+    let answer = account.send(ask).await.map_err(objects::of_write)?;
     let tag = if answer.status() == StatusCode::ACCEPTED {
         let unknown = |error: Error| if call.writes { error.outcome_unknown() } else { error };
         let document = answer.into_body().bytes(LARGEST_ANSWER).await.map_err(unknown)?;
@@ -259,14 +257,15 @@ async fn delete_segments(account: &Account, key: &str, own: &str) -> Result<()> 
         let call = Call::reading("list parts", Subject::Bucket);
         let wanted = listing::Wanted { prefix: &prefix, limit: 1000, ..listing::Wanted::default() };
         let page = listing::page(account, call, &wanted).await?;
-        if page.objects.is_empty() {
-            return Ok(());
-        }
+        let is_last = page.next.is_none();
         let names: Vec<String> = page.objects.into_iter().map(|object| object.key).collect();
         for chunk in names.chunks(account.learnt().most_deletions) {
             if let Some((_, error)) = deleting::plain(account, chunk).await?.into_iter().next() {
                 return Err(error);
             }
+        }
+        if is_last {
+            return Ok(());
         }
     }
 }

@@ -111,11 +111,13 @@ impl SwiftSettings {
             text(STORAGE_URL, "Address of the account, instead of the one that the identity service names.")
                 .environment("OS_STORAGE_URL"),
             text(CA_CERT, "The same as ca_bundle, under its old name.").environment("OS_CACERT"),
-            boolean(NEWEST, "Whether readings ask every copy of an object and take the newest."),
+            boolean(NEWEST, "Whether readings ask every copy of an object and take the newest.")
+                .environment("SWIFT_NEWEST"),
             text(TEMP_URL_KEY, "Key of the container or account that signs addresses for redirects.")
                 .environment("SWIFT_TEMP_URL_KEY")
                 .secret(),
-            boolean(TEMP_URL_SETUP, "Whether the driver sets this key at the container."),
+            boolean(TEMP_URL_SETUP, "Whether the driver sets this key at the container.")
+                .environment("SWIFT_TEMP_URL_SETUP"),
         ]
     }
 

@@ -14,8 +14,8 @@ group! {
     "large_listings":
     eleven_hundred_entries_come_in_order =>
         "1,100 objects and folders side by side are listed in order, in pages of 1000 and 7.";
-    ten_thousand_entries_come_in_order long 30 =>
-        "The same with 10,500 objects, in pages of 1000 and 97.";
+    twenty_five_thousand_entries_come_in_order_and_go_whole long 60 =>
+        "The same with 25,000 objects, in pages of 1000 and 97; delete_tree takes them all.";
     a_large_tree_is_deleted_whole =>
         "delete_tree takes more objects than a page holds and says how many they were.";
 }
@@ -76,10 +76,15 @@ async fn eleven_hundred_entries_come_in_order(store: Store) {
     expect_pages(&store, &names, [1000, 7]).await;
 }
 
-async fn ten_thousand_entries_come_in_order(store: Store) {
-    let names = names(10_500);
+async fn twenty_five_thousand_entries_come_in_order_and_go_whole(store: Store) {
+    let names = names(25_000);
     fill(&store, &names).await;
     expect_pages(&store, &names, [1000, 97]).await;
+    let deleted = store.driver.delete_tree(&call(), &store.folder("many")).await;
+    let count = ok(deleted, "delete_tree of very many objects", promise::TREE);
+    same(count, names.len() as u64, "the number of objects that delete_tree says went", promise::TREE_COUNT);
+    let nothing: [&str; 0] = [];
+    store.expect_below("", &nothing, promise::TREE).await;
 }
 
 async fn a_large_tree_is_deleted_whole(store: Store) {
