@@ -4,7 +4,7 @@
 
 use std::net::SocketAddrV4;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, Weak};
 
 use anyhow::{Context, Result};
@@ -46,6 +46,8 @@ pub(crate) struct Node {
     pub(crate) address: SocketAddrV4,
     pub(crate) backends: Vec<Backend>,
     pub(crate) up: AtomicBool,
+    /// How often it was stopped. What was begun before is not finished afterwards.
+    pub(crate) stops: AtomicUsize,
     pub(crate) connections: Mutex<Vec<Weak<Connection>>>,
 }
 
@@ -104,6 +106,7 @@ impl Cluster {
                 address: *address,
                 backends,
                 up: AtomicBool::new(false),
+                stops: AtomicUsize::new(0),
                 connections: Mutex::default(),
             });
         }

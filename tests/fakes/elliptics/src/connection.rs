@@ -15,7 +15,8 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Mutex, Semaphore, oneshot, watch};
+use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 use crate::call::{Answer, Body, Call};
 use crate::cluster::Cluster;
@@ -156,7 +157,8 @@ impl Reading {
                 None
             } else {
                 if self.last.len() > 1024 {
-                    self.last.retain(|_, end| end.is_empty() && !end.is_terminated());
+                    // Whose command is done, is closed.
+                    self.last.retain(|_, end| matches!(end.try_recv(), Err(TryRecvError::Empty)));
                 }
                 self.last.insert(header.id, end)
             };
@@ -253,13 +255,20 @@ async fn process(
     let mut call = Call::new(Arc::clone(&cluster), place, header);
     let (delay, effect) = cluster.faults.strike(call.node().number, call.header.group, call.header.command);
     if !delay.is_zero() {
+        let stops = call.node().stops.load(Ordering::SeqCst);
         tokio::time::sleep(delay).await;
+        if call.node().stops.load(Ordering::SeqCst) != stops {
+            return;
+        }
     }
     if effect != Effect::None {
         cluster.journal.line(&format!("{} {:?} for {}", call.node().number, effect, call.header.command));
     }
     match effect {
-        Effect::Refused(status) => call.refuse(status),
+        Effect::Refused(status) => {
+            cluster.journal.done(call.node().number, &call.header, status);
+            call.refuse(status);
+        }
         Effect::Closed => call.reset = true,
         Effect::Silent => return,
         _ => tokio::task::block_in_place(|| call.run(body)),

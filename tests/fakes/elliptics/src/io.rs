@@ -53,7 +53,8 @@ fn attribute(call: &Call, backend: usize, body: Body) -> Result<(IoAttribute, Co
     if io.reserved != 0 {
         call.problem(&format!("{name} has something in a reserved place"));
     }
-    if io.id != call.header.id {
+    // The reads of a bulk read have ids of their own.
+    if io.id != call.header.id && !call.header.has(flag::MORE) {
         call.problem(&format!("{name} has another id in its attribute"));
     }
     Ok((io, content))

@@ -24,6 +24,8 @@ mod errno;
 mod fault;
 mod id;
 mod index_table;
+#[cfg(test)]
+mod index_vectors;
 mod indexes;
 mod io;
 mod journal;
@@ -31,6 +33,8 @@ mod records;
 mod ring;
 mod routes;
 mod running;
+#[cfg(test)]
+mod vectors;
 mod wire;
 
 use std::net::{Ipv4Addr, SocketAddrV4};

@@ -16,12 +16,15 @@ use crate::{connection, routes};
 /// How often a port is tried again that another program has taken meanwhile.
 const ATTEMPTS: u32 = 100;
 
+/// What stops a node, and the task that accepts its connections.
+type RunningNode = (watch::Sender<bool>, JoinHandle<()>);
+
 /// The nodes that are there.
 #[derive(Debug)]
 pub(crate) struct Running {
     cluster: Arc<Cluster>,
     folder: Arc<PathBuf>,
-    nodes: Mutex<HashMap<usize, (watch::Sender<bool>, JoinHandle<()>)>>,
+    nodes: Mutex<HashMap<usize, RunningNode>>,
 }
 
 impl Running {
@@ -88,6 +91,7 @@ impl Running {
             return Err(format!("node {number} is not there"));
         };
         node.up.store(false, Ordering::SeqCst);
+        node.stops.fetch_add(1, Ordering::SeqCst);
         let _ = stop.send(true);
         let _ = task.await;
         // Each connection has one receiver, and drops it when it is closed.

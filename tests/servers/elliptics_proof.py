@@ -1,0 +1,553 @@
+"""Proves the stand-in for an Elliptics cluster with a client that is made of the published packet format alone.
+
+usage: elliptics_proof.py READY_FILE [MEBIBYTES]
+
+READY_FILE is the file `ready` of elliptics.sh. The frames are put together here by the struct module from
+include/elliptics/packet.h, with nothing from the stand-in and nothing from the driver. MEBIBYTES is the size of the
+large record. Prints a line for each part and ends with 0 when all holds.
+"""
+
+import hashlib
+import socket
+import struct
+import sys
+import time
+import urllib.request
+
+CMD = struct.Struct("<64sIQiiiQQQQ")  # dnet_cmd, packed
+IO = struct.Struct("<64s64sQQQQQQQIIQQ")  # dnet_io_attr
+ADDR = struct.Struct("<28sHH")  # dnet_addr
+INFO = struct.Struct("@i64sQQQQQ")  # dnet_file_info, which is not packed
+assert (CMD.size, IO.size, ADDR.size, INFO.size) == (120, 208, 32, 112)
+
+LOOKUP, REVERSE_LOOKUP, WRITE, READ, ROUTE_LIST, DEL, AUTH, BULK_READ = 1, 2, 4, 5, 8, 11, 15, 17
+INDEXES_UPDATE, INDEXES_INTERNAL, INDEXES_FIND = 20, 21, 22
+NEED_ACK, MORE, DIRECT, NOLOCK, CHECKSUM, DIRECT_BACKEND, REPLY = 1, 2, 8, 16, 32, 128, 512
+APPEND, PREPARE, COMMIT, NOCSUM, PLAIN = 1 << 1, 1 << 4, 1 << 5, 1 << 8, 1 << 9
+CAS, IO_CHECKSUM, NO_INFO, CAS_TIMESTAMP = 1 << 13, 1 << 14, 1 << 14, 1 << 15
+EPERM, ENOENT, EIO, E2BIG, EINVAL, ENOSPC, EROFS = -1, -2, -5, -7, -22, -28, -30
+ERANGE, EBADFD, EILSEQ, ENOTSUP = -34, -77, -84, -95
+
+
+def check(condition, what):
+    if not condition:
+        raise SystemExit(f"elliptics_proof.py: {what}")
+
+
+def equal(found, expected, what):
+    check(found == expected, f"{what}: found {found!r}, expected {expected!r}")
+
+
+def key(text):
+    """The id of a key in namespace DOCKER."""
+    return hashlib.sha512(b"DOCKER\0" + text.encode()).digest()
+
+
+class Frame:
+    def __init__(self, head, body):
+        fields = CMD.unpack(head)
+        self.id, self.group, _, self.status, self.command, self.backend = fields[:6]
+        self.trace, self.flags, self.trans, self.size = fields[6:]
+        self.body = body
+
+
+class Node:
+    """A connection to one node."""
+
+    def __init__(self, address, version):
+        self.address = address
+        self.trans = 0
+        self.socket = socket.create_connection(address, timeout=60)
+        self.send(REVERSE_LOOKUP, bytes(64), 0, DIRECT | NOLOCK, head=struct.pack("<4i", *version))
+        answer = self.receive()
+        equal((answer.command, answer.status), (REVERSE_LOOKUP, 0), "the handshake")
+        check(answer.flags & REPLY and answer.trans == self.trans, "the handshake is no reply")
+        self.version = struct.unpack_from("<4i", answer.id)
+        self.shards = struct.unpack_from("<i", answer.id, 20)[0]
+        self.backends = []
+        per_node, count = struct.unpack_from("<ii", answer.body)
+        equal((per_node, count), (1, 1), "the addresses of a node")
+        equal(self.parse_address(answer.body[8:40]), address, "the own address")
+        offset = 44
+        for _ in range(struct.unpack_from("<i", answer.body, 40)[0]):
+            number, group, flags, ids = struct.unpack_from("<iiII", answer.body, offset)
+            equal(flags, 0, "the flags of a backend")
+            offset += 16
+            for _ in range(ids):
+                self.backends.append((group, answer.body[offset : offset + 64], number))
+                offset += 64
+        equal(offset, len(answer.body), "the length of the handshake")
+
+    @staticmethod
+    def parse_address(raw):
+        sockaddr, length, family = ADDR.unpack(raw)
+        equal((length, family), (16, 2), "an address")
+        native, port, ip = struct.unpack_from("<H", sockaddr)[0], struct.unpack_from(">H", sockaddr, 2)[0], sockaddr[4:8]
+        equal((native, sockaddr[8:]), (2, bytes(20)), "a sockaddr_in")
+        return socket.inet_ntoa(ip), port
+
+    def send(self, command, ident, group, flags, body=b"", head=b"", backend=0):
+        self.trans += 1
+        ident = head + ident[len(head) :]
+        frame = CMD.pack(ident, group, 0, 0, command, backend, 77, flags, self.trans, len(body))
+        self.socket.sendall(frame + body)
+        return self.trans
+
+    def exactly(self, size):
+        data = bytearray()
+        while len(data) < size:
+            piece = self.socket.recv(min(size - len(data), 1 << 20))
+            if not piece:
+                raise EOFError(f"{len(data)} of {size} bytes")
+            data += piece
+        return bytes(data)
+
+    def receive(self):
+        head = self.exactly(CMD.size)
+        return Frame(head, self.exactly(CMD.unpack(head)[9]))
+
+    def ask(self, command, ident, group, flags=NEED_ACK, body=b"", backend=0):
+        """All frames that answer one request."""
+        trans = self.send(command, ident, group, flags, body, backend=backend)
+        frames = []
+        while True:
+            frame = self.receive()
+            equal(frame.trans, trans, "the transaction")
+            check(frame.flags & REPLY, "an answer is no reply")
+            frames.append(frame)
+            if not frame.flags & MORE:
+                return frames
+
+    def one(self, *arguments, **named):
+        frames = self.ask(*arguments, **named)
+        equal(len(frames), 1, "the frames of an answer")
+        return frames[0]
+
+    def close(self):
+        self.socket.close()
+
+
+def io(ident, flags=0, offset=0, size=0, num=0, ts=(0, 0), user=0, parent=bytes(64)):
+    return IO.pack(parent, ident, 0, num, *ts, user, 0, 0, 0, flags, offset, size)
+
+
+class Cluster:
+    def __init__(self, ready):
+        self.ready = ready
+        self.version = tuple(int(number) for number in ready["version"].split("."))
+        self.addresses = []
+        for node in ready["nodes"].split():
+            host, port, family = node.split(":")
+            equal(family, "2", "the family")
+            self.addresses.append((host, int(port)))
+        self.nodes = [Node(address, self.version) for address in self.addresses]
+        self.groups = [int(group) for group in ready["groups"].split(",")]
+
+    def control(self, what):
+        with urllib.request.urlopen(f"{self.ready['control']}/{what}", timeout=60) as answer:
+            return answer.read().decode().splitlines()
+
+    def ring(self, group, without=()):
+        entries = []
+        for number, node in enumerate(self.nodes):
+            if number not in without:
+                entries += [(ident, number, backend) for one, ident, backend in node.backends if one == group]
+        return sorted(entries)
+
+    def owner(self, group, ident, without=()):
+        """Position of the node, and number of the backend."""
+        ring = self.ring(group, without)
+        before = [entry for entry in ring if entry[0] <= ident]
+        return (before or ring)[-1][1:]
+
+    def at(self, group, ident):
+        return self.nodes[self.owner(group, ident)[0]]
+
+    def reconnect(self, number):
+        self.nodes[number].close()
+        self.nodes[number] = Node(self.addresses[number], self.version)
+
+    def write(self, ident, data, group=1, flags=0, cflags=NEED_ACK, **named):
+        body = io(ident, flags, size=len(data), **named) + data
+        return self.at(group, ident).one(WRITE, ident, group, cflags, body)
+
+    def read(self, ident, group=1, flags=0, offset=0, size=0, node=None):
+        node = node or self.at(group, ident)
+        frame = node.one(READ, ident, group, NEED_ACK, io(ident, flags, offset, size))
+        if frame.status:
+            equal(frame.size, 0, "the size of an error")
+            return frame.status, None, b""
+        return 0, IO.unpack_from(frame.body), frame.body[IO.size :]
+
+    def lookup(self, ident, group=1, flags=0):
+        frame = self.at(group, ident).one(LOOKUP, ident, group, NEED_ACK | flags)
+        return frame.status or info(frame)
+
+    def remove(self, ident, group=1):
+        return self.at(group, ident).one(DEL, ident, group, NEED_ACK, io(ident)).status
+
+
+def info(frame):
+    """Checksum, record flags, size and timestamp of a record."""
+    equal(frame.status, 0, "the status")
+    Node.parse_address(frame.body[: ADDR.size])
+    flen, checksum, record_flags, size, _, seconds, nanoseconds = INFO.unpack_from(frame.body, ADDR.size)
+    path = frame.body[ADDR.size + INFO.size :]
+    check(len(path) == flen and path.endswith(b"\0"), f"the path {path!r}")
+    return checksum, record_flags, size, (seconds, nanoseconds)
+
+
+def handshake(cluster):
+    for node in cluster.nodes:
+        equal(node.version, cluster.version, "the version")
+        frame = node.one(ROUTE_LIST, bytes(64), 0, NEED_ACK | DIRECT | NOLOCK)
+        count = len(cluster.addresses)
+        equal(struct.unpack_from("<ii", frame.body), (1, count), "the counts of the route list")
+        routes = [Node.parse_address(frame.body[8 + 32 * n : 40 + 32 * n]) for n in range(count)]
+        equal(sorted(routes), sorted(cluster.addresses), "the route list")
+    cookie = cluster.ready["cookie"].encode().ljust(32, b"\0")
+    auth = cluster.nodes[0].one(AUTH, bytes(64), 0, NEED_ACK | DIRECT, cookie + bytes(32))
+    equal(auth.status, 0, "the right cookie")
+    equal(cluster.control("problems"), [], "the problems until now")
+    auth = cluster.nodes[0].one(AUTH, bytes(64), 0, NEED_ACK | DIRECT, b"x" * 32 + bytes(32))
+    equal(auth.status, EPERM, "a wrong cookie")
+    try:
+        Node(cluster.addresses[0], (cluster.version[0], cluster.version[1] + 1, 0, 0))
+        check(False, "another version is let in")
+    except (EOFError, ConnectionError):
+        pass
+    print("handshake: all holds")
+
+
+def routing(cluster):
+    seen = set()
+    for number in range(40):
+        ident = key(f"routing/{number}")
+        for group in cluster.groups:
+            owner, backend = cluster.owner(group, ident)
+            seen.add((owner, backend))
+            frame = cluster.write(ident, b"here", group)
+            equal(frame.backend, backend, "the backend")
+            for other, node in enumerate(cluster.nodes):
+                equal(cluster.read(ident, group, node=node)[2], b"here", "what another node hands on")
+                frame = node.one(LOOKUP, ident, group, NEED_ACK | DIRECT)
+                equal(frame.status, 0 if other == owner else ENOTSUP, "a direct lookup")
+                frame = node.one(LOOKUP, ident, group, NEED_ACK | DIRECT | DIRECT_BACKEND, backend=backend)
+                if other == owner:
+                    equal((frame.status, frame.backend), (0, backend), "a lookup at a backend")
+            frame = cluster.nodes[0].one(LOOKUP, ident, 999)
+            equal(frame.status, ENOTSUP, "a group that nobody has")
+    equal(len(seen), len({(n, b) for n, node in enumerate(cluster.nodes) for _, _, b in node.backends}), "backends")
+    for number in range(40):
+        for group in cluster.groups:
+            equal(cluster.remove(key(f"routing/{number}"), group), 0, "a deletion")
+    equal(cluster.control("holds"), [], "what is left")
+    print("routing: all holds")
+
+
+def records(cluster):
+    ident, content = key("images/a/json"), bytes(range(256)) * 4
+    equal(cluster.read(ident)[0], ENOENT, "a read of nothing")
+    equal(cluster.lookup(ident), ENOENT, "a lookup of nothing")
+    equal(cluster.remove(ident), ENOENT, "a deletion of nothing")
+    equal(cluster.write(ident, b"").status, ENOENT, "a write of no bytes")
+    written = info(cluster.write(ident, content, ts=(1000, 5), user=42))
+    equal(written, (bytes(64), 0x140, 1024, (1000, 5)), "what a write says")
+    equal(cluster.lookup(ident), (bytes(64), 0x140, 1024, (1000, 5)), "what a lookup says")
+    digest = hashlib.sha512(content).digest()
+    equal(cluster.lookup(ident, flags=CHECKSUM)[0], digest, "the checksum of a lookup")
+    equal(info(cluster.write(ident, content, cflags=NEED_ACK | CHECKSUM, ts=(1000, 5), user=42))[0], digest, "of a write")
+    status, attribute, data = cluster.read(ident, flags=IO_CHECKSUM)
+    equal((status, data), (0, content), "what is read")
+    equal(attribute[0], digest, "the checksum of a read")
+    equal(attribute[4:9], (1000, 5, 42, 1024, 0x140), "times, flags and total size")
+    equal(cluster.read(ident, offset=1000, size=10)[2], content[1000:1010], "a range")
+    status, attribute, data = cluster.read(ident, offset=1020, size=100, flags=IO_CHECKSUM)
+    equal((data, attribute[12], attribute[7]), (content[1020:], 4, 1024), "a range beyond the end")
+    equal(attribute[0], hashlib.sha512(content[1020:]).digest(), "the checksum of a range")
+    equal(cluster.read(ident, offset=1024)[0], E2BIG, "a range behind the end")
+
+    info(cluster.write(ident, b"short"))
+    equal(cluster.read(ident)[2], b"short", "a shorter write")
+    equal(info(cluster.write(ident, b"er and more", flags=APPEND))[2], 11, "the size that an append says")
+    equal(cluster.read(ident)[2], b"shorter and more", "what was appended")
+    info(cluster.write(ident, b"X", offset=2))
+    equal(cluster.read(ident)[2], b"shX", "a write in the middle")
+    frame = cluster.write(ident, b"quiet", flags=NO_INFO)
+    equal((frame.status, frame.size), (0, 0), "a write without information")
+
+    equal(cluster.write(ident, b"no", flags=CAS, parent=digest).status, EBADFD, "a wrong comparison")
+    now = hashlib.sha512(b"quiet").digest()
+    equal(cluster.write(ident, b"swapped", flags=CAS, parent=now, ts=(50, 0)).status, 0, "a right comparison")
+    equal(cluster.write(ident, b"no", flags=CAS_TIMESTAMP, ts=(49, 999999999)).status, EBADFD, "an older write")
+    equal(cluster.write(ident, b"equal", flags=CAS_TIMESTAMP, ts=(50, 0)).status, 0, "a write as old")
+    equal(cluster.write(ident, b"newer", flags=CAS_TIMESTAMP, ts=(50, 1)).status, 0, "a newer write")
+    equal(cluster.read(ident)[2], b"newer", "what was compared and written")
+    equal(cluster.remove(ident), 0, "a deletion")
+    equal(cluster.write(ident, b"first", flags=CAS, parent=digest).status, 0, "a comparison with nothing")
+    equal(cluster.remove(ident), 0, "a deletion")
+
+    equal(cluster.write(ident, b"ab", flags=PLAIN).status, ENOENT, "a plain write of nothing")
+    equal(info(cluster.write(ident, b"ab", flags=PREPARE | PLAIN, num=6))[2], 0, "what is prepared")
+    equal(cluster.read(ident)[0], ENOENT, "a read of what is prepared")
+    equal(cluster.lookup(ident), ENOENT, "a lookup of what is prepared")
+    equal(cluster.write(ident, b"cdefg", flags=PLAIN, offset=2).status, E2BIG, "more than is prepared")
+    equal(cluster.write(ident, b"cd", flags=PLAIN, offset=2).status, 0, "a plain write")
+    equal(cluster.write(ident, b"ef", flags=PLAIN | COMMIT, offset=4, num=7).status, ERANGE, "a commit of more")
+    equal(info(cluster.write(ident, b"ef", flags=PLAIN | COMMIT, offset=4, num=6))[2], 6, "a commit")
+    equal(cluster.read(ident)[2], b"abcdef", "what was committed")
+    equal(cluster.write(ident, b"zz", flags=PLAIN).status, EPERM, "a plain write of what is committed")
+    equal(cluster.remove(ident), 0, "a deletion")
+
+    others = [key(f"bulk/{number}") for number in range(30)]
+    node, backend = cluster.owner(1, ident)
+    others = [one for one in others if cluster.owner(1, one) == (node, backend)]
+    check(len(others) > 2, "too few records at one backend")
+    for one in others[1:]:
+        info(cluster.write(one, one[:9]))
+    body = io(ident, size=IO.size * len(others)) + b"".join(io(one) for one in others)
+    frames = cluster.nodes[node].ask(BULK_READ, ident, 1, NEED_ACK, body)
+    equal([frame.status for frame in frames], [ENOENT] + [0] * len(others), "statuses of a bulk read")
+    equal([frame.body[IO.size :] for frame in frames[1:-1]], [one[:9] for one in others[1:]], "a bulk read")
+    equal([frame.id for frame in frames[1:-1]], others[1:], "the ids of a bulk read")
+    equal(frames[-1].command, BULK_READ, "the end of a bulk read")
+    for one in others[1:]:
+        equal(cluster.remove(one), 0, "a deletion")
+    print("records: all holds")
+
+
+def large(cluster, mebibytes):
+    ident, piece = key("large"), hashlib.sha512(b"large").digest() * (1 << 14)
+    node, size = cluster.at(1, ident), mebibytes << 20
+    frame = CMD.pack(ident, 1, 0, 0, WRITE, 0, 0, NEED_ACK, 1 << 40, IO.size + size)
+    node.socket.sendall(frame + io(ident, size=size))
+    for _ in range(mebibytes):
+        node.socket.sendall(piece)
+    equal(info(node.receive())[2], size, "the size of a large write")
+    node.send(READ, ident, 1, NEED_ACK, io(ident, IO_CHECKSUM))
+    head = Frame(node.exactly(CMD.size), b"")
+    equal((head.status, head.size), (0, IO.size + size), "a large read")
+    attribute = IO.unpack(node.exactly(IO.size))
+    digest = hashlib.sha512()
+    for _ in range(mebibytes):
+        data = node.exactly(1 << 20)
+        check(data == piece, "large content differs")
+        digest.update(data)
+    equal(attribute[0], digest.digest(), "the checksum of a large read")
+    info(cluster.write(ident, piece, flags=APPEND))
+    equal(cluster.lookup(ident)[2], size + (1 << 20), "the size after an append")
+    equal(cluster.read(ident, offset=size - 3, size=6)[2], piece[-3:] + piece[:3], "the seam of an append")
+    equal(cluster.remove(ident), 0, "a deletion")
+    print(f"{mebibytes} MiB: all holds")
+
+
+def raw(data):
+    return (bytes([0xA0 | len(data)]) if len(data) < 32 else b"\xda" + struct.pack(">H", len(data))) + data
+
+
+def index_request(ident, group, flags, entries, shard=0, shards=0):
+    body = struct.pack("<64sIQIII40xQ", ident, group, 0, flags, shard, shards, len(entries))
+    for index, action, data in entries:
+        body += struct.pack("<64sQIII32xQ", index, action, 0, shard, shards, len(data)) + data
+    return body
+
+
+def indexes(cluster):
+    shards = cluster.nodes[0].shards
+    tag, folder = key("docker"), key("images/a")
+    names = ["images/a/json", "images/a/layer"]
+
+    def shard_id(index, shard):
+        digest = hashlib.sha512(index + b"\0index_table\0").digest()
+        return struct.pack(">I", (shard << 32) // shards) + bytes(28) + digest[32:]
+
+    if cluster.ready["indexes"] != "true":
+        ident = key("object")
+        body = index_request(ident, 1, 4, [(tag, 0, b"")])
+        equal(cluster.at(1, ident).one(INDEXES_UPDATE, ident, 1, NEED_ACK, body).status, ENOTSUP, "an update")
+        print("no indexes: all holds")
+        return
+    by_shard = {}
+    for name in names:
+        ident = key(name)
+        table = hashlib.sha512(ident + b"\0object_table\0").digest()
+        shard = int.from_bytes(table, "big") % shards
+        by_shard.setdefault(shard, []).append((ident, name.encode()))
+        for group in cluster.groups:
+            if name.endswith("json"):
+                # The client itself changes the indexes.
+                body = index_request(ident, group, 4, [(tag, 0, name.encode()), (folder, 0, name.encode())])
+                frames = cluster.at(group, table).ask(INDEXES_UPDATE, table, group, NEED_ACK, body)
+                equal([(f.status, len(f.body)) for f in frames], [(0, 48), (0, 0)], "an update")
+                for index in (tag, folder):
+                    one = shard_id(index, shard)
+                    body = index_request(ident, group, 0, [(one, 1, name.encode())], shard, shards)
+                    frames = cluster.at(group, one).ask(INDEXES_INTERNAL, one, group, NEED_ACK, body)
+                    equal([(f.status, len(f.body)) for f in frames], [(0, 132), (0, 0)], "an insertion")
+            else:
+                # The server does.
+                body = index_request(ident, group, 0, [(tag, 0, name.encode()), (folder, 0, name.encode())])
+                frames = cluster.at(group, table).ask(INDEXES_UPDATE, table, group, NEED_ACK, body)
+                equal((frames[0].status, frames[-1].status), (0, 0), "a replacement")
+            # The list of the object is a record of msgpack behind a magic number.
+            status, _, data = cluster.read(table, group)
+            equal((status, data[:8]), (0, struct.pack("<Q", 0x5DA38CFBE7734027)), "the magic of a table")
+            equal(data[8:11], b"\x94\x02\x92", "the beginning of a table")
+
+    def found(flags, wanted):
+        """What is found in each shard, as msgpack; None where a shard is missing."""
+        result = {}
+        for shard in range(shards):
+            ids = [shard_id(index, shard) for index in wanted]
+            owners = {cluster.owner(1, one) for one in ids}
+            equal(len(owners), 1, "shards of one number are at one backend")
+            body = index_request(ids[0], 1, flags, [(one, 0, b"") for one in ids])
+            frame = cluster.at(1, ids[0]).one(INDEXES_FIND, ids[0], 1, NEED_ACK, body)
+            check(frame.status in (0, ENOENT), f"a search ends with {frame.status}")
+            result[shard] = frame.body if frame.status == 0 else None
+        return result
+
+    both = found(1, [tag, folder])
+    for shard in range(shards):
+        objects = sorted(by_shard.get(shard, []))
+        if not objects:
+            equal(both[shard], None, "an empty shard")
+            continue
+        expected = bytes([0x90 | len(objects)])
+        for ident, name in objects:
+            expected += b"\x93\x01" + raw(ident) + b"\x92"
+            expected += b"".join(b"\x92" + raw(shard_id(index, shard)) + raw(name) for index in (tag, folder))
+        equal(both[shard], expected, "what has both indexes")
+    united = found(2, [tag, key("no such index")])
+    equal(sum(body is not None for body in united.values()), len(by_shard), "what has one of two indexes")
+
+    for name in names:
+        ident = key(name)
+        table = hashlib.sha512(ident + b"\0object_table\0").digest()
+        for group in cluster.groups:
+            body = index_request(ident, group, 0, [])
+            frames = cluster.at(group, table).ask(INDEXES_UPDATE, table, group, NEED_ACK, body)
+            equal(frames[-1].status, 0, "a removal")
+    for shard, body in found(1, [tag, folder]).items():
+        equal(body, b"\x90" if shard in by_shard else None, "what is left of the indexes")
+    print("indexes: all holds")
+
+
+def trouble(cluster):
+    ident, other = key("trouble"), key("other")
+    check(cluster.owner(1, ident) and cluster.lookup(ident) == ENOENT, "a record is left")
+    info(cluster.write(ident, b"content"))
+    node = cluster.at(1, ident)
+    number = cluster.owner(1, ident)[0] + 1
+    where = f"node={number}&group=1"
+
+    cluster.control(f"fault?{where}&command=WRITE&status=-28&every=2&times=1")
+    equal(cluster.write(ident, b"one").status, 0, "the first write")
+    equal(cluster.write(ident, b"two").status, ENOSPC, "the second write")
+    equal(cluster.write(ident, b"three").status, 0, "the third write")
+    cluster.control(f"fault?{where}&command=WRITE&status=-5&effect=done-and-refuse&times=1")
+    equal(cluster.write(ident, b"done").status, EIO, "a write that is refused when it is done")
+    equal(cluster.read(ident)[2], b"done", "what it wrote")
+
+    cluster.control(f"fault?{where}&command=READ&delay=700&times=1")
+    late = node.send(READ, ident, 1, NEED_ACK, io(ident))
+    soon = node.send(LOOKUP, other, 1, NEED_ACK | DIRECT | NOLOCK)
+    equal([node.receive().trans for _ in range(2)], [soon, late], "the order of a late answer")
+    cluster.control(f"fault?{where}&command=READ&delay=300&times=1")
+    order = [node.send(command, ident, 1, NEED_ACK, body) for command, body in ((READ, io(ident)), (LOOKUP, b""))]
+    equal([node.receive().trans for _ in range(2)], order, "the order of commands for one id")
+
+    cluster.control(f"fault?{where}&command=READ&effect=silent&times=1")
+    node.send(READ, ident, 1, NEED_ACK, io(ident))
+    soon = node.send(LOOKUP, ident, 1, NEED_ACK)
+    equal(node.receive().trans, soon, "silence")
+
+    cluster.control(f"fault?{where}&command=READ&effect=wrong-checksum&times=1")
+    wrong = cluster.read(ident, flags=IO_CHECKSUM)
+    right = hashlib.sha512(b"done").digest()
+    check(wrong[2] == b"done" and wrong[1][0] != right, "a checksum is right")
+    cluster.control(f"damage?node={number}&id={ident.hex()}")
+    equal(cluster.read(ident)[0], EILSEQ, "a read of spoiled content")
+    check(cluster.read(ident, flags=NOCSUM)[2] != b"done", "spoiled content is right")
+    equal(cluster.lookup(ident, flags=CHECKSUM), EILSEQ, "a checked lookup of spoiled content")
+
+    for effect in ("cut", "close"):
+        cluster.control(f"fault?{where}&command=READ&effect={effect}&times=1")
+        try:
+            cluster.read(ident, flags=NOCSUM)
+            check(False, f"{effect} lets an answer through")
+        except (EOFError, ConnectionError):
+            cluster.reconnect(number - 1)
+    backend = cluster.owner(1, ident)[1]
+    cluster.control(f"backend?node={number}&backend={backend}&state=read-only")
+    equal(cluster.write(ident, b"x").status, EROFS, "a write to a backend that is read only")
+    equal(cluster.remove(ident), EROFS, "a deletion at a backend that is read only")
+    cluster.control(f"backend?node={number}&backend={backend}&state=writable")
+    equal(cluster.remove(ident), 0, "a deletion")
+
+    node = cluster.nodes[0]
+    equal(node.one(99, cluster.ring(1)[0][0], 1).status, ENOTSUP, "an unknown command")
+    equal(node.one(WRITE, ident, 1, NEED_ACK, b"short").status, EINVAL, "a write that is too short")
+    equal(node.one(WRITE, ident, 1, NEED_ACK, io(ident, size=4) + b"abc").status, EINVAL, "a write that lacks a byte")
+    check(len(cluster.control("problems")) > 2, "no problem is noted")
+    counts = {tuple(line.split()[:2]): line.split()[2:] for line in cluster.control("counts")}
+    check(int(counts[("1", "ROUTE_LIST")][0]) == 1, "commands are not counted")
+    frames = cluster.control("frames")
+    check(any(line.split()[1].startswith(ident.hex()) for line in frames), "frames are not recorded")
+    print("trouble: all holds")
+
+
+def coming_and_going(cluster):
+    ident = key("coming and going")
+    first = cluster.owner(1, ident)[0]
+    info(cluster.write(ident, b"old", ts=(1, 0)))
+    cluster.control(f"stop?node={first + 1}")
+    try:
+        cluster.nodes[first].receive()
+        check(False, "a node that is stopped answers")
+    except (EOFError, ConnectionError):
+        pass
+    try:
+        socket.create_connection(cluster.addresses[first], timeout=60)
+        check(False, "a node that is stopped accepts")
+    except ConnectionError:
+        pass
+    second, _ = cluster.owner(1, ident, without=(first,))
+    node = cluster.nodes[second]
+    frame = node.one(ROUTE_LIST, bytes(64), 0, NEED_ACK | DIRECT | NOLOCK)
+    equal(struct.unpack_from("<ii", frame.body), (1, len(cluster.addresses) - 1), "the route list without a node")
+    equal(node.one(LOOKUP, ident, 1).status, ENOENT, "a lookup where the record never was")
+    info(node.one(WRITE, ident, 1, NEED_ACK, io(ident, size=3, ts=(2, 0)) + b"new"))
+    cluster.control(f"start?node={first + 1}&data=kept")
+    cluster.reconnect(first)
+    status, attribute, data = cluster.read(ident)
+    equal((status, attribute[4], data), (0, 1, b"old"), "what a node has that was away")
+    held = [line.split() for line in cluster.control("holds")]
+    equal(sorted(line[4] + line[5] for line in held if line[3] == ident.hex()), ["31", "32"], "what both nodes hold")
+    cluster.control(f"stop?node={first + 1}")
+    cluster.control(f"start?node={first + 1}&data=empty")
+    cluster.reconnect(first)
+    equal(cluster.read(ident)[0], ENOENT, "what a node has that came back empty")
+    cluster.control(f"forget?node={second + 1}&id={ident.hex()}")
+    print("coming and going: all holds")
+
+
+def main():
+    with open(sys.argv[1], encoding="utf-8") as file:
+        ready = dict(line.rstrip("\n").split("=", 1) for line in file)
+    begin = time.monotonic()
+    cluster = Cluster(ready)
+    handshake(cluster)
+    routing(cluster)
+    records(cluster)
+    large(cluster, int(sys.argv[2]) if len(sys.argv) > 2 else 24)
+    # The wrong cookie and the wrong version; all else is as a right client sends it.
+    equal(len(cluster.control("problems")), 2, "the problems of a right client")
+    indexes(cluster)
+    trouble(cluster)
+    coming_and_going(cluster)
+    print(f"{time.monotonic() - begin:.1f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
