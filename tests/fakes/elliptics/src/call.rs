@@ -6,13 +6,13 @@
 //! - An answer has the flags of its request and `REPLY`. One that is followed by others has `MORE`.
 //! - A reply to a request that wants an acknowledgement has `MORE`, and the acknowledgement is sent behind it. `READ`,
 //!   `WRITE` and `LOOKUP` drop the wish, so that their reply is the last frame.
-//! - An error at a backend is always acknowledged. An error before a backend was found is acknowledged only to who
+//! - An error at a backend is always acknowledged (before 2.26.8.0 only of those three commands). An error before a backend was found is acknowledged only to who
 //!   wants acknowledgements; others hear nothing.
 //! - A request without `DIRECT` for an id of another node is done there, and the answer is that node's.
 
 use std::sync::Arc;
 
-use crate::cluster::{Backend, Cluster, Node};
+use crate::cluster::{Backend, Cluster, Node, since};
 use crate::content::{Content, Piece};
 use crate::errno::{EINVAL, ENOTSUP, EPERM, EPROTO};
 use crate::wire::{Header, IoAttribute, command, flag};
@@ -115,7 +115,9 @@ impl Call {
             && let Some(backend) = backend
         {
             status = self.with_backend(backend, body);
-            if status != 0 {
+            let by_all = self.cluster.settings.has(since::CLEAN_REPLIES);
+            let always = matches!(self.header.command, command::READ | command::WRITE | command::LOOKUP);
+            if status != 0 && (by_all || always) {
                 self.header.flags |= flag::NEED_ACK;
             }
         }
@@ -202,6 +204,9 @@ impl Call {
             header.flags |= flag::MORE;
         }
         header.flags |= flag::REPLY;
+        if self.cluster.settings.has(since::CLEAN_REPLIES) {
+            header.flags &= !flag::NEED_ACK;
+        }
         self.send(&header, body, None);
     }
 
@@ -236,6 +241,9 @@ impl Call {
         routes::put_version(&mut self.header.id, ours);
         if self.cluster.settings.indexes {
             routes::put_shards(&mut self.header.id, self.cluster.settings.shards);
+        }
+        if self.header.group == 0 && self.cluster.settings.has(since::CLEAN_REPLIES) {
+            self.header.group = self.node().backends.first().map_or(0, |backend| backend.group);
         }
         let mut body = Vec::new();
         routes::put_addresses(&mut body, &[self.node().address]);

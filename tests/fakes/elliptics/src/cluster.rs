@@ -27,6 +27,25 @@ pub(crate) struct Settings {
     pub(crate) shards: i32,
 }
 
+/// What servers learned with which version of the line 2.26; each is younger than those above it.
+pub(crate) mod since {
+    /// Answers say the flags of a record.
+    pub(crate) const RECORD_FLAGS: [i32; 4] = [2, 26, 6, 0];
+    /// Every error at a backend is acknowledged, replies do not have `NEED_ACK`, and a handshake says a group.
+    pub(crate) const CLEAN_REPLIES: [i32; 4] = [2, 26, 8, 0];
+    /// Writes that are older than what is there can be refused.
+    pub(crate) const CAS_TIMESTAMP: [i32; 4] = [2, 26, 9, 0];
+    /// What a write says is the size of the content, without the 48 bytes in front of it.
+    pub(crate) const CONTENT_SIZE: [i32; 4] = [2, 26, 10, 2];
+}
+
+impl Settings {
+    /// Whether the servers are of this version or a younger one.
+    pub(crate) fn has(&self, since: [i32; 4]) -> bool {
+        self.version >= since
+    }
+}
+
 /// One backend of a node.
 #[derive(Debug)]
 pub(crate) struct Backend {

@@ -32,7 +32,7 @@ fn indexes_are_changed_and_found() {
             "
             cc*64 01000000 00*8 00000000
             {command} 00000000 00*8
-            0302000000000000    # NEED_ACK | MORE | REPLY
+            0202000000000000    # MORE | REPLY
             1000000000000000
             {object}
             # the acknowledgement

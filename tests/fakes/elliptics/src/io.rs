@@ -11,8 +11,9 @@
 //!   no bytes, and lets every write in where there is no record.
 //! - A backend without a cache, as these are, does not know `CACHE_ONLY` (ENOTSUP).
 //!
-//! Before 2.26.9 there is no `CAS_TIMESTAMP`, a write's reply says 48 bytes more than the record has, and the record
-//! flags are zero.
+//! Older servers of the line are played too, as far as a driver can tell: without record flags before 2.26.6.0, without
+//! `CAS_TIMESTAMP` before 2.26.9.0; before 2.26.10.2 a write's reply says 48 bytes more than the record has, and
+//! the checksum of a real one is of those bytes too, here only of the record. Not played is that before 2.26.5.0 a prepared record is found.
 //!
 //! Where a real server would read beyond the end of the request, this one refuses it (EINVAL).
 
@@ -20,6 +21,7 @@ use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
 use crate::call::{Body, Call};
+use crate::cluster::since;
 use crate::content::Content;
 use crate::errno::{E2BIG, EBADFD, EINVAL, ENOENT, ENOTSUP, EROFS};
 use crate::id::Id;
@@ -30,7 +32,10 @@ use crate::wire::{FileInfo, Header, IoAttribute, command, flag, io_flag};
 const AT_ONCE: u64 = 1 << 20;
 
 /// Where records begin in a server's file: behind its header and theirs.
-const RECORD_OFFSET: u64 = 96 + 48;
+const RECORD_OFFSET: u64 = 96 + EXTENDED_HEADER;
+
+/// The timestamp and the user's flags in front of every content.
+const EXTENDED_HEADER: u64 = 48;
 
 fn records(call: &Call, backend: usize) -> MutexGuard<'_, Records> {
     call.backend_at(backend).records.lock().expect("no holder panics")
@@ -82,7 +87,9 @@ fn send_content(call: &mut Call, backend: usize, mut io: IoAttribute) -> Result<
     if io.size == 0 || io.size > rest {
         io.size = rest;
     }
-    io.record_flags = record.flags;
+    if call.cluster.settings.has(since::RECORD_FLAGS) {
+        io.record_flags = record.flags;
+    }
     if !io.has(io_flag::NOCSUM) {
         record.verify()?;
     }
@@ -123,14 +130,15 @@ pub(crate) fn write(call: &mut Call, backend: usize, body: Body) -> i32 {
 
 fn store(call: &mut Call, backend: usize, io: &IoAttribute, content: Content) -> Result<(), i32> {
     let mut records = records(call, backend);
-    if io.has(io_flag::CAS_TIMESTAMP)
+    let by_time = io.has(io_flag::CAS_TIMESTAMP) && call.cluster.settings.has(since::CAS_TIMESTAMP);
+    if by_time
         && let Ok(record) = records.get(&io.id)
         && record.timestamp > io.timestamp
     {
         return Err(EBADFD);
     }
     let mut compared = if io.has(io_flag::NOCACHE) { 0 } else { ENOTSUP };
-    if io.has(io_flag::CAS_TIMESTAMP) {
+    if by_time {
         compared = 0;
     }
     if io.has(io_flag::COMPARE_AND_SWAP) {
@@ -149,10 +157,13 @@ fn store(call: &mut Call, backend: usize, io: &IoAttribute, content: Content) ->
     let written = records.write(io, content);
     drop(records);
     call.header.flags &= !flag::NEED_ACK;
-    let (record, size) = written?;
+    let (record, mut size) = written?;
     if io.has(io_flag::WRITE_NO_FILE_INFO) {
         call.header.flags |= flag::NEED_ACK;
         return Ok(());
+    }
+    if size > 0 && !call.cluster.settings.has(since::CONTENT_SIZE) {
+        size += EXTENDED_HEADER;
     }
     send_info(call, backend, &record, size)
 }
@@ -187,13 +198,14 @@ pub(crate) fn lookup(call: &mut Call, backend: usize) -> i32 {
 
 fn send_info(call: &mut Call, backend: usize, record: &Record, size: u64) -> Result<(), i32> {
     let checksum = if call.header.has(flag::CHECKSUM) {
-        record.piece(0, size)?.checksum().map_err(|error| status(&error))?
+        // Bytes that are not the record's are of no use to anybody.
+        record.piece(0, size.min(record.size))?.checksum().map_err(|error| status(&error))?
     } else {
         Id([0; Id::SIZE])
     };
     let info = FileInfo {
         checksum,
-        record_flags: record.flags,
+        record_flags: if call.cluster.settings.has(since::RECORD_FLAGS) { record.flags } else { 0 },
         size,
         offset: RECORD_OFFSET,
         timestamp: record.timestamp,

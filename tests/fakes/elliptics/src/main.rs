@@ -3,8 +3,9 @@
 //!
 //! It follows Elliptics 2.26.11.1 (github.com/reverbrain/elliptics, the last version of the line that the original
 //! driver talks to) with eblob backends, and can also be told to be a server of 3.0, which differs in its version and
-//! has no secondary indexes. The wire format is the same since 2.26.3.0; older servers are not played. Each module
-//! says which published files its rules come from, and where versions differ.
+//! has no secondary indexes. The wire format is the same since 2.26.2.0; older servers are not played. With a `--version`
+//! in between it leaves out what that one had not (`since` in `cluster.rs`). Each module says which published files its
+//! rules come from, and where versions differ.
 //!
 //! `docker-registry-fake-elliptics FOLDER` starts three nodes in two groups on free ports of the loopback and a control
 //! interface for tests (`control.rs`), and says in `FOLDER/ready` how they are reached. Content is in files of the

@@ -119,7 +119,7 @@ fn the_handshake_is_these_bytes() {
         00*4
         10000000            # the server's 16 shards
         00*40
-        00000000            # group as it was asked
+        01000000            # the group of the first backend
         00*8                # reserved
         00000000            # status
         02000000            # REVERSE_LOOKUP

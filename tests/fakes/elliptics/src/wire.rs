@@ -2,8 +2,9 @@
 //!
 //! Rules from `include/elliptics/packet.h` and `core.h` of 2.26.11.1. All of it is little-endian. All structures but
 //! `dnet_file_info` are packed; that one has four bytes of padding after its checksum, because nobody packed it.
-//! Before 2.26.3.0 a reply has the highest bit of its transaction instead of a flag, and before 2.26.0.0 the id in
-//! the header is shorter; such servers are not played. Before 2.26.9 the record flags are reserved bytes.
+//! Before 2.26.2.0 a reply has the highest bit of its transaction instead of a flag, before 2.26.0.0 there is no backend
+//! in the head, and in 2.24 its id is shorter; such servers are not played. Before 2.26.6.0 the record flags are bytes
+//! without a meaning.
 
 use std::net::SocketAddrV4;
 

@@ -15,13 +15,14 @@ struct Server {
 }
 
 impl Server {
-    fn start(script: &str) -> Self {
+    fn start(script: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let program = Path::new(env!("CARGO_BIN_EXE_docker-registry-fake-elliptics"));
         // The script becomes the program, so that it has one process id.
         let process = Command::new("bash")
             .arg(servers().join(script))
             .arg(folder.path())
+            .args(arguments)
             .env("DOCKER_REGISTRY_TEST_ARTIFACTS", program.parent().expect("it is in a folder"))
             .env("DOCKER_REGISTRY_TEST_CACHE", folder.path().join("cache"))
             .stdin(Stdio::null())
@@ -70,14 +71,28 @@ fn servers() -> PathBuf {
 
 #[test]
 fn a_cluster_of_2_26_with_indexes_holds_to_the_packet_format() {
-    let said = Server::start("elliptics.sh").proof();
+    let said = Server::start("elliptics.sh", &[]).proof();
     assert_eq!(said.matches("all holds").count(), 7, "{said}");
     assert!(said.contains("\nindexes: all holds"), "{said}");
 }
 
 #[test]
+fn a_cluster_as_old_as_the_original_driver_holds_to_the_packet_format() {
+    let said = Server::start("elliptics.sh", &["--version", "2.26.3.37"]).proof();
+    assert_eq!(said.matches("all holds").count(), 7, "{said}");
+}
+
+#[test]
+fn a_cluster_of_other_nodes_holds_to_the_packet_format() {
+    let nodes =
+        ["--node", "7,9*3", "--node", "9@00+80", "--node", "1*2,1*5", "--node", "1,7", "--cookie", "secret"];
+    let said = Server::start("elliptics.sh", &nodes).proof();
+    assert_eq!(said.matches("all holds").count(), 7, "{said}");
+}
+
+#[test]
 fn a_cluster_of_3_0_without_indexes_holds_to_the_packet_format() {
-    let said = Server::start("elliptics-3.sh").proof();
+    let said = Server::start("elliptics-3.sh", &[]).proof();
     assert_eq!(said.matches("all holds").count(), 7, "{said}");
     assert!(said.contains("\nno indexes: all holds"), "{said}");
 }
