@@ -408,7 +408,7 @@ fn a_cookie_is_compared() {
     for (cookie, status) in [("6b6579 00*29", "00000000"), ("6b657a 00*29", "ffffffff")] {
         fixture.check(
             &format!(
-                "00*64 00000000 00*8 00000000 0f000000 00000000 00*8
+                "00*64 00000000 00*8 00000000 10000000 00000000 00*8
                 0900000000000000    # NEED_ACK | DIRECT
                 0f00000000000000
                 4000000000000000    # 64 bytes
@@ -418,7 +418,7 @@ fn a_cookie_is_compared() {
             &format!(
                 "00*64 00000000 00*8
                 {status}            # 0 or EPERM
-                0f000000            # AUTH
+                10000000            # AUTH
                 ffffffff            # no backend
                 00*8
                 0802000000000000    # DIRECT | REPLY

@@ -22,8 +22,8 @@ pub(crate) mod command {
     pub(crate) const EXEC: i32 = 7;
     pub(crate) const ROUTE_LIST: i32 = 8;
     pub(crate) const DEL: i32 = 11;
-    pub(crate) const STATUS: i32 = 12;
-    pub(crate) const AUTH: i32 = 15;
+    pub(crate) const STATUS: i32 = 13;
+    pub(crate) const AUTH: i32 = 16;
     pub(crate) const BULK_READ: i32 = 17;
     pub(crate) const INDEXES_UPDATE: i32 = 20;
     pub(crate) const INDEXES_INTERNAL: i32 = 21;
@@ -288,5 +288,41 @@ impl FileInfo {
         bytes.put_slice(self.path.as_bytes());
         bytes.put_u8(0);
         bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::command;
+
+    #[test]
+    fn commands_have_the_numbers_of_their_place_in_the_published_list() {
+        let numbers = [
+            ("LOOKUP", command::LOOKUP, 1),
+            ("REVERSE_LOOKUP", command::REVERSE_LOOKUP, 2),
+            ("JOIN", command::JOIN, 3),
+            ("WRITE", command::WRITE, 4),
+            ("READ", command::READ, 5),
+            ("EXEC", command::EXEC, 7),
+            ("ROUTE_LIST", command::ROUTE_LIST, 8),
+            ("DEL", command::DEL, 11),
+            ("STATUS", command::STATUS, 13),
+            ("AUTH", command::AUTH, 16),
+            ("BULK_READ", command::BULK_READ, 17),
+            ("INDEXES_UPDATE", command::INDEXES_UPDATE, 20),
+            ("INDEXES_INTERNAL", command::INDEXES_INTERNAL, 21),
+            ("INDEXES_FIND", command::INDEXES_FIND, 22),
+            ("MONITOR_STAT", command::MONITOR_STAT, 23),
+            ("UPDATE_IDS", command::UPDATE_IDS, 24),
+            ("BACKEND_CONTROL", command::BACKEND_CONTROL, 25),
+            ("BACKEND_STATUS", command::BACKEND_STATUS, 26),
+        ];
+        for (name, constant, number) in numbers {
+            assert_eq!(
+                (constant, command::number(name), command::name(number)),
+                (number, Some(number), name)
+            );
+        }
+        assert_eq!((command::name(0), command::name(99), command::number("")), ("UNKNOWN", "UNKNOWN", None));
     }
 }

@@ -18,8 +18,9 @@ impl Server {
     fn start(script: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let program = Path::new(env!("CARGO_BIN_EXE_docker-registry-fake-elliptics"));
-        // The script becomes the program, so that it has one process id.
-        let process = Command::new("bash")
+        // The script becomes the program, so that it has one process id. It ends with this process as well.
+        let process = Command::new("setpriv")
+            .args(["--pdeathsig", "TERM", "bash"])
             .arg(servers().join(script))
             .arg(folder.path())
             .args(arguments)
