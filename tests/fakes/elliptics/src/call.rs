@@ -47,11 +47,20 @@ pub(crate) struct Answer {
     pub(crate) content: Option<Piece>,
 }
 
+impl Answer {
+    /// The head of the frame.
+    pub(crate) fn header(&self) -> Header {
+        Header::read(self.bytes.first_chunk().expect("every frame has a head"))
+    }
+}
+
 /// A command that is being done.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) cluster: Arc<Cluster>,
-    /// Position of the node.
+    /// Position of the node that was asked.
+    at: usize,
+    /// Position of the node that does it.
     pub(crate) place: usize,
     pub(crate) header: Header,
     pub(crate) answers: Vec<Answer>,
@@ -67,10 +76,12 @@ impl Call {
         let owner = cluster.owner(header.group, &header.id).map(|(node, _)| node);
         let place = owner.filter(|_| !header.has(flag::DIRECT)).unwrap_or(at);
         if place != at {
-            // The backend that the client chose is of the node that it asked.
-            header.backend = -1;
+            // The node that hands on puts in whom it would have taken itself.
+            let named = usize::try_from(header.backend).ok().filter(|_| header.has(flag::DIRECT_BACKEND));
+            let own = cluster.nodes[at].enabled().find(|(number, _)| Some(*number) == named);
+            header.backend = own.map_or(-1, |(_, backend)| backend.number);
         }
-        Self { cluster, place, header, answers: Vec::new(), reset: false, ids_sent: false }
+        Self { cluster, at, place, header, answers: Vec::new(), reset: false, ids_sent: false }
     }
 
     /// The node that does it.
@@ -96,6 +107,10 @@ impl Call {
         let backend = self.backend();
         self.header.backend = backend.map_or(-1, |backend| self.node().backends[backend].number);
         self.step(backend, body, false);
+        if self.place != self.at {
+            // The node that hands on takes such an answer for the end of its own request.
+            self.answers.retain(|answer| !answer.header().has(flag::DESTROY));
+        }
     }
 
     /// Answers as if a backend had failed with this status.
@@ -254,11 +269,12 @@ impl Call {
         0
     }
 
-    /// The addresses of all nodes that are there, the own one first. No acknowledgement follows.
+    /// The addresses of all nodes that are there but of the one that asks, the own one first. No acknowledgement follows.
     fn route_list(&mut self) -> i32 {
         let mut addresses = vec![self.node().address];
-        let others = self.cluster.nodes.iter().filter(|node| node.is_up() && node.address != addresses[0]);
-        let others: Vec<_> = others.map(|node| node.address).collect();
+        let nodes = self.cluster.nodes.iter().enumerate();
+        let others = nodes.filter(|(place, node)| node.is_up() && *place != self.place && *place != self.at);
+        let others: Vec<_> = others.map(|(_, node)| node.address).collect();
         addresses.extend(others);
         let mut body = Vec::new();
         routes::put_addresses(&mut body, &addresses);

@@ -301,8 +301,7 @@ async fn process(
 
 /// Inverts the checksum in an answer that has one.
 fn spoil_checksum(answer: &mut Answer) {
-    let Some(Ok(head)) = answer.bytes.get(..Header::SIZE).map(TryInto::try_into) else { return };
-    let begin = match Header::read(head).command {
+    let begin = match answer.header().command {
         command::READ => Header::SIZE,
         // Behind the address and the length of the path.
         command::LOOKUP | command::WRITE => Header::SIZE + 32 + 4,

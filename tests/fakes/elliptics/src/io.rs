@@ -154,6 +154,9 @@ fn store(call: &mut Call, backend: usize, io: &IoAttribute, content: Content) ->
     if io.size < content.length() {
         call.problem("WRITE has more bytes than it says");
     }
+    if io.has(io_flag::APPEND) && (io.has(io_flag::PREPARE) || records.is_prepared(&io.id)) {
+        call.problem("a real server spoils a record that is appended to before it is committed");
+    }
     let written = records.write(io, content);
     drop(records);
     call.header.flags &= !flag::NEED_ACK;
@@ -197,7 +200,7 @@ pub(crate) fn lookup(call: &mut Call, backend: usize) -> i32 {
 }
 
 fn send_info(call: &mut Call, backend: usize, record: &Record, size: u64) -> Result<(), i32> {
-    let checksum = if call.header.has(flag::CHECKSUM) {
+    let checksum = if call.header.has(flag::CHECKSUM) && size > 0 {
         // Bytes that are not the record's are of no use to anybody.
         record.piece(0, size.min(record.size))?.checksum().map_err(|error| status(&error))?
     } else {

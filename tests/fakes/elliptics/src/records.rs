@@ -36,7 +36,8 @@ pub(crate) mod record_flag {
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     pub(crate) size: u64,
-    pub(crate) capacity: u64,
+    /// What it may take of the disk.
+    pub(crate) room: u64,
     pub(crate) flags: u64,
     pub(crate) timestamp: Time,
     pub(crate) user_flags: u64,
@@ -48,6 +49,11 @@ pub(crate) struct Record {
 impl Record {
     fn is_committed(&self) -> bool {
         self.flags & record_flag::UNCOMMITTED == 0
+    }
+
+    /// Its length with the header; what is prepared and was never written has none.
+    fn total(&self) -> u64 {
+        if self.size == 0 && !self.is_committed() { 0 } else { self.size + HEADER }
     }
 
     /// Whether its content is what was written; the check is left out when the record has no checksum.
@@ -105,6 +111,11 @@ impl Records {
         self.records.get(id).filter(|record| record.is_committed()).ok_or(ENOENT)
     }
 
+    /// Whether a record is prepared and not committed.
+    pub(crate) fn is_prepared(&self, id: &Id) -> bool {
+        self.records.get(id).is_some_and(|record| !record.is_committed())
+    }
+
     /// Removes a record, prepared ones too.
     ///
     /// # Errors
@@ -148,7 +159,7 @@ impl Records {
         let plain = io.has(io_flag::PLAIN_WRITE);
         let end = io.offset.checked_add(io.size).ok_or(E2BIG)?;
         if io.has(io_flag::PREPARE) {
-            self.prepare(io, flags);
+            self.prepare(io, flags)?;
         }
         let mut said = None;
         if io.size > 0 && plain {
@@ -159,28 +170,37 @@ impl Records {
             self.whole(io, flags, end, content)?;
             said = Some(end);
         }
+        if io.has(io_flag::COMMIT) && io.size == 0 {
+            self.plain(io, flags, 0)?;
+        }
         if io.has(io_flag::COMMIT) && plain {
-            if io.size == 0 {
-                self.plain(io, flags, 0)?;
-            }
             self.commit(io, flags, end)?;
         }
         let record = self.records.get(&io.id).ok_or(ENOENT)?;
         // What is prepared has no size yet.
         let size = said.unwrap_or(record.size);
-        Ok((record.clone(), size))
+        // The answer has the timestamp of the command, also when nothing was written.
+        Ok((Record { timestamp: io.timestamp, ..record.clone() }, size))
     }
 
     fn path(&self, id: &Id) -> PathBuf {
         self.folder.join(id.to_string())
     }
 
-    fn prepare(&mut self, io: &IoAttribute, flags: u64) {
+    fn prepare(&mut self, io: &IoAttribute, flags: u64) -> Result<(), i32> {
         let file = self.path(&io.id);
+        File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&file)
+            .map_err(|error| status(&error))?;
         let old = self.records.get(&io.id);
+        let wanted = on_disk(io.number.saturating_add(HEADER));
+        let kept = old.filter(|old| old.room >= wanted).map(|old| old.room);
         let record = Record {
             size: old.map_or(0, |old| old.size),
-            capacity: old.map_or(0, |old| old.capacity).max(io.number),
+            room: kept.unwrap_or_else(|| wanted.max(on_disk(old.map_or(0, Record::total)))),
             flags: flags | record_flag::UNCOMMITTED,
             timestamp: io.timestamp,
             user_flags: io.user_flags,
@@ -188,12 +208,13 @@ impl Records {
             file,
         };
         self.records.insert(io.id, record);
+        Ok(())
     }
 
     /// The checks of a plain write that ends at `end`, and what it notes of the record.
     fn plain(&mut self, io: &IoAttribute, flags: u64, end: u64) -> Result<(), i32> {
         let record = self.records.get_mut(&io.id).ok_or(ENOENT)?;
-        if end > record.capacity {
+        if on_disk(end.saturating_add(HEADER)) > record.room {
             return Err(E2BIG);
         }
         if record.is_committed() {
@@ -207,29 +228,36 @@ impl Records {
 
     fn whole(&mut self, io: &IoAttribute, mut flags: u64, end: u64, content: Content) -> Result<(), i32> {
         let file = self.path(&io.id);
-        let old = self.records.get(&io.id).filter(|old| old.size > 0);
-        let begin = old.filter(|_| io.has(io_flag::APPEND)).map_or(0, |old| old.size);
+        let appends = io.has(io_flag::APPEND);
+        let old = self.records.get(&io.id);
+        let begin = old.filter(|_| appends).map_or(0, |old| old.size);
+        let size = begin.checked_add(end).ok_or(E2BIG)?;
+        let wanted = end.saturating_add(HEADER);
+        let room = match old {
+            // Who appends to nothing is likely to go on with it.
+            None if appends => on_disk(wanted.saturating_mul(4)),
+            None => on_disk(wanted),
+            Some(old) => {
+                let total = if appends { old.total().saturating_add(wanted) } else { wanted };
+                match on_disk(total) {
+                    fits if fits <= old.room => old.room,
+                    grown if appends => grown.saturating_mul(2),
+                    grown => grown,
+                }
+            }
+        };
         if begin == 0 {
             flags &= !record_flag::APPEND;
         }
-        let size = begin.checked_add(end).ok_or(E2BIG)?;
+        let damaged = begin + io.offset > 0 && old.is_some_and(|old| old.damaged);
         let written = if begin + io.offset == 0 {
             content.become_file(io.size, &file)
         } else {
             content.write_at(io.size, &file, begin + io.offset).and_then(|()| cut(&file, size))
         };
         written.map_err(|error| status(&error))?;
-        let known = self.records.get(&io.id);
-        let record = Record {
-            size,
-            capacity: known.map_or(0, |known| known.capacity).max(size),
-            flags,
-            timestamp: io.timestamp,
-            user_flags: io.user_flags,
-            damaged: begin + io.offset > 0 && known.is_some_and(|known| known.damaged),
-            file,
-        };
-        self.records.insert(io.id, record);
+        let (timestamp, user_flags) = (io.timestamp, io.user_flags);
+        self.records.insert(io.id, Record { size, room, flags, timestamp, user_flags, damaged, file });
         Ok(())
     }
 
@@ -240,7 +268,7 @@ impl Records {
         }
         // Who prepares and commits in one command commits what he has written; the rest is room.
         let size = if io.has(io_flag::PREPARE) { end } else { io.number };
-        if size > record.capacity {
+        if size.saturating_add(HEADER) > record.room {
             return Err(ERANGE);
         }
         let file = record.file.clone();
@@ -248,6 +276,16 @@ impl Records {
         record.flags = flags;
         cut(&file, size).map_err(|error| status(&error))
     }
+}
+
+/// In front of every content: its timestamp and its user's flags.
+const HEADER: u64 = 48;
+
+/// The bytes on disk for a header and content that are so long together: a head, and a checksum for each MiB and one
+/// more. A commit may take all of them for content.
+fn on_disk(data: u64) -> u64 {
+    let checksums = if data == 0 { 0 } else { (data - 1) / (1 << 20) + 2 };
+    data.saturating_add(96 + 8 * checksums)
 }
 
 /// Gives a file this length, with zeros where nothing was written.
@@ -331,7 +369,7 @@ mod tests {
         assert_eq!(content(&records), Err(ENOENT));
         assert_eq!(write(&mut records, plain, 3, b"defg", 0), Err(E2BIG));
         assert_eq!(write(&mut records, plain, 3, b"def", 0), Ok(0));
-        assert_eq!(write(&mut records, commit, 0, b"", 7), Err(ERANGE));
+        assert_eq!(write(&mut records, commit, 0, b"", 119), Err(ERANGE));
         assert_eq!(write(&mut records, commit, 0, b"", 6), Ok(6));
         assert_eq!(content(&records).as_deref(), Ok(&b"abcdef"[..]));
         assert_eq!(write(&mut records, plain, 0, b"x", 0), Err(EPERM));

@@ -81,6 +81,8 @@ pub(crate) mod command {
 pub(crate) mod flag {
     pub(crate) const NEED_ACK: u64 = 1;
     pub(crate) const MORE: u64 = 1 << 1;
+    /// The transaction ends; nobody sets it in a request.
+    pub(crate) const DESTROY: u64 = 1 << 2;
     pub(crate) const DIRECT: u64 = 1 << 3;
     pub(crate) const NOLOCK: u64 = 1 << 4;
     pub(crate) const CHECKSUM: u64 = 1 << 5;
