@@ -193,7 +193,7 @@ impl Call {
         &self.node().backends[position]
     }
 
-    /// Notes something that a right client does not send.
+    /// Notes something that a careful client does not send.
     pub(crate) fn problem(&self, what: &str) {
         self.cluster.journal.problem(self.node().number, what);
     }

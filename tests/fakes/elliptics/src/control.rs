@@ -12,7 +12,7 @@
 //! | `/holds?node=N` | `NODE BACKEND GROUP ID SIZE SECONDS NANOSECONDS USER-FLAGS RECORD-FLAGS` for each record; all nodes without `node` |
 //! | `/counts` | `NODE COMMAND COUNT FAILED` |
 //! | `/frames` | `NODE HEAD BODY` in hexadecimal digits: the last 10,000 frames, of a body the attribute |
-//! | `/problems` | what no right client sends |
+//! | `/problems` | `NODE SENTENCE`: what no careful client sends |
 //! | `/clear` | forgets counts, frames and problems |
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! What was asked: a log file, counts, the last frames, and what no honest client would have sent.
+//! What was asked: a log file, counts, the last frames, and what no careful client would have sent.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -56,7 +56,7 @@ impl Journal {
         count.1 += u64::from(status != 0);
     }
 
-    /// Something that a right client does not send.
+    /// Something that a careful client does not send.
     pub(crate) fn problem(&self, node: usize, what: &str) {
         self.line(&format!("{node} PROBLEM: {what}"));
         self.kept.lock().expect("no holder panics").problems.push(format!("{node} {what}"));

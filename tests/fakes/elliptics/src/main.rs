@@ -12,9 +12,15 @@
 //! folder; what it knows about it is in memory and gone when the program ends. `tests/servers/elliptics_proof.py` proves
 //! it with frames made by another hand.
 //!
+//! It was compared with servers of 3.0.0.1 that were built from their sources: `elliptics_proof.py` held for them, and
+//! 4,000 commands by chance and 576 odd frames got the same answers from both, but for bytes that were never written
+//! (real ones are whatever the disk had, here they are zeros) and an append to what is prepared, which spoils the record
+//! in a real server. The client of 3.0.0.1 wrote, read, looked up and removed records here. The secondary indexes and
+//! the older servers of 2.26 are by the sources alone.
+//!
 //! What it leaves out: `JOIN` and all that servers say to each other, the monitor, iterators, ranges, notifications,
-//! caches, and index collections with a limit. It notes (`/problems`) what a right client does not send, also where
-//! the real servers let it pass.
+//! caches, and index collections with a limit. It notes (`/problems`) what a careful client does not send, also where
+//! the real servers let it pass: the real client has bytes that it never set in reserved places.
 
 mod call;
 mod cluster;
