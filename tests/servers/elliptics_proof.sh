@@ -4,4 +4,4 @@
 # usage: elliptics_proof.sh WORKFOLDER READY_FILE
 . "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/serving.sh"
 
-no_proxies python3 "$(dirname "$(realpath "$0")")/elliptics_proof.py" "$2"
+no_proxies python3 -B "$(dirname "$(realpath "$0")")/elliptics_proof.py" "$2"

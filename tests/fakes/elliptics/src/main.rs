@@ -13,7 +13,7 @@
 //! it with frames made by another hand.
 //!
 //! It was compared with servers of 3.0.0.1 that were built from their sources: `elliptics_proof.py` held for them, and
-//! 4,000 commands by chance and 576 odd frames got the same answers from both, but for bytes that were never written
+//! 2,500 commands by chance and 576 odd frames got the same answers from both, but for bytes that were never written
 //! (real ones are whatever the disk had, here they are zeros) and an append to what is prepared, which spoils the record
 //! in a real server. The client of 3.0.0.1 wrote, read, looked up and removed records here. The secondary indexes and
 //! the older servers of 2.26 are by the sources alone.
