@@ -311,21 +311,26 @@ impl Replicas {
 /// The error that says most of why too few groups did it.
 pub(crate) fn worst<T>(answers: &[Answer<T>]) -> Error {
     let problems = answers.iter().filter_map(|answer| Some((answer.group, answer.result.as_ref().err()?)));
-    // One that will not pass comes before one that may.
+    // What does not pass comes before what may, and that before what one replica says of one object.
     let found = problems.min_by_key(|(group, problem)| {
-        let passes = matches!(problem, Problem::Unserved | Problem::Failed(_));
-        (passes || problem.is_absent() || problem.is_mismatch(), *group)
+        let rank = match problem {
+            _ if problem.is_absent() || problem.is_mismatch() => 2,
+            Problem::Unserved | Problem::Failed(_) => 1,
+            _ => 0,
+        };
+        (rank, *group)
     });
     match found {
-        Some((group, problem)) => {
-            let mut error = problem.error(group);
-            if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Corrupt) {
+        Some((group, problem)) if !problem.is_absent() && !problem.is_mismatch() => {
+            let error = problem.error(group);
+            let kind = match error.kind {
                 // One replica does not say what the store has.
-                error.kind = ErrorKind::Unavailable;
-            }
-            error
+                ErrorKind::NotFound | ErrorKind::Corrupt => ErrorKind::Unavailable,
+                kind => kind,
+            };
+            Error { kind, ..error }
         }
-        None => Error::new(ErrorKind::Unavailable, "too few groups of elliptics_groups answer"),
+        _ => Error::new(ErrorKind::Unavailable, "too few groups of elliptics_groups answer"),
     }
 }
 

@@ -14,8 +14,8 @@ const REQUEST_SIZE: usize = 136;
 const ENTRY_SIZE: usize = 124;
 /// Only objects that have all the indexes.
 const INTERSECT: u32 = 1;
-/// How deep an answer may be nested.
-const DEPTH: usize = 8;
+/// How deep an answer may be nested, at two for each level.
+const DEPTH: usize = 16;
 
 /// The shards of a node that does not say how many it has.
 pub(crate) const USUAL_SHARDS: u32 = 16;
