@@ -65,7 +65,7 @@ impl EllipticsBucket {
         let unfinished = Unfinished { making: self.making.clone(), id: Some(id) };
         let part = self.making.copy_part(id, 1, from, 0..size).await?;
         self.making.finish(id, &[part], &Condition::Always).await?;
-        unfinished.is_finished();
+        unfinished.finished();
         Ok(())
     }
 }
@@ -77,7 +77,7 @@ struct Unfinished {
 }
 
 impl Unfinished {
-    fn is_finished(mut self) {
+    fn finished(mut self) {
         self.id = None;
     }
 }

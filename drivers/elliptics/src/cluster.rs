@@ -6,7 +6,7 @@
 //! knows, and those are connected as well.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
@@ -177,8 +177,8 @@ impl Cluster {
     /// Begins to keep a connection to a node, unless that is done already.
     fn add(self: &Arc<Self>, address: SocketAddr) {
         let mut nodes = self.lock();
-        if !nodes.contains_key(&address) {
-            nodes.insert(address, Node { links: None, backends: Vec::new(), refusal: None, is_tried: false });
+        if let Entry::Vacant(place) = nodes.entry(address) {
+            place.insert(Node { links: None, backends: Vec::new(), refusal: None, is_tried: false });
             tokio::spawn(tend(Arc::downgrade(self), address));
         }
     }

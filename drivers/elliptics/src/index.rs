@@ -57,6 +57,8 @@ pub(crate) struct Index(Arc<Inner>);
 
 struct Inner {
     registers: Registers,
+    /// Seconds that a name stays that was marked.
+    patience: u64,
     state: Mutex<State>,
 }
 
@@ -78,7 +80,12 @@ struct Waiting {
 
 impl Index {
     pub(crate) fn new(registers: Registers) -> Self {
-        Self(Arc::new(Inner { registers, state: Mutex::default() }))
+        Self::with_patience(registers, MARKED)
+    }
+
+    /// Like [`Index::new`], with another time that marked names stay.
+    pub(crate) fn with_patience(registers: Registers, patience: u64) -> Self {
+        Self(Arc::new(Inner { registers, patience, state: Mutex::default() }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -285,7 +292,7 @@ impl Index {
                 return Ok(Change::Keep);
             }
             let changes = edits.iter().filter(|edit| shard.apply(edit, now)).count();
-            is_stale = shard.names.values().any(|mark| is_over(*mark, now));
+            is_stale = shard.names.values().any(|mark| self.is_over(*mark, now));
             result = (shard.is_deserted(), depth);
             if changes == 0 {
                 return Ok(Change::Keep);
@@ -353,7 +360,9 @@ impl Index {
         let known = self.names(folder).await?;
         let total = known.len();
         let mut edits = Vec::new();
-        for (name, mark) in known.into_iter().filter(|(_, mark)| is_over(*mark, now)).take(TIDIED_AT_ONCE) {
+        for (name, mark) in
+            known.into_iter().filter(|(_, mark)| self.is_over(*mark, now)).take(TIDIED_AT_ONCE)
+        {
             let path = format!("{folder}{name}");
             let is_gone = match name.ends_with('/') {
                 true => Box::pin(self.tidy(&path)).await?,
@@ -370,6 +379,10 @@ impl Index {
             self.0.registers.forget(self.0.registers.replicas.id(&names::index(folder, 0, 0))).await?;
         }
         Ok(is_empty)
+    }
+
+    fn is_over(&self, mark: u64, now: u64) -> bool {
+        mark != 0 && now.saturating_sub(mark) >= self.0.patience
     }
 
     async fn is_gone(&self, path: &str) -> Result<bool> {
@@ -402,10 +415,6 @@ pub(crate) fn expect_trusted(ensured: Instant) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Unavailable, "the write took too long to be sure of the index of its folder"))
-}
-
-fn is_over(mark: u64, now: u64) -> bool {
-    mark != 0 && now.saturating_sub(mark) > MARKED
 }
 
 /// Shards of a depth.

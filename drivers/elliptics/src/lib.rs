@@ -30,6 +30,9 @@ mod settings;
 mod shard;
 mod wire;
 
+#[cfg(test)]
+mod index_tests;
+
 use std::sync::Arc;
 
 use docker_registry_driver_api::{Description, Result, Settings, async_trait};

@@ -15,13 +15,14 @@ const MIB: usize = 1 << 20;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_push_completes_when_a_node_of_each_group_goes_meanwhile", push),
+        trial("a_push_completes_while_a_node_of_each_group_goes_in_turn", push),
         trial("a_push_completes_when_a_node_hangs", hang),
         trial("a_node_that_comes_back_with_old_data_never_wins", stale),
         trial("a_majority_is_enough_and_less_is_an_error_that_may_pass", majority),
         trial("a_copy_moves_no_content_and_outlives_its_source", shared),
         trial("nothing_is_left_of_content_that_was_replaced_or_deleted", no_remains),
         trial("of_many_drivers_that_write_if_absent_one_wins", one_wins),
+        trial("a_counter_that_many_raise_while_nodes_come_and_go_is_never_wrong", counter),
     ]
 }
 
@@ -48,9 +49,12 @@ async fn push() {
     let mut state = driver.open_upload(&call, &UploadHint::default()).await.unwrap();
     let mut whole = Vec::new();
     for number in 0..6 {
+        // A node of each group goes, and comes back when that of the next one goes.
+        let goes = &cluster.nodes[number];
         if number % 2 == 1 {
-            // One node of each group, one after the other.
-            cluster.nodes[number].stop();
+            goes.stop();
+        } else if number > 0 {
+            cluster.nodes[number - 1].start_again().await;
         }
         let piece = pattern(3 * MIB + number);
         whole.extend_from_slice(&piece);
@@ -190,4 +194,52 @@ async fn one_wins() {
     assert_eq!(winners, [content(&driver, "a/one").await]);
     let page = driver.list(&CallContext::default(), &ListRequest::below(Prefix::root())).await.unwrap();
     assert_eq!(page.entries.len(), 7, "no name got lost");
+}
+
+async fn counter() {
+    let cluster = FakeCluster::start(3, 1, false).await;
+    let first = cluster.driver().await.unwrap();
+    put(&first, "counter", Bytes::from_static(b"0")).await.unwrap();
+    let mut raisers = Vec::new();
+    for _ in 0..3 {
+        let driver = cluster.driver().await.unwrap();
+        raisers.push(tokio::spawn(async move {
+            let (mut raised, mut unknown) = (0, 0);
+            while raised < 15 {
+                let call = CallContext::with_timeout(Duration::from_secs(10));
+                let Ok(read) = driver.get(&call, &path("counter"), 100).await else { continue };
+                let value: u64 = std::str::from_utf8(&read.content).unwrap().parse().unwrap();
+                let (next, tag) = (Bytes::from((value + 1).to_string()), read.info.etag.unwrap());
+                match driver.put(&call, &path("counter"), next, &Condition::IfMatch(tag)).await {
+                    Ok(_) => raised += 1,
+                    Err(error) if error.outcome_unknown => unknown += 1,
+                    Err(_) => {}
+                }
+            }
+            (raised, unknown)
+        }));
+    }
+    let nodes = std::sync::Arc::clone(&cluster);
+    let trouble = tokio::spawn(async move {
+        for number in 0.. {
+            let node = &nodes.nodes[number % 3];
+            node.stop();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            node.start_again().await;
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(50..400))).await;
+        }
+    });
+    let (mut raised, mut unknown) = (0, 0);
+    for raiser in raisers {
+        let (one, other) = raiser.await.unwrap();
+        raised += one;
+        unknown += other;
+    }
+    trouble.abort();
+    for node in &cluster.nodes {
+        node.stop();
+        node.start_again().await;
+    }
+    let value: u64 = std::str::from_utf8(&content(&first, "counter").await).unwrap().parse().unwrap();
+    assert!((raised..=raised + unknown).contains(&value), "{value} of {raised} and perhaps {unknown}");
 }
