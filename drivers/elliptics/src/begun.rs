@@ -2,7 +2,8 @@
 //!
 //! What is begun has a record of its own from the first moment to the last, so that a crash leaves nothing that is not
 //! found. It names the object, how many parts there may be, and which bundles of others are held for it. Finishing
-//! and abandoning both change that record first: only one of them gets its way.
+//! and abandoning both change that record first: only one of them gets its way. Neither lets go of what the object's
+//! record has come to use, so that a finish whose answer was lost may be made again, and what it left abandoned.
 
 use std::{
     collections::HashMap,
@@ -28,6 +29,8 @@ use crate::{
 const RESERVED_AT_ONCE: u32 = 16;
 /// After this time a finish has crashed that did not come to its end.
 const FINISHING: Duration = Duration::from_secs(60 * 60);
+/// What `finishing` is in what was abandoned.
+const ABANDONED: u64 = u64::MAX;
 /// Uploads that a process remembers.
 const MOST_REMEMBERED: usize = 10_000;
 
@@ -40,7 +43,7 @@ struct Begun {
     parts: u32,
     /// Bundles of others that are held under this one's number.
     held: Vec<Hold>,
-    /// Seconds since 1970 at which the finish began; 0 before.
+    /// Seconds since 1970 at which the finish began; 0 before, and [`ABANDONED`].
     finishing: u64,
 }
 
@@ -267,40 +270,71 @@ impl Making {
     /// `NotFound` when it was finished or abandoned already; `ConditionFailed`.
     pub(crate) async fn finish(&self, id: u128, parts: &[Part], condition: &Condition) -> Result<ETag> {
         let now = names::now() / 1_000_000_000;
-        // A finish that is made once more finds its own.
-        let begun =
-            self.change(id, |begun| Ok(Some(Begun { finishing: now.max(1), ..begun.clone() }))).await?;
+        let begin = |begun: &Begun| match begun.finishing {
+            ABANDONED => Err(gone()),
+            _ => Ok(Some(Begun { finishing: now.max(1), ..begun.clone() })),
+        };
+        let begun = self.change(id, begin).await?;
         let mut holds = begun.holds(id);
         // No more were sent than these.
         let sent = parts.iter().filter(|part| part.tag.is_empty()).map(|part| part.number).max();
         for own in holds.iter_mut().filter(|hold| hold.bundle == id) {
             own.parts = sent.unwrap_or(own.parts);
         }
-        let pieces = pieces(id, &holds, parts)?;
-        let size = pieces.iter().map(|piece| piece.length).sum();
-        let used = |hold: usize| pieces.iter().any(|piece| piece.hold as usize == hold);
-        let unused: Vec<Hold> =
-            holds.iter().enumerate().filter(|(place, _)| !used(*place)).map(|(_, hold)| *hold).collect();
-        let body = self.body(&holds, &pieces, size).await?;
-        let is_inline = matches!(body, Body::Inline(_));
-        let new = New { size, body, mark: begun.mark.as_deref(), condition };
-        let written = self.objects.write(&begun.key, new).await;
-        match written {
-            Ok(tag) => {
-                self.forget(id).await;
-                self.objects.release_later(if is_inline { &holds } else { &unused });
-                Ok(tag)
-            }
+        match self.write(id, &begun, &holds, parts, condition).await {
+            Ok(tag) => Ok(tag),
+            Err(error) if error.outcome_unknown => Err(error),
             Err(error) => {
-                if !error.outcome_unknown {
-                    // It may be finished in another way, or abandoned.
-                    let open = |begun: &Begun| Ok(Some(Begun { finishing: 0, ..begun.clone() }));
-                    if let Err(error) = self.change(id, open).await {
-                        tracing::debug!(%error, "a large object stays in the making");
-                    }
+                // An earlier attempt may have done it, and have been what the condition found.
+                if error.kind == ErrorKind::ConditionFailed
+                    && let Some(tag) = self.made(&begun, &holds).await?
+                {
+                    self.forget(id).await;
+                    return Ok(tag);
+                }
+                // It may be finished in another way, or abandoned.
+                let open = |begun: &Begun| match begun.finishing {
+                    ABANDONED => Ok(None),
+                    _ => Ok(Some(Begun { finishing: 0, ..begun.clone() })),
+                };
+                if let Err(error) = self.change(id, open).await {
+                    tracing::debug!(%error, "a large object stays in the making");
                 }
                 Err(error)
             }
+        }
+    }
+
+    async fn write(
+        &self,
+        id: u128,
+        begun: &Begun,
+        holds: &[Hold],
+        parts: &[Part],
+        condition: &Condition,
+    ) -> Result<ETag> {
+        let pieces = pieces(id, holds, parts)?;
+        let size = pieces.iter().map(|piece| piece.length).sum();
+        let body = self.body(holds, &pieces, size).await?;
+        let new = New { size, body, mark: begun.mark.as_deref(), condition };
+        let tag = self.objects.write(&begun.key, new).await?;
+        self.forget(id).await;
+        if size <= INLINE as u64 {
+            self.objects.release_later(holds);
+        }
+        Ok(tag)
+    }
+
+    /// The tag of the object, if it is the one that was begun.
+    async fn made(&self, begun: &Begun, holds: &[Hold]) -> Result<Option<ETag>> {
+        match self.objects.find(&begun.key).await {
+            Ok(found) => {
+                let has_mark = begun.mark.is_some() && found.facts().mark == begun.mark;
+                let is_ours = has_mark || holds.iter().any(|hold| found.uses(hold));
+                Ok(found.facts().etag.filter(|_| is_ours))
+            }
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -331,31 +365,33 @@ impl Making {
     /// # Errors
     /// `Unavailable` while somebody else finishes it; when too few groups answer.
     pub(crate) async fn abandon(&self, id: u128) -> Result<()> {
-        let begun = match self.change(id, |_| Ok(None)).await {
+        let now = names::now() / 1_000_000_000;
+        let is_being_finished = |begun: &Begun| {
+            !matches!(begun.finishing, 0 | ABANDONED)
+                && now.saturating_sub(begun.finishing) < FINISHING.as_secs()
+        };
+        let claim = |begun: &Begun| {
+            let is_open = !is_being_finished(begun) && begun.finishing != ABANDONED;
+            Ok(is_open.then(|| Begun { finishing: ABANDONED, ..begun.clone() }))
+        };
+        let begun = match self.change(id, claim).await {
             Ok(begun) => begun,
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error),
         };
         let mut holds = begun.holds(id);
-        if begun.finishing != 0 {
-            // It may have come about. What is settled now stays so.
-            let record_id = self.objects.record_id(&begun.key);
-            let settled = self.objects.registers.change(record_id, |_| Ok(Change::Keep)).await?.after;
-            let record = settled.map(|current| Record::unpack(&current.content)).transpose()?;
-            let is_used = |hold: &Hold| {
-                record.as_ref().is_some_and(|record| {
-                    record.holds().iter().any(|used| (used.bundle, used.owner) == (hold.bundle, hold.owner))
-                })
-            };
-            let age = (names::now() / 1_000_000_000).saturating_sub(begun.finishing);
-            let has_come_about = holds.iter().any(is_used);
-            if !has_come_about && age < FINISHING.as_secs() {
-                return Err(
-                    Error::new(ErrorKind::Unavailable, "the large object is being finished").retryable(false)
-                );
-            }
-            holds.retain(|hold| !is_used(hold));
+        let found = match self.objects.find(&begun.key).await {
+            Ok(found) => Some(found),
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error),
+        };
+        let is_used = |hold: &Hold| found.as_ref().is_some_and(|found| found.uses(hold));
+        if is_being_finished(&begun) && !holds.iter().any(is_used) {
+            return Err(
+                Error::new(ErrorKind::Unavailable, "the large object is being finished").retryable(false)
+            );
         }
+        holds.retain(|hold| !is_used(hold));
         // The record goes last, so that a crash leaves something that can be found.
         for hold in holds {
             self.objects.bundles.release(hold).await?;

@@ -41,6 +41,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(crate) struct Links {
     pub(crate) small: Connection,
     pub(crate) bulk: Connection,
+    /// Which of the node's addresses this is. All nodes list theirs in the same order of networks.
+    place: usize,
 }
 
 struct Node {
@@ -205,10 +207,10 @@ impl Cluster {
         if shards != 0 {
             self.shards.store(shards, Ordering::Relaxed);
         }
-        let links = Arc::new(Links { small, bulk });
-        // The others are known before this one counts as tried, so that an opening waits for them as well.
         let place = introduction.addresses.iter().position(|own| own.0 == Some(address)).unwrap_or(0);
-        if let Err(why) = self.find_others(&links, place).await {
+        let links = Arc::new(Links { small, bulk, place });
+        // The others are known before this one counts as tried, so that an opening waits for them as well.
+        if let Err(why) = self.find_others(&links).await {
             return Err(Refusal::Unreachable(why));
         }
         self.change(address, |node| {
@@ -221,7 +223,7 @@ impl Cluster {
     }
 
     /// Asks a node for the others.
-    async fn find_others(self: &Arc<Self>, links: &Links, place: usize) -> std::result::Result<(), String> {
+    async fn find_others(self: &Arc<Self>, links: &Links) -> std::result::Result<(), String> {
         let packet = vec![route_list().freeze()];
         let replies =
             links.small.request(packet, self.connect_limit()).await.map_err(|why| why.to_string())?;
@@ -231,8 +233,7 @@ impl Cluster {
                     continue;
                 }
                 for node in parse_route_list(body).map_err(|error| error.to_string())? {
-                    // All nodes list their addresses in the same order of networks.
-                    if let Some(WireAddress(Some(other))) = node.get(place).or(node.first()) {
+                    if let Some(WireAddress(Some(other))) = node.get(links.place).or(node.first()) {
                         self.add(*other);
                     }
                 }
@@ -305,7 +306,7 @@ async fn until_lost(cluster: &Weak<Cluster>, links: &Links, period: Duration) ->
             why = links.bulk.ended() => return Some(why),
             () = tokio::time::sleep(period) => {
                 let open = cluster.upgrade()?;
-                if let Err(why) = open.find_others(links, 0).await {
+                if let Err(why) = open.find_others(links).await {
                     return Some(why);
                 }
             }

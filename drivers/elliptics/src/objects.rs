@@ -60,6 +60,16 @@ impl Found {
     }
 }
 
+impl Found {
+    /// Whether the object keeps a bundle alive by this hold.
+    pub(crate) fn uses(&self, hold: &Hold) -> bool {
+        match self {
+            Self::Record { record, .. } => record.holds().iter().any(|used| used.is_same(hold)),
+            Self::Legacy(_) => false,
+        }
+    }
+}
+
 /// What is to be at a path.
 pub(crate) struct New<'a> {
     pub(crate) size: u64,
@@ -160,9 +170,8 @@ impl Objects {
                 Ok(Change::Write(content.clone()))
             })
             .await?;
-        self.clear_away(path, changed.before.as_ref(), legacy.is_some()).await;
-        let version = changed.after.as_ref().map(Current::version).unwrap_or_default();
-        Ok(tag(version))
+        self.clear_away(path, changed.before.as_ref(), record.holds(), legacy.is_some()).await;
+        Ok(tag(changed.written))
     }
 
     /// Deletes an object.
@@ -188,7 +197,7 @@ impl Objects {
         if let Err(error) = self.index.mark(path).await {
             tracing::debug!(path, %error, "the index keeps the name of an object that is gone");
         }
-        self.clear_away(path, changed.before.as_ref(), legacy.is_some()).await;
+        self.clear_away(path, changed.before.as_ref(), &[], legacy.is_some()).await;
         if names::is_own(path)
             && let Err(error) = self.registers.forget(id).await
         {
@@ -197,13 +206,15 @@ impl Objects {
         Ok(())
     }
 
-    /// Clears away what a change has replaced.
-    async fn clear_away(&self, path: &str, before: Option<&Current>, had_legacy: bool) {
+    /// Clears away what a change has replaced, but for what is in use as before: a write that is made again replaces
+    /// its own record.
+    async fn clear_away(&self, path: &str, before: Option<&Current>, used: &[Hold], had_legacy: bool) {
         if had_legacy && let Err(error) = self.legacy.clear(path).await {
             tracing::debug!(path, %error, "a file of the original stays behind the object that replaced it");
         }
         if let Some(record) = before.and_then(|current| Record::unpack(&current.content).ok()) {
-            self.release_later(record.holds());
+            let unused = record.holds().iter().filter(|hold| !used.iter().any(|other| other.is_same(hold)));
+            self.release_later(&unused.copied().collect::<Vec<Hold>>());
         }
     }
 

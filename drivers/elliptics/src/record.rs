@@ -26,6 +26,13 @@ pub(crate) struct Hold {
     pub(crate) parts: u32,
 }
 
+impl Hold {
+    /// Whether both keep the same bundle alive under the same name.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (self.bundle, self.owner) == (other.bundle, other.owner)
+    }
+}
+
 /// Bytes of one part of a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Piece {

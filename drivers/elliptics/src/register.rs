@@ -82,6 +82,8 @@ pub(crate) enum Change {
 pub(crate) struct Changed {
     pub(crate) before: Option<Current>,
     pub(crate) after: Option<Current>,
+    /// The version of what was written, if anything was: others may have written since.
+    pub(crate) written: u128,
 }
 
 /// All registers.
@@ -224,14 +226,14 @@ impl Registers {
                 self.heal(id, &look);
                 decided?;
                 let before = if is_done { was_sent.flatten() } else { current.clone() };
-                return Ok(Changed { before, after: current });
+                return Ok(Changed { before, after: current, written: own });
             }
             let Some(next) = next else { continue };
             match self.round(id, look, &next, &mut pads).await {
                 Ok(true) => {
                     decided?;
                     let before = if is_done { was_sent.flatten() } else { current };
-                    return Ok(Changed { before, after: Some(next) });
+                    return Ok(Changed { before, after: Some(next), written: own });
                 }
                 Ok(false) => {
                     if writes {

@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_copy_moves_no_content_and_outlives_its_source", shared),
         trial("nothing_is_left_of_content_that_was_replaced_or_deleted", no_remains),
         trial("of_many_drivers_that_write_if_absent_one_wins", one_wins),
+        trial("answers_that_get_lost_lose_no_content", lost_answers),
         trial("a_counter_that_many_raise_while_nodes_come_and_go_is_never_wrong", counter),
     ]
 }
@@ -242,4 +243,56 @@ async fn counter() {
     }
     let value: u64 = std::str::from_utf8(&content(&first, "counter").await).unwrap().parse().unwrap();
     assert!((raised..=raised + unknown).contains(&value), "{value} of {raised} and perhaps {unknown}");
+}
+
+async fn lost_answers() {
+    let cluster = FakeCluster::start(2, 1, false).await;
+    let driver = cluster.driver().await.unwrap();
+    for node in &cluster.nodes {
+        node.lost_answers.store(4, Ordering::Relaxed);
+    }
+    let call = CallContext::default();
+    let mut expected: Vec<(String, Vec<Bytes>)> = Vec::new();
+    for number in 0..12 {
+        let name = format!("a/{number}");
+        let whole = pattern(9 * MIB + number);
+        let condition = if number % 2 == 0 { Condition::IfAbsent } else { Condition::Always };
+        let chunks: Vec<Bytes> = whole.chunks(MIB).map(Bytes::copy_from_slice).collect();
+        let mut may_be = Vec::new();
+        match driver.write(&call, &path(&name), None, byte_stream(chunks), &condition).await {
+            Ok(_) => may_be.push(whole),
+            Err(error) => assert!(error.outcome_unknown || error.retryable, "{error}"),
+        }
+        if number % 3 == 0 && !may_be.is_empty() {
+            let copied = driver.copy(&call, &path(&name), &path(&format!("b/{number}"))).await;
+            if copied.is_ok() {
+                expected.push((format!("b/{number}"), may_be.clone()));
+            }
+        }
+        if number % 4 == 1 && !may_be.is_empty() {
+            let small = Bytes::from_static(b"small");
+            match put(&driver, &name, small.clone()).await {
+                Ok(()) => may_be = vec![small],
+                Err(_) => may_be.push(small),
+            }
+        }
+        if !may_be.is_empty() {
+            expected.push((name, may_be));
+        }
+    }
+    for node in &cluster.nodes {
+        node.lost_answers.store(0, Ordering::Relaxed);
+    }
+    // What is cleared away behind the scenes, and by a purge, is nothing that is needed.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let later = std::time::SystemTime::now() + Duration::from_secs(60);
+    for upload in driver.list_uploads(&call, later, None, 1000).await.unwrap().uploads {
+        let aborted = driver.abort(&call, &upload.state).await;
+        assert!(aborted.is_ok_and(|()| true) || upload.size == 0);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(expected.len() > 4, "most writes come through");
+    for (name, may_be) in expected {
+        assert!(may_be.contains(&content(&driver, &name).await), "{name}");
+    }
 }

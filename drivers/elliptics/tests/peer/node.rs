@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -48,6 +48,8 @@ pub(crate) struct FakeNode {
     pub(crate) address: SocketAddr,
     pub(crate) disk: Arc<Mutex<Disk>>,
     pub(crate) hangs: Arc<AtomicBool>,
+    /// So many of a hundred writes are done and not answered: the connection breaks.
+    pub(crate) lost_answers: Arc<AtomicU32>,
     pub(crate) has_indexes: bool,
     ids: Vec<Id>,
     others: Arc<Mutex<Vec<SocketAddr>>>,
@@ -66,6 +68,7 @@ impl FakeNode {
             address,
             disk: Arc::default(),
             hangs: Arc::default(),
+            lost_answers: Arc::default(),
             has_indexes,
             ids,
             others,
@@ -101,6 +104,7 @@ impl FakeNode {
         let talk = Arc::new(Talk {
             disk: Arc::clone(&self.disk),
             hangs: Arc::clone(&self.hangs),
+            lost_answers: Arc::clone(&self.lost_answers),
             has_indexes: self.has_indexes,
             introduction: self.introduction(),
             others: Arc::clone(&self.others),
@@ -153,6 +157,7 @@ fn address_bytes(address: SocketAddr) -> [u8; 32] {
 struct Talk {
     disk: Arc<Mutex<Disk>>,
     hangs: Arc<AtomicBool>,
+    lost_answers: Arc<AtomicU32>,
     has_indexes: bool,
     introduction: Vec<u8>,
     others: Arc<Mutex<Vec<SocketAddr>>>,
@@ -191,6 +196,9 @@ impl Talk {
                 Ok(answer) => (0, answer),
                 Err(status) => (status, Vec::new()),
             };
+            if command == 4 && fastrand::u32(..100) < self.lost_answers.load(Ordering::Relaxed) {
+                return Ok(());
+            }
             let mut reply = request.header;
             reply[76..80].copy_from_slice(&i32::to_le_bytes(status));
             let flags = request.flags & !NEED_ACK | REPLY;
