@@ -347,7 +347,9 @@ impl Shared {
             if let Err(error) = self.fill(&mut socket, &mut bytes, size).await {
                 return error.to_string();
             }
-            let body = bytes.split_to(size).freeze();
+            let body = bytes.split_to(size);
+            // A small one would keep a large buffer from being used again.
+            let body = if size < CHUNK / 4 { Bytes::copy_from_slice(&body) } else { body.freeze() };
             if header.is_reply() {
                 self.take(Reply { header, body });
             } else if header.command == UPDATE_IDS {

@@ -31,7 +31,7 @@ const BEGINNING: u64 = 64 << 10;
 /// Longest register.
 const LONGEST: u64 = 32 << 20;
 /// Changes that a value remembers, so that a client whose answer was lost finds its own.
-const REMEMBERED: usize = 4;
+const REMEMBERED: usize = 8;
 /// How often a change is begun again when others are quicker.
 const MOST_ROUNDS: u32 = 60;
 /// How often a read waits for a change under way before it settles the change itself.
@@ -53,6 +53,14 @@ impl Current {
     /// A number that no other value has.
     pub(crate) fn version(&self) -> u128 {
         self.changes.first().copied().unwrap_or_default()
+    }
+
+    /// Whether a change that was made of `before` may be among those that made this value and are not remembered.
+    fn may_hide_one_of(&self, before: Option<&Self>) -> bool {
+        match before {
+            Some(before) => !self.changes.contains(&before.version()),
+            None => self.changes.len() >= REMEMBERED,
+        }
     }
 
     fn pack(&self) -> Bytes {
@@ -196,7 +204,9 @@ impl Registers {
         let turn = self.turn(id);
         let _turn = turn.lock().await;
         let own = Uuid::new_v4().as_u128();
-        let (mut was_sent, mut pads) = (None, false);
+        // What an attempt of this change was made of, if its value may be there.
+        let mut was_sent: Option<Option<Current>> = None;
+        let mut pads = false;
         for round in 0..MOST_ROUNDS {
             if round > 0 {
                 let longest = Duration::from_millis(2 << round.min(8)).min(LONGEST_PAUSE);
@@ -219,7 +229,13 @@ impl Registers {
                     (Some(Current { changes, content }), Ok(()))
                 }
                 Ok(Change::Keep) => (current.clone(), Ok(())),
-                Err(error) => (current.clone(), Err(error)),
+                Err(error) => {
+                    let is_hidden = match (&was_sent, &current) {
+                        (Some(before), Some(current)) => current.may_hide_one_of(before.as_ref()),
+                        _ => false,
+                    };
+                    (current.clone(), Err(if is_hidden { superseded() } else { error }))
+                }
             };
             let writes = next != current;
             if !writes && (is_settled || next.is_none()) {
@@ -415,6 +431,12 @@ impl Registers {
 fn lost<T>(answers: &[Answer<T>]) -> Option<Error> {
     let is_mismatch = |answer: &Answer<T>| matches!(&answer.result, Err(problem) if problem.is_mismatch());
     (!answers.iter().any(is_mismatch)).then(|| worst(answers))
+}
+
+/// The error of a change that may have been made before many others.
+fn superseded() -> Error {
+    let message = "the answer was lost, and others have changed the same record many times since";
+    Error::new(ErrorKind::Unavailable, message).outcome_unknown()
 }
 
 fn random_id() -> Id {

@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_copy_moves_no_content_and_outlives_its_source", shared),
         trial("nothing_is_left_of_content_that_was_replaced_or_deleted", no_remains),
         trial("of_many_drivers_that_write_if_absent_one_wins", one_wins),
+        trial("a_node_that_keeps_the_tail_of_longer_content_is_understood", tails),
         trial("answers_that_get_lost_lose_no_content", lost_answers),
         trial("a_counter_that_many_raise_while_nodes_come_and_go_is_never_wrong", counter),
     ]
@@ -201,12 +202,14 @@ async fn counter() {
     let cluster = FakeCluster::start(3, 1, false).await;
     let first = cluster.driver().await.unwrap();
     put(&first, "counter", Bytes::from_static(b"0")).await.unwrap();
+    let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let mut raisers = Vec::new();
     for _ in 0..3 {
         let driver = cluster.driver().await.unwrap();
+        let is_over = std::sync::Arc::clone(&is_over);
         raisers.push(tokio::spawn(async move {
             let (mut raised, mut unknown) = (0, 0);
-            while raised < 15 {
+            while !is_over.load(Ordering::Relaxed) {
                 let call = CallContext::with_timeout(Duration::from_secs(10));
                 let Ok(read) = driver.get(&call, &path("counter"), 100).await else { continue };
                 let value: u64 = std::str::from_utf8(&read.content).unwrap().parse().unwrap();
@@ -220,29 +223,23 @@ async fn counter() {
             (raised, unknown)
         }));
     }
-    let nodes = std::sync::Arc::clone(&cluster);
-    let trouble = tokio::spawn(async move {
-        for number in 0.. {
-            let node = &nodes.nodes[number % 3];
-            node.stop();
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            node.start_again().await;
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(50..400))).await;
-        }
-    });
+    for number in 0..12 {
+        let node = &cluster.nodes[number % 3];
+        node.stop();
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(20..250))).await;
+        node.start_again().await;
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(50..300))).await;
+    }
+    is_over.store(true, Ordering::Relaxed);
     let (mut raised, mut unknown) = (0, 0);
     for raiser in raisers {
         let (one, other) = raiser.await.unwrap();
         raised += one;
         unknown += other;
     }
-    trouble.abort();
-    for node in &cluster.nodes {
-        node.stop();
-        node.start_again().await;
-    }
     let value: u64 = std::str::from_utf8(&content(&first, "counter").await).unwrap().parse().unwrap();
     assert!((raised..=raised + unknown).contains(&value), "{value} of {raised} and perhaps {unknown}");
+    assert!(raised > 0);
 }
 
 async fn lost_answers() {
@@ -287,12 +284,26 @@ async fn lost_answers() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let later = std::time::SystemTime::now() + Duration::from_secs(60);
     for upload in driver.list_uploads(&call, later, None, 1000).await.unwrap().uploads {
-        let aborted = driver.abort(&call, &upload.state).await;
-        assert!(aborted.is_ok_and(|()| true) || upload.size == 0);
+        // One that is being finished may refuse. What counts is what is there afterwards.
+        let _ = driver.abort(&call, &upload.state).await;
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(expected.len() > 4, "most writes come through");
     for (name, may_be) in expected {
         assert!(may_be.contains(&content(&driver, &name).await), "{name}");
     }
+}
+
+async fn tails() {
+    let cluster = FakeCluster::start(3, 1, false).await;
+    for node in &cluster.nodes {
+        node.keeps_tails.store(true, Ordering::Relaxed);
+    }
+    let driver = cluster.driver().await.unwrap();
+    for size in [20_000, 10, 3 * MIB, 5_000, 0] {
+        put(&driver, "a/b", pattern(size)).await.unwrap();
+        assert_eq!(content(&driver, "a/b").await, pattern(size));
+    }
+    driver.delete(&CallContext::default(), &path("a/b")).await.unwrap();
+    assert_eq!(driver.delete_tree(&CallContext::default(), &Prefix::root()).await.unwrap(), 0);
 }

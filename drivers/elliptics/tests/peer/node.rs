@@ -50,6 +50,8 @@ pub(crate) struct FakeNode {
     pub(crate) hangs: Arc<AtomicBool>,
     /// So many of a hundred writes are done and not answered: the connection breaks.
     pub(crate) lost_answers: Arc<AtomicU32>,
+    /// A shorter write leaves the end of what was there.
+    pub(crate) keeps_tails: Arc<AtomicBool>,
     pub(crate) has_indexes: bool,
     ids: Vec<Id>,
     others: Arc<Mutex<Vec<SocketAddr>>>,
@@ -69,6 +71,7 @@ impl FakeNode {
             disk: Arc::default(),
             hangs: Arc::default(),
             lost_answers: Arc::default(),
+            keeps_tails: Arc::default(),
             has_indexes,
             ids,
             others,
@@ -105,6 +108,7 @@ impl FakeNode {
             disk: Arc::clone(&self.disk),
             hangs: Arc::clone(&self.hangs),
             lost_answers: Arc::clone(&self.lost_answers),
+            keeps_tails: Arc::clone(&self.keeps_tails),
             has_indexes: self.has_indexes,
             introduction: self.introduction(),
             others: Arc::clone(&self.others),
@@ -158,6 +162,7 @@ struct Talk {
     disk: Arc<Mutex<Disk>>,
     hangs: Arc<AtomicBool>,
     lost_answers: Arc<AtomicU32>,
+    keeps_tails: Arc<AtomicBool>,
     has_indexes: bool,
     introduction: Vec<u8>,
     others: Arc<Mutex<Vec<SocketAddr>>>,
@@ -224,7 +229,7 @@ impl Talk {
                 if version == 26 { Ok(self.introduction.clone()) } else { Err(-71) }
             }
             4 => {
-                let written = write(&mut disk, &request.body)?;
+                let written = write(&mut disk, &request.body, self.keeps_tails.load(Ordering::Relaxed))?;
                 Ok(file_info(&written, false))
             }
             5 => read(&disk, &request.body),
@@ -247,7 +252,7 @@ impl Talk {
     }
 }
 
-fn write(disk: &mut Disk, body: &[u8]) -> Result<Stored, i32> {
+fn write(disk: &mut Disk, body: &[u8], keeps_tail: bool) -> Result<Stored, i32> {
     let (attribute, data) = body.split_at(208);
     let (parent, id) = (id_at(attribute, 0), id_at(attribute, 64));
     let flags = u32::from_le_bytes(attribute[188..192].try_into().unwrap());
@@ -258,8 +263,12 @@ fn write(disk: &mut Disk, body: &[u8]) -> Result<Stored, i32> {
     {
         return Err(-77);
     }
+    let mut data = data.to_vec();
+    if keeps_tail && let Some(there) = disk.objects.get(&id) {
+        data.extend(there.data.get(data.len()..).unwrap_or_default());
+    }
     let stored = Stored {
-        data: data.to_vec(),
+        data,
         seconds: number(attribute, 144),
         nanoseconds: number(attribute, 152),
         user_flags: number(attribute, 160),
