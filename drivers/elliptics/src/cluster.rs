@@ -1,0 +1,330 @@
+//! The nodes: connected, connected again, and found out about.
+//!
+//! Each address has a task of its own that keeps a pair of connections: one for small requests, and one for content,
+//! so that nobody waits behind megabytes. A pair that breaks leaves the route table at once and is made anew after a
+//! pause that doubles and is drawn by lot. Every `elliptics_check_timeout` each node is asked for the others that it
+//! knows, and those are connected as well.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use docker_registry_driver_api::{Error, ErrorKind, Result};
+use tokio::sync::{Notify, mpsc};
+
+use crate::{
+    connection::{Connection, Refusal, Reply, Updates},
+    routes::Routes,
+    settings::EllipticsSettings,
+    wire::{
+        Id, WireAddress,
+        indexes::USUAL_SHARDS,
+        topology::{Backend, parse_route_list, route_list},
+    },
+};
+
+/// Longest time for a connection and its greeting.
+const LONGEST_CONNECT: Duration = Duration::from_secs(5);
+/// Pauses before a node is connected again.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How often is looked whether a connection still lives.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Both connections to a node.
+pub(crate) struct Links {
+    pub(crate) small: Connection,
+    pub(crate) bulk: Connection,
+    /// Which of the node's addresses this is. All nodes list theirs in the same order of networks.
+    place: usize,
+}
+
+struct Node {
+    links: Option<Arc<Links>>,
+    backends: Vec<Backend>,
+    /// Why it is not connected; `None` before the first attempt has ended and while it is connected.
+    refusal: Option<Refusal>,
+    is_tried: bool,
+}
+
+/// All nodes that are known.
+pub(crate) struct Cluster {
+    pub(crate) settings: EllipticsSettings,
+    nodes: Mutex<BTreeMap<SocketAddr, Node>>,
+    routes: RwLock<Arc<Routes<Links>>>,
+    updates: Updates,
+    shards: AtomicU32,
+    changed: Notify,
+}
+
+impl Cluster {
+    /// Connects to the nodes of the settings and to those that these know.
+    ///
+    /// # Errors
+    /// `InvalidConfiguration`, naming the key, when no node answers, one speaks another protocol, or the groups are
+    /// not there.
+    pub(crate) async fn open(settings: EllipticsSettings) -> Result<Arc<Self>> {
+        let mut addresses = BTreeSet::new();
+        for node in &settings.nodes {
+            addresses.extend(node.resolve().await?);
+        }
+        let (updates, heard) = mpsc::unbounded_channel();
+        let cluster = Arc::new(Self {
+            settings,
+            nodes: Mutex::default(),
+            routes: RwLock::default(),
+            updates,
+            shards: AtomicU32::new(0),
+            changed: Notify::new(),
+        });
+        tokio::spawn(listen(Arc::downgrade(&cluster), heard));
+        for address in &addresses {
+            cluster.add(*address);
+        }
+        let limit = cluster.connect_limit() * 3;
+        // What is missing after that is said below.
+        let _ = tokio::time::timeout(limit, cluster.until_tried()).await;
+        cluster.expect_usable(&addresses)?;
+        Ok(cluster)
+    }
+
+    fn connect_limit(&self) -> Duration {
+        LONGEST_CONNECT.min(self.settings.wait_timeout)
+    }
+
+    /// Waits until every known node was tried once.
+    async fn until_tried(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.lock().values().all(|node| node.is_tried) {
+                return;
+            }
+            // A node may be tried between the look and the wait.
+            let _ = tokio::time::timeout(LOOK, changed).await;
+        }
+    }
+
+    fn expect_usable(&self, configured: &BTreeSet<SocketAddr>) -> Result<()> {
+        let invalid = |message: String| Err(Error::new(ErrorKind::InvalidConfiguration, message));
+        let nodes = self.lock();
+        for (address, node) in nodes.iter().filter(|(address, _)| configured.contains(*address)) {
+            if let Some(Refusal::Foreign(why)) = &node.refusal {
+                return invalid(format!("elliptics_nodes: {address} cannot be used: {why}"));
+            }
+        }
+        let away = absent(&nodes);
+        if nodes.values().all(|node| node.links.is_none()) {
+            return invalid(format!("elliptics_nodes: no node can be reached: {away}"));
+        }
+        drop(nodes);
+        let missing = self.missing_groups();
+        if missing.is_empty() {
+            if !away.is_empty() {
+                tracing::warn!(nodes = away, "not every node of elliptics_nodes can be reached");
+            }
+            return Ok(());
+        }
+        let groups = missing.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        if away.is_empty() {
+            return invalid(format!("elliptics_groups: no node serves the group {groups}"));
+        }
+        if missing.len() > self.settings.groups.len() - self.settings.quorum() {
+            return invalid(format!(
+                "elliptics_groups: too few groups can be reached: no node serves {groups}, and of elliptics_nodes these \
+                 do not answer: {away}"
+            ));
+        }
+        tracing::warn!(groups, nodes = away, "a group of elliptics_groups cannot be reached");
+        Ok(())
+    }
+
+    /// Groups of the settings that no connected node serves.
+    pub(crate) fn missing_groups(&self) -> Vec<u32> {
+        let routes = self.routes();
+        self.settings.groups.iter().copied().filter(|group| !routes.has(*group)).collect()
+    }
+
+    /// The nodes that cannot be reached, each with the reason; empty when all can.
+    pub(crate) fn absent_nodes(&self) -> String {
+        absent(&self.lock())
+    }
+
+    /// Shards of an index, as the nodes say.
+    pub(crate) fn index_shards(&self) -> u32 {
+        match self.shards.load(Ordering::Relaxed) {
+            0 => USUAL_SHARDS,
+            shards => shards,
+        }
+    }
+
+    /// Who keeps an id in a group now.
+    pub(crate) fn links(&self, group: u32, id: &Id) -> Option<Arc<Links>> {
+        self.routes().node(group, id).cloned()
+    }
+
+    fn routes(&self) -> Arc<Routes<Links>> {
+        Arc::clone(&self.routes.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Node>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to keep a connection to a node, unless that is done already.
+    fn add(self: &Arc<Self>, address: SocketAddr) {
+        let mut nodes = self.lock();
+        if let Entry::Vacant(place) = nodes.entry(address) {
+            place.insert(Node { links: None, backends: Vec::new(), refusal: None, is_tried: false });
+            tokio::spawn(tend(Arc::downgrade(self), address));
+        }
+    }
+
+    /// Changes what is known of a node, and the routes with it.
+    fn change(&self, address: SocketAddr, change: impl FnOnce(&mut Node)) {
+        let mut nodes = self.lock();
+        if let Some(node) = nodes.get_mut(&address) {
+            change(node);
+        }
+        let connected = nodes.values().filter_map(|node| Some((node.links.as_ref()?, &node.backends[..])));
+        let routes = Arc::new(Routes::new(connected));
+        *self.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
+        drop(nodes);
+        self.changed.notify_waiters();
+    }
+
+    /// Connects to a node once.
+    async fn connect(self: &Arc<Self>, address: SocketAddr) -> std::result::Result<Arc<Links>, Refusal> {
+        let limit = self.connect_limit();
+        let open = || Connection::open(address, limit, self.updates.clone());
+        let (small, introduction, shards) = open().await?;
+        let (bulk, ..) = open().await?;
+        if shards != 0 {
+            self.shards.store(shards, Ordering::Relaxed);
+        }
+        let place = introduction.addresses.iter().position(|own| own.0 == Some(address)).unwrap_or(0);
+        let links = Arc::new(Links { small, bulk, place });
+        // The others are known before this one counts as tried, so that an opening waits for them as well.
+        if let Err(why) = self.find_others(&links).await {
+            return Err(Refusal::Unreachable(why));
+        }
+        self.change(address, |node| {
+            node.links = Some(Arc::clone(&links));
+            node.backends = introduction.backends;
+            node.refusal = None;
+            node.is_tried = true;
+        });
+        Ok(links)
+    }
+
+    /// Asks a node for the others.
+    async fn find_others(self: &Arc<Self>, links: &Links) -> std::result::Result<(), String> {
+        let packet = vec![route_list().freeze()];
+        let replies =
+            links.small.request(packet, self.connect_limit()).await.map_err(|why| why.to_string())?;
+        if self.settings.asks_for_routes {
+            for Reply { header, body } in replies.iter().filter(|reply| !reply.body.is_empty()) {
+                if header.status != 0 {
+                    continue;
+                }
+                for node in parse_route_list(body).map_err(|error| error.to_string())? {
+                    if let Some(WireAddress(Some(other))) = node.get(links.place).or(node.first()) {
+                        self.add(*other);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // The tasks of the nodes hold their connections, and end with them.
+        for links in self.lock().values_mut().filter_map(|node| node.links.take()) {
+            links.small.close("the driver is closed");
+            links.bulk.close("the driver is closed");
+        }
+    }
+}
+
+fn absent(nodes: &BTreeMap<SocketAddr, Node>) -> String {
+    let away = nodes.iter().filter(|(_, node)| node.links.is_none());
+    let texts = away.map(|(address, node)| match &node.refusal {
+        Some(refusal) => format!("{address} ({refusal})"),
+        None => format!("{address} (not connected yet)"),
+    });
+    texts.collect::<Vec<_>>().join(", ")
+}
+
+/// Keeps a node connected as long as the cluster is in use.
+async fn tend(cluster: Weak<Cluster>, address: SocketAddr) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let Some(open) = cluster.upgrade() else { return };
+        let period = open.settings.check_timeout;
+        match open.connect(address).await {
+            Ok(links) => {
+                tracing::debug!(%address, "connected to a node");
+                pause = FIRST_PAUSE;
+                drop(open);
+                let Some(why) = until_lost(&cluster, &links, period).await else { return };
+                tracing::warn!(%address, why, "the connection to a node has ended");
+                let Some(open) = cluster.upgrade() else { return };
+                links.small.close(&why);
+                links.bulk.close(&why);
+                open.change(address, |node| {
+                    node.links = None;
+                    node.refusal = Some(Refusal::Unreachable(why));
+                });
+            }
+            Err(refusal) => {
+                tracing::debug!(%address, %refusal, "a node cannot be connected");
+                open.change(address, |node| {
+                    node.links = None;
+                    node.refusal = Some(refusal);
+                    node.is_tried = true;
+                });
+            }
+        }
+        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Waits until a node is lost, and says how; `None` when nobody needs it any more. Meanwhile it is asked for the
+/// others from time to time.
+async fn until_lost(cluster: &Weak<Cluster>, links: &Links, period: Duration) -> Option<String> {
+    loop {
+        tokio::select! {
+            why = links.small.ended() => return Some(why),
+            why = links.bulk.ended() => return Some(why),
+            () = tokio::time::sleep(period) => {
+                let open = cluster.upgrade()?;
+                if let Err(why) = open.find_others(links).await {
+                    return Some(why);
+                }
+            }
+        }
+    }
+}
+
+/// Takes in which backends come and go.
+async fn listen(cluster: Weak<Cluster>, mut heard: mpsc::UnboundedReceiver<(SocketAddr, Vec<Backend>)>) {
+    while let Some((address, news)) = heard.recv().await {
+        let Some(cluster) = cluster.upgrade() else { return };
+        cluster.change(address, |node| {
+            for backend in news {
+                node.backends.retain(|known| known.number != backend.number);
+                if !backend.is_gone {
+                    node.backends.push(backend);
+                }
+            }
+        });
+    }
+}

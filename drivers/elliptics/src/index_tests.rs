@@ -1,0 +1,85 @@
+//! Indexes over a fake node: large folders, and names that go.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use docker_registry_driver_api::{Bytes, Condition, Settings};
+use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::json;
+
+use crate::{
+    cluster::Cluster,
+    index::Index,
+    legacy::Legacy,
+    objects::{New, Objects},
+    record::Body,
+    register::Registers,
+    replicas::Replicas,
+    settings::EllipticsSettings,
+};
+
+#[allow(dead_code)]
+#[path = "../tests/peer/node.rs"]
+mod node;
+
+async fn registers() -> (node::FakeNode, Registers) {
+    let node = node::FakeNode::start(1, false, Arc::new(Mutex::new(Vec::new()))).await;
+    let values = json!({ "elliptics_nodes": format!("{}:2", node.address), "elliptics_groups": [1] });
+    let settings = Settings::new(values.as_object().cloned().unwrap());
+    let cluster = Cluster::open(EllipticsSettings::read(&settings).unwrap()).await.unwrap();
+    (node, Registers::new(Replicas(cluster)))
+}
+
+fn names(found: &BTreeMap<String, u64>) -> Vec<&str> {
+    found.keys().map(String::as_str).collect()
+}
+
+#[tokio::test]
+async fn a_large_folder_is_cut_into_shards_and_loses_no_name() {
+    let (_node, registers) = registers().await;
+    let index = Index::new(registers.clone());
+    let paths: Vec<String> = (0..2_600).map(|number| format!("folder/{number:04}")).collect();
+    let ensures = paths.iter().map(|path| index.ensure(path));
+    stream::iter(ensures).buffer_unordered(100).try_collect::<Vec<_>>().await.unwrap();
+    let expected: Vec<&str> = paths.iter().map(|path| &path["folder/".len()..]).collect();
+    assert_eq!(names(&index.names("folder/").await.unwrap()), expected);
+    assert_eq!(names(&index.names("").await.unwrap()), ["folder/"]);
+    // Another process, which knows nothing of the shards.
+    let other = Index::new(registers);
+    other.ensure("folder/another").await.unwrap();
+    for path in ["folder/0001", "folder/2599"] {
+        other.mark(path).await.unwrap();
+    }
+    let found = index.names("folder/").await.unwrap();
+    assert_eq!(found.len(), 2_601);
+    let marked: Vec<_> =
+        found.iter().filter(|(_, mark)| **mark != 0).map(|(name, _)| name.as_str()).collect();
+    assert_eq!(marked, ["0001", "2599"]);
+}
+
+#[tokio::test]
+async fn a_name_is_dropped_when_its_record_is_gone_and_kept_when_it_came_back() {
+    let (_node, registers) = registers().await;
+    let index = Index::with_patience(registers.clone(), 0);
+    let legacy = Legacy::open(registers.replicas.clone()).await.unwrap();
+    let objects = Objects::new(registers, legacy);
+    let put = async |path: &str| {
+        let body = Body::Inline(Bytes::from_static(b"content"));
+        let new = New { size: 7, body, mark: None, condition: &Condition::Always };
+        objects.write(path, new).await.unwrap();
+    };
+    for path in ["a/gone", "a/back", "b/gone"] {
+        put(path).await;
+    }
+    for path in ["a/gone", "b/gone"] {
+        objects.delete(path).await.unwrap();
+    }
+    index.mark("a/back").await.unwrap();
+    let marked = index.names("a/").await.unwrap();
+    assert!(marked.values().all(|mark| *mark != 0), "{marked:?}");
+    index.tidy("").await.unwrap();
+    assert_eq!(index.names("a/").await.unwrap(), BTreeMap::from([("back".to_owned(), 0)]));
+    assert_eq!(index.names("").await.unwrap(), BTreeMap::from([("a/".to_owned(), 0)]));
+}

@@ -1,0 +1,69 @@
+//! Storage driver `elliptics`: a cluster of Elliptics.
+//!
+//! A client of the protocol of Elliptics 2.26 in Rust, without a C library. From the bottom up:
+//!
+//! - [`wire`] packs and unpacks packets, [`connection`] exchanges them with one node, [`cluster`] keeps the nodes
+//!   connected and knows by [`routes`] who keeps what.
+//! - [`replicas`] asks all groups at once. [`register`] makes small values of them that all clients see the same, and
+//!   that survive a minority of the groups.
+//! - [`record`]s of objects are such registers, as are the [`index`] of each folder, the owners of a [`bundle`] of
+//!   content, and what is [`begun`]. [`legacy`] reads what the original driver has left.
+//! - [`bucket`] offers that as a store to `docker-registry-object-storage`, which makes the driver of it: uploads, fences,
+//!   listings, retries.
+
+mod begun;
+mod bucket;
+mod bundle;
+mod cluster;
+mod connection;
+mod envelope;
+mod index;
+mod legacy;
+mod listing;
+mod names;
+mod objects;
+mod record;
+mod register;
+mod replicas;
+mod routes;
+mod settings;
+mod shard;
+mod wire;
+
+#[cfg(test)]
+mod index_tests;
+
+use std::sync::Arc;
+
+use docker_registry_driver_api::{Description, Result, Settings, async_trait};
+use docker_registry_object_storage::{
+    Unchanging,
+    driver::{ObjectStorage, Opened},
+    object_store_driver,
+    settings::StoreSettings,
+};
+
+use crate::{bucket::EllipticsBucket, cluster::Cluster, settings::EllipticsSettings};
+
+/// A namespace of a cluster.
+struct Elliptics;
+
+#[async_trait]
+impl ObjectStorage for Elliptics {
+    fn describe() -> Description {
+        Description {
+            summary: "a cluster of Elliptics".to_owned(),
+            licence: env!("CARGO_PKG_LICENSE").to_owned(),
+            keys: EllipticsSettings::keys(),
+        }
+    }
+
+    async fn open(settings: &Settings, _shared: &StoreSettings) -> Result<Opened> {
+        let cluster = Cluster::open(EllipticsSettings::read(settings)?).await?;
+        let bucket = EllipticsBucket::open(cluster).await?;
+        // The original knows no prefix: its keys are the paths themselves.
+        Ok(Opened { bucket: Arc::new(bucket), root: String::new(), renewal: Arc::new(Unchanging::default()) })
+    }
+}
+
+object_store_driver! { name: "elliptics", driver: EllipticsDriver, storage: Elliptics }

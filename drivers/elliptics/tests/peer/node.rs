@@ -1,0 +1,349 @@
+//! A fake node of Elliptics in this process: as much of one as the driver's tests need.
+//!
+//! It is written from the description of the packets, and shares no code with the driver.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+};
+
+use sha2::{Digest, Sha512};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::watch,
+};
+
+pub(crate) type Id = [u8; 64];
+
+const NEED_ACK: u64 = 1;
+const REPLY: u64 = 1 << 9;
+const CHECKSUM: u64 = 1 << 5;
+const COMPARE_AND_SWAP: u32 = 1 << 13;
+
+/// An object on a node.
+#[derive(Clone, Default)]
+pub(crate) struct Stored {
+    pub(crate) data: Vec<u8>,
+    pub(crate) seconds: u64,
+    pub(crate) nanoseconds: u64,
+    pub(crate) user_flags: u64,
+}
+
+/// What outlives a stop of the node.
+#[derive(Default)]
+pub(crate) struct Disk {
+    pub(crate) objects: HashMap<Id, Stored>,
+    /// Shards of secondary indexes: objects with their data.
+    pub(crate) shards: HashMap<Id, BTreeMap<Id, Vec<u8>>>,
+}
+
+/// A node that can be stopped, hung and started again.
+pub(crate) struct FakeNode {
+    pub(crate) group: u32,
+    pub(crate) address: SocketAddr,
+    pub(crate) disk: Arc<Mutex<Disk>>,
+    pub(crate) hangs: Arc<AtomicBool>,
+    /// So many of a hundred writes are done and not answered: the connection breaks.
+    pub(crate) lost_answers: Arc<AtomicU32>,
+    /// A shorter write leaves the end of what was there.
+    pub(crate) keeps_tails: Arc<AtomicBool>,
+    pub(crate) has_indexes: bool,
+    ids: Vec<Id>,
+    others: Arc<Mutex<Vec<SocketAddr>>>,
+    stop: Mutex<Option<watch::Sender<bool>>>,
+}
+
+impl FakeNode {
+    /// Listens on a free port.
+    pub(crate) async fn start(group: u32, has_indexes: bool, others: Arc<Mutex<Vec<SocketAddr>>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let ids = (0..4).map(|_| random_id()).collect();
+        others.lock().unwrap().push(address);
+        let node = Self {
+            group,
+            address,
+            disk: Arc::default(),
+            hangs: Arc::default(),
+            lost_answers: Arc::default(),
+            keeps_tails: Arc::default(),
+            has_indexes,
+            ids,
+            others,
+            stop: Mutex::new(None),
+        };
+        node.serve(listener);
+        node
+    }
+
+    /// Hangs up on everybody, and listens no more.
+    pub(crate) fn stop(&self) {
+        if let Some(stop) = self.stop.lock().unwrap().take() {
+            stop.send_replace(true);
+        }
+    }
+
+    /// Listens again at the same place, with what it had.
+    pub(crate) async fn start_again(&self) {
+        let listener = loop {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_reuseaddr(true).unwrap();
+            match socket.bind(self.address).and_then(|()| socket.listen(128)) {
+                Ok(listener) => break listener,
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            }
+        };
+        self.serve(listener);
+    }
+
+    fn serve(&self, listener: TcpListener) {
+        let (stop, stopped) = watch::channel(false);
+        *self.stop.lock().unwrap() = Some(stop);
+        let talk = Arc::new(Talk {
+            disk: Arc::clone(&self.disk),
+            hangs: Arc::clone(&self.hangs),
+            lost_answers: Arc::clone(&self.lost_answers),
+            keeps_tails: Arc::clone(&self.keeps_tails),
+            has_indexes: self.has_indexes,
+            introduction: self.introduction(),
+            others: Arc::clone(&self.others),
+        });
+        tokio::spawn(async move {
+            let mut until = stopped.clone();
+            loop {
+                let stream = tokio::select! {
+                    accepted = listener.accept() => accepted.unwrap().0,
+                    _ = until.wait_for(|stopped| *stopped) => return,
+                };
+                let (talk, mut until) = (Arc::clone(&talk), stopped.clone());
+                tokio::spawn(async move {
+                    tokio::select! {
+                        _ = talk.speak(stream) => {}
+                        _ = until.wait_for(|stopped| *stopped) => {}
+                    }
+                });
+            }
+        });
+    }
+
+    /// The answer to a greeting, without its header.
+    fn introduction(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        body.extend(1_u32.to_le_bytes());
+        body.extend(1_u32.to_le_bytes());
+        body.extend(address_bytes(self.address));
+        body.extend(1_u32.to_le_bytes());
+        body.extend(7_u32.to_le_bytes());
+        body.extend(self.group.to_le_bytes());
+        body.extend(0_u32.to_le_bytes());
+        body.extend((self.ids.len() as u32).to_le_bytes());
+        self.ids.iter().for_each(|id| body.extend(id));
+        body
+    }
+}
+
+fn address_bytes(address: SocketAddr) -> [u8; 32] {
+    let SocketAddr::V4(address) = address else { panic!("the tests use IPv4") };
+    let mut bytes = [0; 32];
+    bytes[..2].copy_from_slice(&2_u16.to_le_bytes());
+    bytes[2..4].copy_from_slice(&address.port().to_be_bytes());
+    bytes[4..8].copy_from_slice(&address.ip().octets());
+    bytes[28..30].copy_from_slice(&16_u16.to_le_bytes());
+    bytes[30..32].copy_from_slice(&2_u16.to_le_bytes());
+    bytes
+}
+
+struct Talk {
+    disk: Arc<Mutex<Disk>>,
+    hangs: Arc<AtomicBool>,
+    lost_answers: Arc<AtomicU32>,
+    keeps_tails: Arc<AtomicBool>,
+    has_indexes: bool,
+    introduction: Vec<u8>,
+    others: Arc<Mutex<Vec<SocketAddr>>>,
+}
+
+/// A request: its header as it came, and what stands in it.
+struct Request {
+    header: [u8; 120],
+    command: i32,
+    flags: u64,
+    body: Vec<u8>,
+}
+
+fn number(bytes: &[u8], place: usize) -> u64 {
+    u64::from_le_bytes(bytes[place..place + 8].try_into().unwrap())
+}
+
+fn id_at(bytes: &[u8], place: usize) -> Id {
+    bytes[place..place + 64].try_into().unwrap()
+}
+
+impl Talk {
+    async fn speak(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        stream.set_nodelay(true)?;
+        loop {
+            let mut header = [0; 120];
+            stream.read_exact(&mut header).await?;
+            let mut body = vec![0; number(&header, 112) as usize];
+            stream.read_exact(&mut body).await?;
+            while self.hangs.load(Ordering::Relaxed) {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+            let command = i32::from_le_bytes(header[80..84].try_into().unwrap());
+            let request = Request { header, command, flags: number(&header, 96), body };
+            let (status, answer) = match self.answer(&request) {
+                Ok(answer) => (0, answer),
+                Err(status) => (status, Vec::new()),
+            };
+            if command == 4 && fastrand::u32(..100) < self.lost_answers.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let mut reply = request.header;
+            reply[76..80].copy_from_slice(&i32::to_le_bytes(status));
+            let flags = request.flags & !NEED_ACK | REPLY;
+            reply[96..104].copy_from_slice(&flags.to_le_bytes());
+            reply[112..120].copy_from_slice(&(answer.len() as u64).to_le_bytes());
+            stream.write_all(&reply).await?;
+            stream.write_all(&answer).await?;
+        }
+    }
+
+    fn answer(&self, request: &Request) -> Result<Vec<u8>, i32> {
+        let id = id_at(&request.header, 0);
+        let mut disk = self.disk.lock().unwrap();
+        match request.command {
+            // Lookup.
+            1 => {
+                let object = disk.objects.get(&id).filter(|object| !object.data.is_empty()).ok_or(-2)?;
+                Ok(file_info(object, request.flags & CHECKSUM != 0))
+            }
+            // Reverse lookup: the greeting.
+            2 => {
+                let version = u64::from(u32::from_le_bytes(request.header[4..8].try_into().unwrap()));
+                if version == 26 { Ok(self.introduction.clone()) } else { Err(-71) }
+            }
+            4 => {
+                let written = write(&mut disk, &request.body, self.keeps_tails.load(Ordering::Relaxed))?;
+                Ok(file_info(&written, false))
+            }
+            5 => read(&disk, &request.body),
+            8 => {
+                let others = self.others.lock().unwrap();
+                let mut body = Vec::from(1_u32.to_le_bytes());
+                body.extend((others.len() as u32).to_le_bytes());
+                others.iter().for_each(|other| body.extend(address_bytes(*other)));
+                Ok(body)
+            }
+            11 => disk.objects.remove(&id).map(|_| Vec::new()).ok_or(-2),
+            20 if self.has_indexes => {
+                let object = id_at(&request.body, 0);
+                disk.shards.values_mut().for_each(|shard| drop(shard.remove(&object)));
+                Ok(Vec::new())
+            }
+            22 if self.has_indexes => find(&disk, &request.body),
+            _ => Err(-95),
+        }
+    }
+}
+
+fn write(disk: &mut Disk, body: &[u8], keeps_tail: bool) -> Result<Stored, i32> {
+    let (attribute, data) = body.split_at(208);
+    let (parent, id) = (id_at(attribute, 0), id_at(attribute, 64));
+    let flags = u32::from_le_bytes(attribute[188..192].try_into().unwrap());
+    assert_eq!(number(attribute, 200), data.len() as u64, "the size of a write");
+    if flags & COMPARE_AND_SWAP != 0
+        && let Some(there) = disk.objects.get(&id)
+        && Sha512::digest(&there.data)[..] != parent
+    {
+        return Err(-77);
+    }
+    let mut data = data.to_vec();
+    if keeps_tail && let Some(there) = disk.objects.get(&id) {
+        data.extend(there.data.get(data.len()..).unwrap_or_default());
+    }
+    let stored = Stored {
+        data,
+        seconds: number(attribute, 144),
+        nanoseconds: number(attribute, 152),
+        user_flags: number(attribute, 160),
+    };
+    disk.objects.insert(id, stored.clone());
+    Ok(stored)
+}
+
+fn read(disk: &Disk, body: &[u8]) -> Result<Vec<u8>, i32> {
+    let id = id_at(body, 64);
+    let (offset, size) = (number(body, 192) as usize, number(body, 200) as usize);
+    let object = disk.objects.get(&id).ok_or(-2)?;
+    let total = object.data.len();
+    if offset != 0 && offset >= total {
+        return Err(-7);
+    }
+    let end = if size == 0 { total } else { total.min(offset + size) };
+    let mut answer = body[..208].to_vec();
+    answer[144..152].copy_from_slice(&object.seconds.to_le_bytes());
+    answer[152..160].copy_from_slice(&object.nanoseconds.to_le_bytes());
+    answer[160..168].copy_from_slice(&object.user_flags.to_le_bytes());
+    answer[168..176].copy_from_slice(&(total as u64).to_le_bytes());
+    answer[200..208].copy_from_slice(&((end - offset) as u64).to_le_bytes());
+    answer.extend(&object.data[offset..end]);
+    Ok(answer)
+}
+
+fn file_info(object: &Stored, with_checksum: bool) -> Vec<u8> {
+    let mut info = vec![0; 32 + 112 + 1];
+    info[30] = 2;
+    info[32] = 1;
+    if with_checksum {
+        info[36..100].copy_from_slice(&Sha512::digest(&object.data));
+    }
+    info[112..120].copy_from_slice(&(object.data.len() as u64).to_le_bytes());
+    info[128..136].copy_from_slice(&object.seconds.to_le_bytes());
+    info[136..144].copy_from_slice(&object.nanoseconds.to_le_bytes());
+    info
+}
+
+/// Objects that are in all of the shards that are named.
+fn find(disk: &Disk, body: &[u8]) -> Result<Vec<u8>, i32> {
+    let count = number(body, 128) as usize;
+    let shards: Vec<Id> = (0..count).map(|place| id_at(body, 136 + place * 124)).collect();
+    let tables: Vec<&BTreeMap<Id, Vec<u8>>> =
+        shards.iter().map(|shard| disk.shards.get(shard)).collect::<Option<_>>().ok_or(-2)?;
+    let found: Vec<&Id> =
+        tables[0].keys().filter(|object| tables.iter().all(|table| table.contains_key(*object))).collect();
+    let mut packed = vec![0xdc];
+    packed.extend((found.len() as u16).to_be_bytes());
+    for object in found {
+        packed.extend([0x93, 1]);
+        put_raw(&mut packed, object);
+        packed.push(0x90 | tables.len() as u8);
+        for (table, shard) in tables.iter().zip(&shards) {
+            packed.push(0x92);
+            put_raw(&mut packed, shard);
+            put_raw(&mut packed, &table[object]);
+        }
+    }
+    Ok(packed)
+}
+
+/// Bytes as an old msgpack packs them.
+fn put_raw(packed: &mut Vec<u8>, bytes: &[u8]) {
+    packed.push(0xda);
+    packed.extend((bytes.len() as u16).to_be_bytes());
+    packed.extend(bytes);
+}
+
+pub(crate) fn random_id() -> Id {
+    std::array::from_fn(|_| fastrand::u8(..))
+}
+
+/// The id of a key.
+pub(crate) fn id_of(namespace: &str, key: &str) -> Id {
+    Sha512::digest([namespace.as_bytes(), b"\0", key.as_bytes()].concat()).into()
+}
