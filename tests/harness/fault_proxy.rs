@@ -76,6 +76,14 @@ impl Seen {
         self.method == Method::POST && self.asks("uploads")
     }
 
+    /// Whether the server asks from time to time whether the store answers: a listing of one below the root.
+    pub fn is_probe(&self) -> bool {
+        let one = ["limit=1", "max-keys=1", "maxResults=1", "maxresults=1"];
+        self.method == Method::GET
+            && self.query().any(|pair| one.contains(&pair))
+            && self.query().any(|pair| pair == "prefix=registry")
+    }
+
     fn query(&self) -> impl Iterator<Item = &str> {
         self.target.split_once('?').map_or("", |(_, query)| query).split('&')
     }

@@ -88,6 +88,14 @@ pub fn swift_keystone(store: &StoreServer) -> Variables {
     ])
 }
 
+/// Flavor `elliptics`.
+pub fn elliptics(cluster: &StoreServer) -> Variables {
+    owned(&[
+        ("ELLIPTICS_NODES", cluster.value("nodes")),
+        ("ELLIPTICS_GROUPS", &format!("[{}]", cluster.value("groups"))),
+    ])
+}
+
 /// The same URL at another address.
 pub fn at(address: SocketAddr, url: &str) -> String {
     let path = url.splitn(4, '/').nth(3).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! What each request of a client costs between the server and an object store, counted at a proxy between the two.
 //!
-//! Parts of large objects are not counted: they go side by side, and there are as many as the object is large. Nothing
+//! Parts of large objects are not counted: they go side by side, and there are as many as the object is large. Neither is
+//! the look of every few seconds whether the store answers. Nothing
 //! that the server could have read before is read again: each request is about something new, or comes once.
 
 use std::fmt;
@@ -68,7 +69,8 @@ pub fn count(client: &Client, proxy: &FaultProxy) -> Vec<Cost> {
         proxy.take_seen();
         request();
         settle(proxy);
-        let requests = proxy.take_seen().into_iter().filter(|seen| !seen.is_part()).collect();
+        let is_counted = |seen: &Seen| !seen.is_part() && !seen.is_probe();
+        let requests = proxy.take_seen().into_iter().filter(is_counted).collect();
         costs.push(Cost { what, most, distribution, requests });
     };
     let (small, large) = (Content::bytes(1, SMALL), Content::bytes(2, LARGE));

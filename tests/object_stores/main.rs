@@ -6,6 +6,7 @@
 #![cfg_attr(not(feature = "long"), allow(dead_code, unused_imports))]
 
 mod azureblob;
+mod elliptics;
 mod fake_tokens;
 mod gcs;
 #[cfg(feature = "long")]

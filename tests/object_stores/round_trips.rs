@@ -70,8 +70,8 @@ fn no_request_costs_swift_more_round_trips_than_it_must() {
     let others = [
         ("push of a large blob, digest known", 5),
         ("POST, PATCH, PUT of a small blob", 6),
-        ("POST, PATCH, PUT of a large blob", 18),
-        ("image of one layer, as docker pushes it", 19),
+        ("POST, PATCH, PUT of a large blob", 20),
+        ("image of one layer, as docker pushes it", 18),
     ];
     within_budget_but("swift", &store, variables, &others);
 }

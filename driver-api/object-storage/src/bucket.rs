@@ -53,6 +53,9 @@ pub struct Limits {
     pub suffix_ranges: bool,
     /// [`Bucket::list_begun`] finds what was begun and never finished.
     pub lists_begun: bool,
+    /// [`Bucket::abandon`] may meet a [`Bucket::finish`] that is under way: one of them happens, whole. Otherwise nothing is
+    /// abandoned that may still be finished, until `list_uploads` finds it.
+    pub abandons_whole: bool,
     /// [`Bucket::sign`] makes addresses.
     pub signs: bool,
     /// A write is visible to every reader at once, listings included.
@@ -79,6 +82,7 @@ impl Limits {
             list_after: true,
             suffix_ranges: true,
             lists_begun: true,
+            abandons_whole: true,
             signs: true,
             strongly_consistent: true,
         }

@@ -17,7 +17,7 @@ use docker_registry_driver_api::{CallContext, Error, Result};
 use futures::{StreamExt, stream};
 use tokio::time::Instant;
 
-use crate::engine::Engine;
+use crate::{engine::Engine, retry::Effort};
 
 /// How long a key waits for a batch to ride along with.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -227,7 +227,10 @@ impl Engine {
     async fn delete_one_batch(&self, call: &CallContext, batch: Vec<String>) -> Vec<(String, Error)> {
         let deleted = match &batch[..] {
             [key] => self.attempt(call, true, || self.bucket.delete(key)).await.map(|()| Vec::new()),
-            _ => self.attempt(call, true, || self.bucket.delete_batch(&batch)).await,
+            _ => {
+                let effort = Effort::changing(batch.len());
+                self.attempts(call, effort, || self.bucket.delete_batch(&batch)).await.result
+            }
         };
         match deleted {
             Ok(failed) => failed,

@@ -1,8 +1,8 @@
 //! What is fetched once for all calls and ends some day: tokens, keys on loan.
 //!
 //! [`Renewed`] fetches it again before it ends, and when the store refuses one that was good before. While one call
-//! fetches, the others wait for what it gets, and for its failure as well. A value that cannot be renewed yet is used to
-//! its end.
+//! fetches, the others use the value that is about to end. Where there is none they wait for what it gets, and for its
+//! failure as well. A value that cannot be renewed yet is used to its end.
 
 use std::{
     future::Future,
@@ -16,6 +16,12 @@ use crate::driver::Renewal;
 
 /// It is renewed when it has less time left than this, or than half of its life.
 const EARLY: Duration = Duration::from_secs(300);
+
+/// How long a fetch may take while there is a value that is still good, and how long the next one waits after a failure.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A refusal so shortly before the end is one because of the end.
+const AT_THE_END: Duration = Duration::from_secs(5);
 
 /// After a value that was good before was refused, its successors get this long to prove themselves.
 const GRACE: Duration = Duration::from_secs(30);
@@ -67,6 +73,9 @@ impl<T: Clone> Renewed<T> {
         if let Some(value) = self.good(|kept| kept.renew) {
             return Ok(value);
         }
+        if let Some(old) = self.good(|kept| kept.end) {
+            return Ok(self.renew(fetch).await.unwrap_or(old));
+        }
         let _fetching = self.fetching.lock().await;
         if let Some(value) = self.good(|kept| kept.renew) {
             return Ok(value);
@@ -76,20 +85,46 @@ impl<T: Clone> Renewed<T> {
             && when > came
         {
             // Its reason is ours: who waited does not find out once more, one after the other.
-            return self.good(|kept| kept.end).ok_or(error);
+            return Err(error);
         }
         let asked = Instant::now();
-        match fetch.await {
+        let fetched = fetch.await;
+        self.keep(asked, fetched)
+    }
+
+    /// A new value, while the old one is still good: `None` when somebody else is at it, or it fails.
+    async fn renew(&self, fetch: impl Future<Output = Result<Fresh<T>>>) -> Option<T> {
+        let _fetching = self.fetching.try_lock().ok()?;
+        if self.known().failed.as_ref().is_some_and(|(when, _)| when.elapsed() < PATIENCE) {
+            return None;
+        }
+        let asked = Instant::now();
+        let fetched = tokio::time::timeout(PATIENCE, fetch).await.unwrap_or_else(|_| {
+            let message = format!("nothing came within {} seconds", PATIENCE.as_secs());
+            Err(Error::new(ErrorKind::Timeout, message))
+        });
+        match self.keep(asked, fetched) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                tracing::warn!(%error, "the credentials are about to end and cannot be renewed yet");
+                None
+            }
+        }
+    }
+
+    fn keep(&self, asked: Instant, fetched: Result<Fresh<T>>) -> Result<T> {
+        let mut known = self.known();
+        match fetched {
             Ok(Fresh { value, life }) => {
-                let end = life.map(|life| asked + life);
-                let renew = life.map(|life| asked + life - EARLY.min(life / 2));
-                self.known().kept = Some(Kept { value: value.clone(), renew, end, is_proved: false });
+                // What lives longer than clocks count has no end.
+                let end = life.and_then(|life| asked.checked_add(life));
+                let renew = life.and_then(|life| asked.checked_add(life - EARLY.min(life / 2)));
+                known.kept = Some(Kept { value: value.clone(), renew, end, is_proved: false });
                 Ok(value)
             }
             Err(error) => {
-                self.known().failed = Some((Instant::now(), error.clone()));
-                // The next call tries again.
-                self.good(|kept| kept.end).ok_or(error)
+                known.failed = Some((Instant::now(), error.clone()));
+                Err(error)
             }
         }
     }
@@ -121,7 +156,9 @@ impl<T: Send + 'static> Renewal for Renewed<T> {
         }
         let mut known = self.known();
         let is_proved = known.kept.as_ref().is_some_and(|kept| kept.is_proved);
-        let has_ended = error.retryable && known.kept.is_some();
+        let soon = Instant::now() + AT_THE_END;
+        let has_ended =
+            known.kept.as_ref().is_some_and(|kept| error.retryable || kept.end.is_some_and(|end| end < soon));
         if is_proved || has_ended {
             known.kept = None;
             known.dropped = Some(Instant::now());
@@ -168,6 +205,11 @@ mod tests {
         assert_eq!(renewed.get(source.fetch(Some(Duration::from_millis(200)))).await.unwrap(), 1);
         tokio::time::sleep(Duration::from_millis(110)).await;
         assert_eq!(renewed.get(async { Err(refused()) }).await.unwrap(), 1);
+        // One fetches, the others do not wait for it.
+        let hangs = renewed.get(std::future::pending());
+        let others = async { (renewed.get(async { Err(refused()) }).await, ()) };
+        let first = tokio::select! { biased; value = hangs => value, (value, ()) = others => value };
+        assert_eq!(first.unwrap(), 1);
         tokio::time::sleep(Duration::from_millis(110)).await;
         assert!(renewed.get(async { Err(refused()) }).await.is_err());
     }

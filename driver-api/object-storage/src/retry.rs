@@ -44,6 +44,11 @@ impl Effort {
     /// A small call that changes something.
     pub(crate) const WRITE: Self = Self { writes: true, bytes: 0, local: false };
 
+    /// A call that changes so many objects, each of which may take as long as a quarter of a second.
+    pub(crate) fn changing(objects: usize) -> Self {
+        Self::writing(objects as u64 * (SLOWEST / 4))
+    }
+
     /// A call that writes this many bytes.
     pub(crate) fn writing(bytes: u64) -> Self {
         Self { bytes, ..Self::WRITE }

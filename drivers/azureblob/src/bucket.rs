@@ -60,6 +60,7 @@ fn limits(signs: bool, copied_parts: bool) -> Limits {
         suffix_ranges: false,
         // A listing shows them; nothing removes them but the week.
         lists_begun: false,
+        abandons_whole: true,
         signs,
         strongly_consistent: true,
     }

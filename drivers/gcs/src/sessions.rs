@@ -146,7 +146,10 @@ impl Sessions {
 }
 
 async fn progress(call: Call, answer: Result<http::Response<AnswerBody>, Refusal>) -> Result<Progress> {
-    let answer = answer?;
+    let answer = answer.map_err(|refusal| match refusal.status().map(|status| status.as_u16()) {
+        Some(CANCELLED) => Error::new(ErrorKind::NotFound, "the session was cancelled"),
+        _ => refusal.into(),
+    })?;
     let text = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
     if text("x-http-status-code-override") != Some("308") {
         return finished(call, answer).await.map(Progress::Done);

@@ -1,12 +1,12 @@
 //! One account of a cluster: the token, where it is, and requests to it.
 
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::OnceLock;
 
 use docker_registry_driver_api::{ETag, Error, ErrorKind, Result};
 use docker_registry_object_storage::{
     Fresh, Renewal, Renewed,
     bucket::Content,
-    http::{AnswerBody, Call, Refusal, Subject, Transport},
+    http::{AnswerBody, Call, Refusal, Subject, Transport, normal_address},
     xml::encode,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -65,16 +65,13 @@ pub(crate) struct Account {
     pub(crate) settings: SwiftSettings,
     pub(crate) transport: Transport,
     renewed: Renewed<Granted>,
-    /// The account's address as it was last granted, for signed addresses.
-    address: RwLock<Option<String>>,
     /// What the cluster said of itself when the driver opened.
     pub(crate) learnt: OnceLock<Learnt>,
 }
 
 impl Account {
     pub(crate) fn new(settings: SwiftSettings, transport: Transport) -> Self {
-        let (renewed, address) = (Renewed::default(), RwLock::new(None));
-        Self { settings, transport, renewed, address, learnt: OnceLock::new() }
+        Self { settings, transport, renewed: Renewed::default(), learnt: OnceLock::new() }
     }
 
     /// Token and address.
@@ -82,21 +79,7 @@ impl Account {
     /// # Errors
     /// When the identity service refuses, does not answer, or knows no such storage.
     pub(crate) async fn granted(&self) -> Result<Granted> {
-        let granted = self.renewed.get(self.fetch()).await?;
-        let mut address = self.address.write().unwrap_or_else(PoisonError::into_inner);
-        if address.as_ref() != Some(&granted.storage_url) {
-            *address = Some(granted.storage_url.clone());
-        }
-        Ok(granted)
-    }
-
-    /// The account's address, where it is known.
-    pub(crate) async fn address(&self) -> Result<String> {
-        let known = self.address.read().unwrap_or_else(PoisonError::into_inner).clone();
-        match known {
-            Some(address) => Ok(address),
-            None => Ok(self.granted().await?.storage_url),
-        }
+        self.renewed.get(self.fetch()).await
     }
 
     async fn fetch(&self) -> Result<Fresh<Granted>> {
@@ -113,13 +96,14 @@ impl Account {
             self.transport.send(call, head, content).await.map_err(|refusal| self.refused(refusal))?;
         let headers = answer.headers().clone();
         let body = answer.into_body().bytes(LARGEST_GRANT).await?;
-        let value =
+        let mut value =
             identity.granted(&headers, &body, *interface, region.as_deref(), storage_url.as_deref())?;
-        if normal(&value.storage_url).is_none() {
-            return Err(invalid(
-                "the address of the object storage in the catalog is none: set swift_object_storage_url",
-            ));
-        }
+        let Some(address) = normal_address(&value.storage_url) else {
+            let message =
+                "the address of the object storage in the catalog is none: set swift_object_storage_url";
+            return Err(invalid(message));
+        };
+        value.storage_url = address;
         tracing::debug!(storage_url = %value.storage_url, life = ?value.life, "a new token");
         Ok(Fresh { life: value.life, value })
     }
@@ -202,15 +186,12 @@ pub(crate) fn head(
         .map_err(|_| invalid("the address of the object storage and swift_container make no address"))?;
     head.headers = HeaderMap::new();
     for (name, value) in headers {
-        let value = HeaderValue::from_str(value)
+        let mut value = HeaderValue::from_str(value)
             .map_err(|_| Error::new(ErrorKind::Internal, format!("this cannot be the header {name}")))?;
+        value.set_sensitive(name.ends_with("-key"));
         head.headers.insert(HeaderName::from_static(name), value);
     }
     Ok(head)
-}
-
-fn normal(address: &str) -> Option<String> {
-    docker_registry_object_storage::http::normal_address(address)
 }
 
 impl Renewal for Account {

@@ -8,15 +8,16 @@ use docker_registry_object_storage::{
     bucket::{Begun, Content, Facts, Limits, ListCall, Listing, NewPart, Opened, Part, SignCall},
     http::{Call, Subject},
 };
-use http::Method;
+use http::{Method, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{
     account::{Account, Ask, Place},
     deleting, learning, listing, objects, segments, temp_url,
 };
 
-/// Objects below this size are no large ones, so that a copy over them need not look.
-const SURELY_PLAIN: u64 = 1 << 20;
+/// Content below this size is hardly ever written over a large object, so that nobody looks for one.
+const SURELY_PLAIN: usize = 1 << 20;
 
 /// A container.
 pub(crate) struct SwiftBucket {
@@ -32,17 +33,28 @@ impl SwiftBucket {
         Self { account, limits: std::sync::OnceLock::new(), least }
     }
 
-    /// Makes the container when it is not there.
+    /// Looks whether the container is there, and makes it when the driver opens.
     async fn container(&self, root: &str) -> Result<()> {
-        let call = ListCall { prefix: root.to_owned(), delimited: false, after: None, token: None, limit: 1 };
-        match listing::list(&self.account, &call).await {
-            Err(error) if error.kind == ErrorKind::InvalidConfiguration => {}
-            Err(error) if error.kind == ErrorKind::Corrupt => {
-                let advice = self.account.transport.advice();
-                let message = format!("what answers is no {}: check {}", advice.store, advice.endpoint);
-                return Err(Error::new(ErrorKind::InvalidConfiguration, message));
+        let call = Call::reading("probe", Subject::Bucket);
+        let below = utf8_percent_encode(root, NON_ALPHANUMERIC);
+        let ask = Ask::new(call, Method::GET, Place::Container)
+            .query(format!("format=json&limit=1&prefix={below}"))
+            .header("accept", "application/json");
+        match self.account.send(ask).await {
+            Ok(answer) => {
+                // A portal's login page, any other web server.
+                let document = answer.into_body().bytes(1 << 20).await?;
+                if serde_json::from_slice::<Vec<serde_json::Value>>(&document).is_err() {
+                    let advice = self.account.transport.advice();
+                    let message = format!("what answers is no {}: check {}", advice.store, advice.endpoint);
+                    return Err(Error::new(ErrorKind::InvalidConfiguration, message));
+                }
+                return Ok(());
             }
-            result => return result.map(drop),
+            // One that is gone later is a mistake of somebody, and nothing to be covered up.
+            Err(refusal)
+                if refusal.status() == Some(StatusCode::NOT_FOUND) && self.limits.get().is_none() => {}
+            Err(refusal) => return Err(refusal.into()),
         }
         // Without a list of readers it is private. Making it twice is no error.
         let call = Call::reading("make the container", Subject::Bucket);
@@ -96,7 +108,17 @@ impl Bucket for SwiftBucket {
         mark: Option<&str>,
     ) -> Result<Option<ETag>> {
         unconditional(condition)?;
-        objects::put(&self.account, Call::writing("put", Subject::Object), key, content, mark).await
+        // The segments of a large object that is overwritten would stay.
+        let replaced = match content.content_length() {
+            0..SURELY_PLAIN => None,
+            _ => segments::replaced(&self.account, key).await?,
+        };
+        let call = Call::writing("put", Subject::Object);
+        let tag = objects::put(&self.account, call, key, content, mark).await?;
+        if let Some(replaced) = replaced {
+            segments::settle(&self.account, key, &replaced).await;
+        }
+        Ok(tag)
     }
 
     async fn delete(&self, key: &str) -> Result<()> {
@@ -111,16 +133,12 @@ impl Bucket for SwiftBucket {
         listing::list(&self.account, call).await
     }
 
-    async fn copy(&self, from: &str, to: &str, size: u64) -> Result<()> {
-        // The segments of a large object that is overwritten would stay.
-        let replaced = match size {
-            0..SURELY_PLAIN => None,
-            _ => segments::segments_of(&self.account, to).await?,
-        };
+    async fn copy(&self, from: &str, to: &str, _size: u64) -> Result<()> {
+        let replaced = segments::replaced(&self.account, to).await?;
         let call = Call::writing("copy", Subject::Object);
         objects::copy(&self.account, call, (from, None), to).await?;
         if let Some(replaced) = replaced {
-            segments::discard(&self.account, to, &replaced).await;
+            segments::settle(&self.account, to, &replaced).await;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 //!
 //! <https://docs.openstack.org/swift/latest/api/bulk-delete.html>
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use docker_registry_driver_api::{Error, ErrorKind, Result};
@@ -51,7 +51,7 @@ pub(crate) fn failed(account: &Account, call: Call, status: &str, details: &str)
     let status = number.and_then(|number| StatusCode::from_u16(number).ok());
     let record = Record {
         status: Some(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)),
-        message: Some(details.trim_start_matches(": ").chars().take(300).collect()),
+        message: Some(details.chars().take(300).collect()),
         ..Record::default()
     };
     fault::error(account.transport.advice(), call, &record)
@@ -90,16 +90,6 @@ pub(crate) async fn alone(account: &Account, key: &str) -> Result<()> {
     Ok(())
 }
 
-/// Deletes an object that nobody needs any more.
-pub(crate) async fn quietly(account: &Account, key: &str) {
-    match alone(account, key).await {
-        Err(error) if !error.is_not_found() => {
-            tracing::debug!(%error, key, "an object that is not needed any more stays for now");
-        }
-        _ => {}
-    }
-}
-
 /// Deletes many objects, whatever they are. Returns those that stay.
 pub(crate) async fn delete_batch(account: &Account, keys: &[String]) -> Result<Vec<(String, Error)>> {
     let large = large_ones(account, keys).await?;
@@ -127,12 +117,15 @@ pub(crate) async fn delete_batch(account: &Account, keys: &[String]) -> Result<V
 /// Which of these keys may have segments. Where that takes too many pages, all that were not looked at.
 async fn large_ones(account: &Account, keys: &[String]) -> Result<BTreeSet<String>> {
     let root = &account.settings.root;
-    let wanted: BTreeSet<&String> = keys.iter().collect();
-    let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else { return Ok(BTreeSet::new()) };
     let prefix = folder(root, "segments", root);
+    // By the folders of their segments, in the order of the listing.
+    let wanted: BTreeMap<String, &String> =
+        keys.iter().map(|key| (format!("{}/", folder(root, "segments", key)), key)).collect();
+    let Some((first, last)) = wanted.first_key_value().zip(wanted.last_key_value()) else {
+        return Ok(BTreeSet::new());
+    };
     // `0` is the sign behind `/`.
-    let (mut after, before) =
-        (folder(root, "segments", first), format!("{}0", folder(root, "segments", last)));
+    let (mut after, before) = (first.0.clone(), format!("{}0", last.0.trim_end_matches('/')));
     let mut large = BTreeSet::new();
     for _ in 0..MOST_PAGES {
         let call = Call::reading("look for segments", Subject::Bucket);
@@ -140,24 +133,20 @@ async fn large_ones(account: &Account, keys: &[String]) -> Result<BTreeSet<Strin
             prefix: &prefix,
             after: Some(&after),
             before: Some(&before),
-            limit: 100,
+            limit: 1000,
             ..listing::Wanted::default()
         };
         let page = listing::page(account, call, &range).await?;
-        let mut owners = BTreeSet::new();
-        for object in &page.objects {
-            owners.extend(owner(root, &object.key).map(|(key, _)| key));
-        }
-        large.extend(owners.iter().filter(|key| wanted.contains(key)).cloned());
-        let Some(next) = page.next else { return Ok(large) };
-        // The rest of the last one's segments need not be looked at.
-        after = match owner(root, &next) {
-            Some((key, _)) => format!("{}0", folder(root, "segments", &key)),
-            None => next,
-        };
+        let owners: BTreeSet<String> =
+            page.objects.iter().filter_map(|object| owner(root, &object.key)).map(|(key, _)| key).collect();
+        let is_wanted = |key: &String| wanted.contains_key(&format!("{}/", folder(root, "segments", key)));
+        large.extend(owners.into_iter().filter(is_wanted));
+        let Some(seen) = page.next else { return Ok(large) };
+        // On to the next one that is wanted, but for the one that the page ended in.
+        let Some((next, _)) = wanted.range(seen.clone()..).next() else { return Ok(large) };
+        after = next.clone();
     }
-    let seen = |key: &String| folder(root, "segments", key) < after;
-    large.extend(keys.iter().filter(|key| !seen(key)).cloned());
+    large.extend(wanted.range(after..).map(|(_, key)| (*key).clone()));
     Ok(large)
 }
 
@@ -183,6 +172,15 @@ pub(crate) async fn plain(account: &Account, keys: &[String]) -> Result<Vec<(Str
     let result = document(account.send(ask).await?).await?;
     if result.errors.is_empty() && !result.status.starts_with("200") {
         return Err(failed(account, call, &result.status, &result.body));
+    }
+    // The request itself needs no token in most clusters: each deletion does.
+    if let Some((_, reason)) = result.errors.iter().find(|(_, reason)| reason.starts_with("401")) {
+        return Err(failed(account, call, reason, ""));
+    }
+    let done = result.deleted + result.absent + result.errors.len() as u64;
+    if done < keys.len() as u64 {
+        let message = format!("the cluster looked at {done} of {} objects: {}", keys.len(), result.status);
+        return Err(Error::new(ErrorKind::Unavailable, message).outcome_unknown());
     }
     let container = format!("/{}/", account.settings.container);
     let stay = result.errors.iter().filter_map(|(path, reason)| {

@@ -4,7 +4,7 @@
 //! - Version 2, of clouds that were never upgraded: `POST /tokens`.
 //! - Version 1, of the cluster itself (tempauth, swauth, the gateway of Ceph): names and keys in headers.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use docker_registry_driver_api::{Error, ErrorKind, Result};
@@ -65,11 +65,21 @@ pub(crate) enum Identity {
 }
 
 /// What an identity service gives.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Granted {
     pub(crate) token: String,
     pub(crate) storage_url: String,
     pub(crate) life: Option<Duration>,
+}
+
+impl fmt::Debug for Granted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { storage_url, life, .. } = self;
+        f.debug_struct("Granted")
+            .field("storage_url", storage_url)
+            .field("life", life)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Domain {

@@ -25,6 +25,8 @@ const SMALLEST_SEGMENT: u64 = 1 << 20;
 const MOST_SEGMENTS: usize = 1000;
 /// Longest name of an object, in bytes.
 const LONGEST_NAME: usize = 1024;
+/// Most objects of one request that deletes many. The cluster takes more, and is slow: one attempt has an end.
+const MOST_DELETIONS: usize = 100;
 const LARGEST_INFO: usize = 1 << 20;
 
 /// How signed addresses are signed.
@@ -64,6 +66,9 @@ impl Learnt {
             largest_part: largest,
             largest_copy: LARGEST_COPY.min(largest),
             largest_batch: most_deletions,
+            // A cluster refuses to delete what has more than ten times as many segments.
+            most_parts: u32::try_from(most_segments.saturating_mul(9)).unwrap_or(u32::MAX).min(10_000),
+            abandons_whole: false,
             strongly_consistent: false,
             ..Limits::s3()
         };
@@ -87,7 +92,9 @@ impl Learnt {
         let segments: usize = number("slo", "max_manifest_segments").unwrap_or(MOST_SEGMENTS);
         let deletions = match info["bulk_delete"].is_null() {
             true => 1,
-            false => number("bulk_delete", "max_deletes_per_request").unwrap_or(1000).clamp(1, 1000),
+            false => {
+                number("bulk_delete", "max_deletes_per_request").unwrap_or(1000).clamp(1, MOST_DELETIONS)
+            }
         };
         let digests = info["tempurl"]["allowed_digests"].as_array();
         let has = |name: &str| digests.is_none_or(|digests| digests.iter().any(|digest| digest == name));
@@ -102,10 +109,8 @@ impl Learnt {
 /// # Errors
 /// `InvalidConfiguration` where it lacks what the driver cannot do without; retryable ones where it does not answer.
 pub(crate) async fn learn(account: &Account) -> Result<Learnt> {
-    let address = account.granted().await?.storage_url;
-    let (host, _) = address.split_once("/v1").unwrap_or((&address, ""));
     let call = Call::reading("info", Subject::Bucket);
-    let head = head(Method::GET, &format!("{host}/info"), &[])?;
+    let head = head(Method::GET, &address_of_info(&account.granted().await?.storage_url), &[])?;
     match account.transport.send(call, head, Content::default()).await {
         Ok(answer) => {
             let document = answer.into_body().bytes(LARGEST_INFO).await?;
@@ -118,6 +123,15 @@ pub(crate) async fn learn(account: &Account) -> Result<Learnt> {
             Ok(Learnt::default())
         }
     }
+}
+
+/// `/info` beside the version in the path of an account.
+fn address_of_info(account: &str) -> String {
+    let (scheme, rest) = account.split_once("://").unwrap_or(("http", account));
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let before = path.split('/').take_while(|segment| !segment.starts_with("v1"));
+    let folders: String = before.map(|segment| format!("/{segment}")).collect();
+    format!("{scheme}://{authority}{folders}/info")
 }
 
 /// Sets the key that addresses are signed with, where that is wanted and it is another one.
@@ -160,8 +174,19 @@ mod tests {
         }))
         .unwrap();
         assert_eq!((learnt.limits.largest_put, learnt.limits.largest_copy), (1 << 20, 1 << 20));
-        assert_eq!((learnt.most_segments, learnt.most_deletions), (10, 1000));
+        assert_eq!((learnt.most_segments, learnt.most_deletions), (10, 100));
         assert_eq!(learnt.digest, Digest::Sha1);
+    }
+
+    #[test]
+    fn information_is_beside_the_version() {
+        for (account, info) in [
+            ("http://s:8080/v1/AUTH_a", "http://s:8080/info"),
+            ("https://v1.example.test/v1/AUTH_a", "https://v1.example.test/info"),
+            ("http://gateway/swift/v1", "http://gateway/swift/info"),
+        ] {
+            assert_eq!(address_of_info(account), info);
+        }
     }
 
     #[test]

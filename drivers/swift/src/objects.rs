@@ -40,7 +40,7 @@ pub(crate) async fn get(
     range: ReadRange,
     if_match: Option<&ETag>,
 ) -> Result<Opened> {
-    let mut ask = reading(account, Call::reading("get", Subject::Object), Method::GET, key);
+    let mut ask = reading(Call::reading("get", Subject::Object), Method::GET, key, account.settings.newest);
     if let Some(range) = range_header(range) {
         ask = ask.header("range", range);
     }
@@ -63,20 +63,20 @@ pub(crate) async fn get(
 }
 
 pub(crate) async fn head(account: &Account, key: &str) -> Result<Facts> {
-    let headers = headers(account, key).await?;
+    let headers = headers(account, key, account.settings.newest).await?;
     let size = content_length(&headers).ok_or_else(|| corrupt("does not say how long the object is"))?;
     Ok(facts(&headers, size))
 }
 
-/// The headers of an object.
-pub(crate) async fn headers(account: &Account, key: &str) -> Result<HeaderMap> {
-    let ask = reading(account, Call::reading("head", Subject::Object), Method::HEAD, key);
+/// The headers of an object, on request those of the newest of its copies.
+pub(crate) async fn headers(account: &Account, key: &str, newest: bool) -> Result<HeaderMap> {
+    let ask = reading(Call::reading("head", Subject::Object), Method::HEAD, key, newest);
     Ok(account.send(ask).await?.into_parts().0.headers)
 }
 
-fn reading<'a>(account: &Account, call: Call, method: Method, key: &'a str) -> Ask<'a> {
+fn reading(call: Call, method: Method, key: &str, newest: bool) -> Ask<'_> {
     let ask = Ask::new(call, method, Place::Object(key));
-    if account.settings.newest { ask.header("x-newest", "true") } else { ask }
+    if newest { ask.header("x-newest", "true") } else { ask }
 }
 
 pub(crate) async fn put(
@@ -96,6 +96,9 @@ pub(crate) async fn put(
         ask = ask.header(MARK_HEADER, mark);
     }
     let answer = account.send(ask).await.map_err(of_write)?;
+    if answer.status() != StatusCode::CREATED {
+        return Err(overtaken());
+    }
     let tag = text(answer.headers(), "etag").unwrap_or_default();
     if !tag.trim_matches('"').eq_ignore_ascii_case(&sum) {
         let message = "the entity tag that the cluster gave is not the MD5 of what was sent: something on the way changes \
@@ -103,6 +106,13 @@ pub(crate) async fn put(
         return Err(Error::new(ErrorKind::Unavailable, message).outcome_unknown());
     }
     Ok(Some(quoted(tag)))
+}
+
+/// Swift's 202 for a write that came later and has an earlier time, by the clock of another proxy: nothing was written.
+pub(crate) fn overtaken() -> Error {
+    let message =
+        "another write of the same object has a later time: check that the clocks of the cluster agree";
+    Error::new(ErrorKind::Unavailable, message).outcome_unknown()
 }
 
 /// The error of a write. What is absent then is the container, and what is too large is too much for a quota: nothing is
@@ -143,6 +153,9 @@ pub(crate) async fn copy(
         true => refusal.into(),
         false => of_write(refusal),
     })?;
+    if answer.status() != StatusCode::CREATED {
+        return Err(overtaken());
+    }
     Ok(text(answer.headers(), "etag").filter(|tag| !tag.is_empty()).map(quoted))
 }
 

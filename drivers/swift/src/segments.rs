@@ -84,19 +84,36 @@ pub(crate) async fn begin(account: &Account, key: &str, mark: Option<&str>) -> R
             "Swift cannot keep a large object under so long a path",
         ));
     }
-    let record = format!("{}/{own}", folder(root, "begun", key));
     // Beginning twice leaves a record without segments, which is garbage and no damage.
-    let call = Call::reading("begin", Subject::Object);
-    let ((), replaced) = try_join!(
-        async { objects::put(account, call, &record, Content::default(), None).await.map(drop) },
-        segments_of(account, key),
-    )?;
+    let ((), replaced) = try_join!(record(account, key, &own), replaced(account, key))?;
     Ok(format!("{own}{BETWEEN}{}{BETWEEN}{}", replaced.unwrap_or_default(), mark.unwrap_or_default()))
 }
 
-/// The id of the large object at a key, if there is one of the driver's.
-pub(crate) async fn segments_of(account: &Account, key: &str) -> Result<Option<String>> {
-    match objects::headers(account, key).await {
+/// Puts down that there are segments of an object that is none, or may be none soon. `list_begun` finds it.
+async fn record(account: &Account, key: &str, own: &str) -> Result<()> {
+    let record = format!("{}/{own}", folder(&account.settings.root, "begun", key));
+    let call = Call::reading("begin", Subject::Object);
+    objects::put(account, call, &record, Content::default(), None).await.map(drop)
+}
+
+/// The large object that a write to the key is going to replace. It is put down, so that its segments go some day whatever
+/// happens to this process.
+pub(crate) async fn replaced(account: &Account, key: &str) -> Result<Option<String>> {
+    // The engine gives its own objects a new name each time.
+    if key.starts_with(&folder(&account.settings.root, "uploads", "")) {
+        return Ok(None);
+    }
+    let replaced = segments_of(account, key).await?;
+    if let Some(own) = &replaced {
+        record(account, key, own).await?;
+    }
+    Ok(replaced)
+}
+
+/// The id of the large object at a key, if there is one of the driver's. The newest copy says it: what is deleted depends on
+/// it.
+async fn segments_of(account: &Account, key: &str) -> Result<Option<String>> {
+    match objects::headers(account, key, true).await {
         Ok(headers) => Ok(text(&headers, SEGMENTS_HEADER).map(str::to_owned)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
@@ -168,13 +185,15 @@ pub(crate) async fn finish(
     headers.extend(upload.mark.map(|mark| (MARK_HEADER, mark.to_owned())));
     let tag = manifest(account, Call::writing("finish", Subject::Upload), key, &parts, &headers).await?;
     // Nobody waits for it, and what stays is found by `list_begun`.
-    let replaced = upload.replaced.filter(|replaced| *replaced != upload.own).map(str::to_owned);
     let record = format!("{}/{}", folder(root, "begun", key), upload.own);
+    let replaced = upload.replaced.map(str::to_owned);
     let (account, key) = (Arc::clone(account), key.to_owned());
     tokio::spawn(async move {
-        deleting::quietly(&account, &record).await;
+        if let Err(error) = deleting::alone(&account, &record).await {
+            tracing::debug!(%error, key, "the record of a finished object stays until uploads are purged");
+        }
         if let Some(replaced) = replaced {
-            discard(&account, &key, &replaced).await;
+            settle(&account, &key, &replaced).await;
         }
     });
     Ok(Some(tag))
@@ -236,18 +255,20 @@ async fn manifest(
 
 /// A manifest that was refused after the cluster had begun to answer.
 fn refused(account: &Account, call: Call, written: &Written) -> Error {
-    let all = |what: &str| written.errors.iter().any(|(_, reason)| reason.starts_with(what));
-    if all("404") {
+    if written.errors.iter().any(|(_, reason)| reason.starts_with("404")) {
         return Error::new(ErrorKind::NotFound, "the store has no such upload (any more)");
     }
-    let first = written.errors.first().map(|(name, reason)| format!(": {name}, {reason}"));
+    if written.status.starts_with("202") {
+        return objects::overtaken();
+    }
+    let first = written.errors.first().map(|(name, reason)| format!("{name}, {reason}"));
     deleting::failed(account, call, &written.status, &first.unwrap_or_default())
 }
 
-/// Deletes the segments of a large object that is none any more.
-pub(crate) async fn discard(account: &Account, key: &str, own: &str) {
-    if let Err(error) = delete_segments(account, key, own).await {
-        tracing::warn!(%error, key, "segments of an object that was replaced stay for now");
+/// Ends a record: the segments go, unless they are the object's.
+pub(crate) async fn settle(account: &Account, key: &str, own: &str) {
+    if let Err(error) = abandon(account, key, own).await {
+        tracing::debug!(%error, key, "segments stay until uploads are purged");
     }
 }
 
@@ -273,7 +294,7 @@ async fn delete_segments(account: &Account, key: &str, own: &str) -> Result<()> 
 pub(crate) async fn abandon(account: &Account, key: &str, id: &str) -> Result<()> {
     let upload = Id::parse(id)?;
     let record = format!("{}/{}", folder(&account.settings.root, "begun", key), upload.own);
-    // Somebody may have crashed between the manifest and the end of the record.
+    // They may be the object by now.
     if segments_of(account, key).await?.as_deref() != Some(upload.own) {
         delete_segments(account, key, upload.own).await?;
     }

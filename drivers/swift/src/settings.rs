@@ -144,6 +144,12 @@ impl SwiftSettings {
         };
         let setup = settings.boolean(TEMP_URL_SETUP)?.unwrap_or(false);
         let temp_url = filled(TEMP_URL_KEY)?.map(|key| TempUrl { key, setup });
+        if temp_url
+            .as_ref()
+            .is_some_and(|temp_url| temp_url.key.chars().any(|sign| !(' '..='~').contains(&sign)))
+        {
+            return Err(invalid(format!("{TEMP_URL_KEY} has characters that no header can have")));
+        }
         if setup && temp_url.is_none() {
             return Err(invalid(format!("{TEMP_URL_KEY} is missing beside {TEMP_URL_SETUP}")));
         }
@@ -389,6 +395,7 @@ mod tests {
             (with(json!({"swift_application_credential_secret": "s"})), "swift_application_credential_id"),
             (with(json!({"swift_auth_version": 1, "swift_token": "t"})), "swift_auth_version"),
             (with(json!({"swift_temp_url_setup": true})), "swift_temp_url_key"),
+            (with(json!({"swift_temp_url_key": "a\nb"})), "swift_temp_url_key"),
             (with(json!({"swift_object_storage_url": "here"})), "swift_object_storage_url"),
             (with(json!({"storage_path": "/a/../b"})), "storage_path"),
         ] {

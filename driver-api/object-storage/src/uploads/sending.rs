@@ -422,11 +422,13 @@ impl Engine {
     ///
     /// # Errors
     /// `ConditionFailed` when it was not this call that made the object; `NotFound` when the parts are gone.
-    /// What was begun has been abandoned then.
+    /// What was begun has been abandoned then, unless it may still be finished.
     pub(crate) async fn finish(&self, call: &CallContext, parts: Parts) -> Result<Option<ETag>> {
         let Parts { mut begun, target, parts, size } = parts;
         let Target { key, condition, mark } = &target;
         let effort = Effort::writing(size / 64);
+        // Also when this is dropped meanwhile.
+        begun.is_open = self.limits().abandons_whole;
         let finish = || self.bucket.finish(key, &begun.id, &parts, condition);
         let tried = self.attempts(call, effort, finish).await;
         let uncertain = tried.uncertain;
@@ -441,6 +443,7 @@ impl Engine {
                 Ok(etag)
             }
             Err(error) => {
+                begun.is_open |= !error.outcome_unknown;
                 begun.abandon().await;
                 Err(error)
             }
