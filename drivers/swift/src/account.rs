@@ -115,7 +115,7 @@ impl Account {
         let credentials = &advice.credentials;
         let sentence = match status.as_u16() {
             401 | 403 => format!("the identity service does not accept the credentials: check {credentials}"),
-            400..500 | 300..400 if !refusal.error.retryable => {
+            300..500 if !refusal.error.retryable => {
                 "what answers is no identity service of this version: check swift_authurl and swift_auth_version".to_owned()
             }
             _ => return refusal.into(),
