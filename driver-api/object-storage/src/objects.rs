@@ -10,7 +10,6 @@ use docker_registry_driver_api::{
 use crate::{
     bucket::{Content, ListCall, SignCall},
     engine::{Engine, info, is_own, random_mark},
-    reading::MOST_BEGINNINGS,
     retry::Effort,
 };
 
@@ -40,7 +39,11 @@ impl Engine {
                 match collect(reading, limit).await {
                     Ok(content) => return Ok(Object { content, info: info(facts) }),
                     // It was replaced meanwhile, and the new one is as good.
-                    Err(error) if error.kind == ErrorKind::Conflict && beginnings < MOST_BEGINNINGS => {}
+                    Err(error) if error.kind == ErrorKind::Conflict => {
+                        if beginnings >= self.settings.most_attempts {
+                            return Err(Error { kind: ErrorKind::Unavailable, retryable: true, ..error });
+                        }
+                    }
                     Err(error) => return Err(error),
                 }
             }

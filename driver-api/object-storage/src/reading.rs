@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How often a reading begins anew when the object is replaced between the look at it and the request.
-pub(crate) const MOST_BEGINNINGS: u32 = 5;
+const MOST_BEGINNINGS: u32 = 5;
 /// What came since the last failure is progress from this many bytes on.
 const PROGRESS: u64 = 1 << 20;
 /// How long the end of a complete body is waited for.
