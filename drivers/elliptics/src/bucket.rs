@@ -49,6 +49,8 @@ impl EllipticsBucket {
             largest_copy: u64::MAX,
             // One after the other, many at once: there are no batches.
             largest_batch: 1,
+            // A finish may still be on its way to a node that stalls.
+            abandons_whole: false,
             signs: false,
             ..Limits::s3()
         };

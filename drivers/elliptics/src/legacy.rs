@@ -12,7 +12,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use crate::{
     names,
     replicas::{Problem, Replicas, worst},
-    wire::{EILSEQ, Id, Timestamp, indexes},
+    wire::{ENOTSUP, Id, Timestamp, indexes},
 };
 
 const EMPTY: &[u8] = b"EMPTY";
@@ -63,9 +63,7 @@ impl Legacy {
         let answers = replicas.find(&[shard]).await;
         let knows = |problem: &Problem| problem.is_absent();
         let has_indexes = answers.iter().any(|answer| answer.result.as_ref().map_or_else(knows, |_| true));
-        let refuses = answers
-            .iter()
-            .any(|answer| matches!(&answer.result, Err(Problem::Status(status)) if *status != EILSEQ));
+        let refuses = answers.iter().any(|answer| matches!(&answer.result, Err(Problem::Status(ENOTSUP))));
         if !has_indexes && !refuses {
             return Err(worst(&answers));
         }

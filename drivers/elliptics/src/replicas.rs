@@ -54,7 +54,9 @@ impl Problem {
         match self {
             Self::Failed(failure) => failure.may_have_happened(),
             Self::Malformed(_) => true,
-            Self::Unserved | Self::Status(_) => false,
+            Self::Unserved => false,
+            // Said of the command itself. Others may come from a node on the way, which does not know.
+            Self::Status(status) => ![EBADFD, ENOENT, ENOSPC, EROFS, ENOTSUP, E2BIG].contains(status),
         }
     }
 
