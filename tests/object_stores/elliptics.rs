@@ -34,6 +34,17 @@ fn tell(cluster: &StoreServer, target: &str) -> String {
     client.send("POST", target, &[], b"").expect(200).text()
 }
 
+/// Some of it; the driver's own tests run the whole suite in their process.
+#[test]
+fn the_driver_conforms_where_it_is_quick() {
+    let cluster = StoreServer::start("elliptics");
+    let groups = ["objects/", "conditions/", "moving/", "resuming/"];
+    let quick = |name: &str| groups.iter().any(|group| name.starts_with(group));
+    let (passed, _) = on(&cluster, "QUICK").conforms_in(quick);
+    assert!(passed > 20, "{passed} cases passed");
+}
+
+#[cfg(feature = "long")]
 #[test]
 fn the_driver_conforms_on_a_cluster_with_secondary_indexes() {
     if let Some(cluster) = Subject::from_environment("elliptics") {
