@@ -38,7 +38,7 @@ impl SwiftBucket {
         match listing::list(&self.account, &call).await {
             Err(error) if error.kind == ErrorKind::InvalidConfiguration => {}
             Err(error) if error.kind == ErrorKind::Corrupt => {
-                let advice = self.account.transport.advice();
+                let advice = self.account.transport().advice();
                 let message = format!("what answers is no {}: check {}", advice.store, advice.endpoint);
                 return Err(Error::new(ErrorKind::InvalidConfiguration, message));
             }
