@@ -8,6 +8,8 @@
 mod azureblob;
 mod fake_tokens;
 mod gcs;
+mod glance;
+mod glance_images;
 #[cfg(feature = "long")]
 mod large;
 mod oss;

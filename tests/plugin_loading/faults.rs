@@ -121,8 +121,8 @@ async fn an_alternate_gets_the_keys_that_it_describes_with_its_defaults_and_is_r
     assert!(sentence.contains("page_size must be a whole number for driver `memory`"), "{sentence}");
     let sentence = refused(json!({"storage_alternate": "misbehaving"})).await;
     assert!(sentence.contains("would open itself: misbehaving -> misbehaving"), "{sentence}");
-    let sentence = refused(json!({"storage_alternate": "file"})).await;
-    assert!(sentence.contains("no driver named `local`"), "{sentence}");
+    let sentence = refused(json!({"storage_alternate": "tape"})).await;
+    assert!(sentence.contains("no driver named `tape`"), "{sentence}");
 }
 
 #[tokio::test]
