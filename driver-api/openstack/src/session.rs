@@ -94,7 +94,7 @@ impl Session {
         let credentials = &self.transport.advice().credentials;
         let sentence = match status.as_u16() {
             401 | 403 => format!("the identity service does not accept the credentials: check {credentials}"),
-            400..500 | 300..400 if !refusal.error.retryable => format!(
+            300..500 if !refusal.error.retryable => format!(
                 "what answers is no identity service of this version: check {} and {}",
                 self.service.key("authurl"),
                 self.service.key("auth_version")
