@@ -276,7 +276,10 @@ fn at(address: &str, target: &str) -> String {
 /// `length` bytes of a stream from `offset` on.
 fn window(body: ByteStream, offset: u64, length: u64) -> impl Stream<Item = Result<Bytes>> + Send {
     stream::unfold((body, offset, length), |(mut body, mut skip, left)| async move {
-        while left > 0 {
+        if left == 0 {
+            return None;
+        }
+        loop {
             let mut chunk = match body.next().await? {
                 Ok(chunk) => chunk,
                 Err(error) => return Some((Err(error), (body, 0, 0))),
@@ -291,7 +294,6 @@ fn window(body: ByteStream, offset: u64, length: u64) -> impl Stream<Item = Resu
                 return Some((Ok(chunk), (body, skip, left)));
             }
         }
-        None
     })
 }
 
