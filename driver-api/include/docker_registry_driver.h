@@ -47,7 +47,7 @@ struct docker_registry_call;
 #define DOCKER_REGISTRY_API_MAJOR 1
 
 // What was appended to a struct of this header says from which minor version on it is there.
-#define DOCKER_REGISTRY_API_MINOR 1
+#define DOCKER_REGISTRY_API_MINOR 2
 
 // The call succeeded.
 #define DOCKER_REGISTRY_OK 0

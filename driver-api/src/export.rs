@@ -35,10 +35,10 @@ macro_rules! export_driver {
 
         const _: () = {
             // The note below is text and cannot be computed.
-            assert!($crate::API_VERSION.0 == 1 && $crate::API_VERSION.1 == 1);
+            assert!($crate::API_VERSION.0 == 1 && $crate::API_VERSION.1 == 2);
 
             const NOTE: &str = concat!(
-                "name=", $name, "\napi=1.1\nversion=", env!("CARGO_PKG_VERSION"), "\nflags=", $flags, "\n"
+                "name=", $name, "\napi=1.2\nversion=", env!("CARGO_PKG_VERSION"), "\nflags=", $flags, "\n"
             );
 
             #[used]

@@ -49,4 +49,4 @@ pub use upload::{
 };
 
 /// Version of the driver API that this crate defines, `major.minor`.
-pub const API_VERSION: (u32, u32) = (1, 1);
+pub const API_VERSION: (u32, u32) = (1, 2);

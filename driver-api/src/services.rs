@@ -14,6 +14,7 @@ pub type SharedDriver = Arc<dyn Driver>;
 #[crate::async_trait]
 pub(crate) trait DriverOpener: Send + Sync {
     async fn open(&self, name: &str, settings: Settings) -> Result<SharedDriver>;
+    async fn open_alternate(&self, name: &str, settings: &Settings) -> Result<SharedDriver>;
     fn count(&self, counter: &str, amount: u64);
 }
 
@@ -26,11 +27,10 @@ pub struct HostServices {
 }
 
 impl HostServices {
-    /// Opens another driver by name, found, checked and loaded like the configured one. Glance's
-    /// `storage_alternate` is made with it.
+    /// Opens another driver by name, found, checked and loaded like the configured one.
     ///
     /// The other driver gets `settings` as they are: nobody has checked them against its description or given
-    /// absent keys their defaults.
+    /// absent keys their defaults. [`HostServices::open_alternate`] does both.
     ///
     /// # Errors
     /// Those of loading and of the other driver's `open`;
@@ -39,6 +39,25 @@ impl HostServices {
         match &self.opener {
             Some(opener) => opener.open(name, settings).await,
             None => Err(Error::unsupported("open_driver")),
+        }
+    }
+
+    /// Opens the driver that this one stands on, as glance does with its `storage_alternate`: found, checked and
+    /// loaded like the configured one. `file` means `local`. Since API 1.2.
+    ///
+    /// `settings` are this driver's own. The other driver gets those of them that its description names, with
+    /// defaults for the absent ones. A driver whose description has a key `storage_alternate` is handed the
+    /// keys of the driver that is named there with its own, so that both are configured in one flavor.
+    ///
+    /// # Errors
+    /// As for [`HostServices::open_driver`];
+    /// [`ErrorKind::InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) for a value of a type that
+    /// the other driver does not take, for one that it cannot do without, and for a driver that would open
+    /// itself.
+    pub async fn open_alternate(&self, name: &str, settings: &Settings) -> Result<SharedDriver> {
+        match &self.opener {
+            Some(opener) => opener.open_alternate(name, settings).await,
+            None => Err(Error::unsupported("open_alternate")),
         }
     }
 

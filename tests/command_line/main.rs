@@ -132,11 +132,34 @@ fn a_missing_driver_is_one_sentence_with_what_is_there() {
 }
 
 #[test]
+fn what_is_wrong_with_the_driver_that_another_one_stands_on_is_found_before_anything_is_opened() {
+    let said = |alternate: &str, more: &str| {
+        let text = format!("dev:\n  storage: misbehaving\n  storage_alternate: {alternate}\n{more}");
+        let folder = folder_with(&text);
+        let (code, output, errors) = run(folder.path(), &["config", "check"]);
+        (code, output + &errors)
+    };
+    let (code, output) = said("tape", "");
+    assert_eq!(code, 64, "{output}");
+    assert!(output.contains("storage_alternate: no driver named `tape`"), "{output}");
+    let (code, output) = said("misbehaving", "");
+    assert_eq!(code, 64, "{output}");
+    assert!(output.contains("driver `misbehaving` cannot stand on itself"), "{output}");
+    // Its keys are keys of this flavor.
+    let (code, output) = said("memory", "  page_size: many\n");
+    assert_eq!(code, 64, "{output}");
+    assert!(output.contains("page_size: `many` is not a whole number"), "{output}");
+    let (code, output) = said("memory", "  page_size: 2\n");
+    assert_eq!(code, 0, "{output}");
+    assert!(!output.contains("unknown key"), "{output}");
+}
+
+#[test]
 fn drivers_are_listed_and_inspected() {
     let folder = folder_with(LOCAL);
     let (code, output, _) = run(folder.path(), &["driver", "list"]);
     assert_eq!(code, 0);
-    assert!(output.lines().any(|line| line.starts_with("local ") && line.contains("API 1.1")), "{output}");
+    assert!(output.lines().any(|line| line.starts_with("local ") && line.contains("API 1.2")), "{output}");
     let (_, output, _) = run(folder.path(), &["driver", "list", "--json"]);
     let list: serde_json::Value = serde_json::from_str(&output).expect("JSON");
     assert!(list.as_array().expect("a list").iter().any(|driver| driver["name"] == "memory"));

@@ -44,7 +44,7 @@ fn a_function_of_another_type_is_named() {
         "u64::from(unsafe { table.capabilities()(instance) })",
     );
     let sentence = refusal("retyped", sources);
-    assert!(sentence.contains("does not fit this server: it says driver API 1.1"), "{sentence}");
+    assert!(sentence.contains("does not fit this server: it says driver API 1.2"), "{sentence}");
     assert!(
         sentence.contains("capabilities") && sentence.contains("u64") && sentence.contains("u32"),
         "{sentence}"

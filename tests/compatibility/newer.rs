@@ -8,18 +8,18 @@ use crate::{
     calls::{self, call, path},
 };
 
-/// API 1.2 as it could be: today's sources, and at the end of each thing that may grow something new.
+/// API 1.3 as it could be: today's sources, and at the end of each thing that may grow something new.
 fn one_minor_later() -> Sources {
     let mut sources = Sources::today("newer");
     let mut replace = |file: &str, anchor: &str, text: &str| {
         sources.replace(&format!("driver-api-newer/{file}"), anchor, text);
     };
-    replace("Cargo.toml", "version = \"1.1.0\"", "version = \"1.2.0\"");
-    replace("src/lib.rs", "(u32, u32) = (1, 1)", "(u32, u32) = (1, 2)");
+    replace("Cargo.toml", "version = \"1.2.0\"", "version = \"1.3.0\"");
+    replace("src/lib.rs", "(u32, u32) = (1, 2)", "(u32, u32) = (1, 3)");
     // The note: another version, an unknown flag, an unknown line.
-    replace("src/abi/plain_c/codes.rs", "API_MINOR: u32 = 1;", "API_MINOR: u32 = 2;");
-    replace("src/export.rs", "$crate::API_VERSION.1 == 1", "$crate::API_VERSION.1 == 2");
-    replace("src/export.rs", "\\napi=1.1\\n", "\\napi=1.2\\n");
+    replace("src/abi/plain_c/codes.rs", "API_MINOR: u32 = 2;", "API_MINOR: u32 = 3;");
+    replace("src/export.rs", "$crate::API_VERSION.1 == 2", "$crate::API_VERSION.1 == 3");
+    replace("src/export.rs", "\\napi=1.2\\n", "\\napi=1.3\\n");
     replace(
         "src/export.rs",
         "\"\\nflags=\", $flags, \"\\n\"",
@@ -49,14 +49,14 @@ fn one_minor_later() -> Sources {
     );
     replace(
         "src/abi/host.rs",
-        "open_driver: served_open_driver,",
-        "open_driver: served_open_driver,\n        greet: served_log_level,",
+        "open_alternate: served_open_alternate,",
+        "open_alternate: served_open_alternate,\n        greet: served_log_level,",
     );
     // This server has no such function, and the driver sees that it has none.
     replace(
         "src/abi/host.rs",
         "    HostServices { opener:",
-        "    assert!(table.greet().is_none(), \"this server is not 1.1\");\n    HostServices { opener:",
+        "    assert!(table.greet().is_none(), \"this server is not 1.3\");\n    HostServices { opener:",
     );
     // A field more in an answer, in a request and in the call context.
     replace(
@@ -87,7 +87,7 @@ fn one_minor_later() -> Sources {
     replace(
         "src/abi/export.rs",
         "exported!(read(request: ReadRequest, call) {\n",
-        "exported!(read(request: ReadRequest, call) {\n    assert!(request.priority == 0, \"a caller of 1.1 has no priority\");\n",
+        "exported!(read(request: ReadRequest, call) {\n    assert!(request.priority == 0, \"a caller of 1.2 has no priority\");\n",
     );
     replace(
         "src/abi/messages.rs",
@@ -103,7 +103,7 @@ fn one_minor_later() -> Sources {
     replace(
         "src/abi/messages.rs",
         "pub fn to_context(&self) -> CallContext {\n",
-        "pub fn to_context(&self) -> CallContext {\n        assert!(self.tenant == 0, \"a caller of 1.1 has no tenant\");\n",
+        "pub fn to_context(&self) -> CallContext {\n        assert!(self.tenant == 0, \"a caller of 1.2 has no tenant\");\n",
     );
     // An unknown capability and an unknown kind of error.
     replace("src/abi/export.rs", "capabilities().bits())", "capabilities().bits() | 1 << 40)");
@@ -123,7 +123,7 @@ fn one_minor_later() -> Sources {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_driver_of_a_later_minor_version_works_and_what_is_new_in_it_is_ignored() {
     let loaded = build_and_load(&one_minor_later(), "newer").expect("it loads");
-    assert_eq!(loaded.note().api, (1, 2));
+    assert_eq!(loaded.note().api, (1, 3));
     assert!(loaded.note().nonblocking, "the flag after the unknown one counts");
     calls::every_method(&loaded).await;
 

@@ -118,14 +118,14 @@ fn what_is_no_driver_is_refused_by_its_own_name_and_leaves_nothing() {
     let machine: u16 = if cfg!(target_arch = "x86_64") { 183 } else { 62 };
     other_machine[18..20].copy_from_slice(&machine.to_le_bytes());
     let mut other_api = library.clone();
-    let at = library.windows(7).position(|bytes| bytes == b"api=1.1").unwrap();
+    let at = library.windows(7).position(|bytes| bytes == b"api=1.2").unwrap();
     other_api[at..at + 7].copy_from_slice(b"api=2.0");
     for (content, sentence) in [
         (&b"hello"[..], "it is neither a shared library nor a tar archive"),
         (&b""[..], "the archive holds no shared library"),
         (&library[..library.len() / 2], "is cut off"),
         (&other_machine[..], "is built for"),
-        (&other_api[..], "was built against driver API 2.0, this server speaks 1.1"),
+        (&other_api[..], "was built against driver API 2.0, this server speaks 1.2"),
     ] {
         fs::write(&file, content).unwrap();
         let refused = place.install(&file).refused();

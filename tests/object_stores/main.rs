@@ -9,6 +9,8 @@ mod azureblob;
 mod elliptics;
 mod fake_tokens;
 mod gcs;
+mod glance;
+mod glance_images;
 #[cfg(feature = "long")]
 mod large;
 mod oss;

@@ -34,7 +34,7 @@ fn driver(arguments: &[&str]) -> String {
 fn it_is_listed_and_inspected_like_any_other() {
     let listed = driver(&["list"]);
     let line = listed.lines().find(|line| line.starts_with("plain_files ")).expect("it is in the list");
-    assert!(line.contains("0.1.0") && line.contains("API 1.1") && line.ends_with(EXAMPLE), "{line}");
+    assert!(line.contains("0.1.0") && line.contains("API 1.2") && line.ends_with(EXAMPLE), "{line}");
 
     let inspected = driver(&["inspect", "plain-files"]);
     for part in

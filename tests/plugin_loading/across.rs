@@ -13,7 +13,7 @@ use crate::{built_libraries, search};
 
 async fn memory(execution: Execution) -> SharedDriver {
     let loaded = load(&search(built_libraries()), "memory").unwrap();
-    assert_eq!(loaded.note().api, (1, 1));
+    assert_eq!(loaded.note().api, (1, 2));
     assert!(loaded.note().nonblocking);
     assert_eq!(loaded.digest().len(), 64);
     loaded.open(Settings::default(), execution).await.unwrap()

@@ -8,9 +8,10 @@ use std::{
 
 use docker_registry::plugin::{Execution, load};
 use docker_registry_driver_api::{
-    Bytes, CallContext, Condition, ErrorKind, ObjectPath, ReadRange, ReadingBody, Settings, SharedDriver,
-    futures::StreamExt,
+    Bytes, CallContext, Condition, ErrorKind, ListRequest, ObjectPath, Prefix, ReadRange, ReadingBody,
+    Settings, SharedDriver, futures::StreamExt,
 };
+use serde_json::json;
 
 use crate::{built_libraries, search};
 
@@ -93,6 +94,35 @@ async fn a_driver_cannot_open_itself_and_a_missing_one_is_named() {
     };
     assert!(open("misbehaving").await.contains("would open itself: misbehaving -> misbehaving"));
     assert!(open("nowhere").await.contains("no driver named `nowhere`"));
+}
+
+#[tokio::test]
+async fn an_alternate_gets_the_keys_that_it_describes_with_its_defaults_and_is_refused_what_it_does_not_take()
+{
+    let loaded = load(&search(built_libraries()), "misbehaving").unwrap();
+    let open = async |values: serde_json::Value| {
+        let settings = Settings::new(values.as_object().unwrap().clone());
+        loaded.open(settings, Execution::Declared).await
+    };
+    let refused = async |values: serde_json::Value| match open(values).await {
+        Ok(_) => panic!("the driver opened"),
+        Err(error) => error.to_string(),
+    };
+    let driver = open(json!({"storage_alternate": "memory", "page_size": 2, "token": "x"})).await.unwrap();
+    for name in ["a", "b", "c"] {
+        let content = Bytes::from("1");
+        driver.put(&CallContext::default(), &path(name), content, &Condition::Always).await.unwrap();
+    }
+    let request = ListRequest::below(Prefix::root());
+    let page = driver.list(&CallContext::default(), &request).await.unwrap();
+    assert_eq!(page.entries.len(), 2, "page_size arrived");
+
+    let sentence = refused(json!({"storage_alternate": "memory", "page_size": "many"})).await;
+    assert!(sentence.contains("page_size must be a whole number for driver `memory`"), "{sentence}");
+    let sentence = refused(json!({"storage_alternate": "misbehaving"})).await;
+    assert!(sentence.contains("would open itself: misbehaving -> misbehaving"), "{sentence}");
+    let sentence = refused(json!({"storage_alternate": "tape"})).await;
+    assert!(sentence.contains("no driver named `tape`"), "{sentence}");
 }
 
 #[tokio::test]

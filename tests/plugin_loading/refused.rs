@@ -91,12 +91,12 @@ fn another_major_api_version_is_named_with_both_versions() {
     let mut library = fs::read(built_libraries().join(MEMORY)).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(MEMORY);
-    let place = library.windows(7).position(|bytes| bytes == b"api=1.1").unwrap();
+    let place = library.windows(7).position(|bytes| bytes == b"api=1.2").unwrap();
     library[place..place + 7].copy_from_slice(b"api=2.0");
     fs::write(&file, &library).unwrap();
     assert!(
         refusal(&file).contains(
-            "was built against driver API 2.0, this server speaks 1.1; rebuild the driver against 1.x"
+            "was built against driver API 2.0, this server speaks 1.2; rebuild the driver against 1.x"
         ),
         "{}",
         refusal(&file)

@@ -11,12 +11,12 @@ use docker_registry_driver_api::{
 
 use crate::{
     bucket::{Bucket, Facts, Limits},
-    driver::{Opened, Renewal},
+    driver::Opened,
     garbage::Garbage,
     listing::Cursors,
     memory::Memory,
     read_ahead::ReadAhead,
-    retry::RetryBudget,
+    retry::Attempts,
     settings::StoreSettings,
     uploads::Known,
 };
@@ -29,11 +29,10 @@ const OPENING: Duration = Duration::from_secs(30);
 /// A driver over one bucket.
 pub struct Engine {
     pub(crate) bucket: Arc<dyn Bucket>,
-    pub(crate) renewal: Arc<dyn Renewal>,
     /// Prefix of every key, without `/` at either end; empty for the whole bucket.
     pub(crate) root: String,
     pub(crate) settings: StoreSettings,
-    pub(crate) retry_budget: RetryBudget,
+    pub(crate) retries: Attempts,
     pub(crate) memory: Memory,
     pub(crate) garbage: Garbage,
     pub(crate) known_uploads: Known,
@@ -49,11 +48,10 @@ impl Engine {
     pub async fn open(opened: Opened, settings: StoreSettings) -> Result<Arc<Self>> {
         let engine = Arc::new(Self {
             bucket: opened.bucket,
-            renewal: opened.renewal,
             root: opened.root,
             memory: Memory::new(settings.upload_memory),
+            retries: Attempts::new(&settings, opened.renewal),
             settings,
-            retry_budget: RetryBudget::default(),
             garbage: Garbage::default(),
             known_uploads: Known::default(),
             cursors: Cursors::default(),

@@ -36,6 +36,7 @@ pub use driver::{ObjectStorage, Opened, Renewal, Unchanging};
 pub use engine::Engine;
 pub use object_store;
 pub use renewed::{Fresh, Renewed};
+pub use retry::Attempts;
 pub use settings::StoreSettings;
 
 #[cfg(test)]

@@ -7,7 +7,10 @@
 
 use std::{
     future::Future,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,7 +18,7 @@ use docker_registry_driver_api::{CallContext, Error, ErrorKind, Result};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use crate::engine::Engine;
+use crate::{driver::Renewal, engine::Engine, settings::StoreSettings};
 
 /// Longest pause that is not asked for by the store.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -89,13 +92,51 @@ impl RetryBudget {
     }
 }
 
+/// Who makes the attempts at the calls of one store: how many, for how long, after which pauses, and who hears how they
+/// ended.
+pub struct Attempts {
+    settings: StoreSettings,
+    renewal: Arc<dyn Renewal>,
+    budget: RetryBudget,
+}
+
 impl Engine {
-    /// Makes one small call of the bucket, in as many attempts as it takes.
+    /// See [`Attempts::attempt`].
+    pub(crate) async fn attempt<T, F, A>(&self, call: &CallContext, writes: bool, make: F) -> Result<T>
+    where
+        F: FnMut() -> A + Send,
+        A: Future<Output = Result<T>> + Send,
+    {
+        self.retries.attempt(call, writes, make).await
+    }
+
+    /// See [`Attempts::attempts`].
+    pub(crate) async fn attempts<T, F, A>(&self, call: &CallContext, effort: Effort, make: F) -> Tried<T>
+    where
+        F: FnMut() -> A + Send,
+        A: Future<Output = Result<T>> + Send,
+    {
+        self.retries.attempts(call, effort, make).await
+    }
+
+    /// See [`Attempts::pause`].
+    pub(crate) fn pause(&self, call: &CallContext, error: &Error, number: u32) -> Option<Duration> {
+        self.retries.pause(call, error, number)
+    }
+}
+
+impl Attempts {
+    /// As the settings say. `renewal` hears how each attempt ends.
+    pub fn new(settings: &StoreSettings, renewal: Arc<dyn Renewal>) -> Self {
+        Self { settings: settings.clone(), renewal, budget: RetryBudget::default() }
+    }
+
+    /// Makes one small call of a store, in as many attempts as it takes.
     ///
     /// # Errors
     /// Those of the last attempt; `Timeout` when the deadline of the call passed. `outcome_unknown` only
     /// when `writes` and some attempt may have had its effect.
-    pub(crate) async fn attempt<T, F, A>(&self, call: &CallContext, writes: bool, make: F) -> Result<T>
+    pub async fn attempt<T, F, A>(&self, call: &CallContext, writes: bool, make: F) -> Result<T>
     where
         F: FnMut() -> A + Send,
         A: Future<Output = Result<T>> + Send,
@@ -103,7 +144,7 @@ impl Engine {
         self.attempts(call, Effort { writes, ..Effort::READ }, make).await.result
     }
 
-    /// Like [`Engine::attempt`], for calls that move content and for those that must know whether they were
+    /// Like [`Attempts::attempt`], for calls that move content and for those that must know whether they were
     /// made more than once.
     pub(crate) async fn attempts<T, F, A>(&self, call: &CallContext, effort: Effort, mut make: F) -> Tried<T>
     where
@@ -128,7 +169,7 @@ impl Engine {
             let repeated = number > 1;
             let error = match result {
                 Ok(value) => {
-                    self.retry_budget.answered();
+                    self.budget.answered();
                     if !effort.local {
                         self.renewal.accepted();
                     }
@@ -138,7 +179,7 @@ impl Engine {
             };
             if !error.retryable {
                 // The store answers, whatever it says.
-                self.retry_budget.answered();
+                self.budget.answered();
             }
             let uncertain = may_have_happened;
             may_have_happened |= error.outcome_unknown;
@@ -174,7 +215,7 @@ impl Engine {
         if call.remaining().is_some_and(|left| left <= pause + first) {
             return None;
         }
-        self.retry_budget.retry().then_some(pause)
+        self.budget.retry().then_some(pause)
     }
 }
 

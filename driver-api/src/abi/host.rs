@@ -26,6 +26,8 @@ pub trait Host: Send + Sync + 'static {
     fn count(&self, counter: &str, amount: u64);
     /// Opens another driver by name.
     async fn open_driver(&self, name: &str, settings: Settings) -> Result<SharedDriver>;
+    /// Opens another driver by name with those of the settings that it describes.
+    async fn open_alternate(&self, name: &str, settings: Settings) -> Result<SharedDriver>;
 }
 
 /// The functions that a driver may call. Append only.
@@ -45,14 +47,19 @@ pub struct HostTable {
     /// See [`Host::open_driver`]: name and `OpenRequest` in.
     #[sabi(last_prefix_field)]
     pub open_driver: unsafe extern "C" fn(*const (), Borrowed, *const ()) -> FfiFuture<Answer>,
+    /// See [`Host::open_alternate`]: as `open_driver`. Since 1.2.
+    pub open_alternate: unsafe extern "C" fn(*const (), Borrowed, *const ()) -> FfiFuture<Answer>,
 }
 
-/// The order of 1.0.
+/// What the functions that open a driver are.
+type OpenFunction = unsafe extern "C" fn(*const (), Borrowed, *const ()) -> FfiFuture<Answer>;
+
+/// The order of 1.2.
 const _: () = {
     use std::mem::offset_of;
     assert!(offset_of!(HostTable, api) == 0 && offset_of!(HostTable, log_level) == 8);
     assert!(offset_of!(HostTable, log) == 16 && offset_of!(HostTable, count) == 24);
-    assert!(offset_of!(HostTable, open_driver) == 32);
+    assert!(offset_of!(HostTable, open_driver) == 32 && offset_of!(HostTable, open_alternate) == 40);
 };
 
 /// The server's side: what stands behind the context pointer. Never released, like the driver.
@@ -69,6 +76,7 @@ pub fn serve(host: Arc<dyn Host>, side: Side) -> (*const (), HostTableRef) {
         log: served_log,
         count: served_count,
         open_driver: served_open_driver,
+        open_alternate: served_open_alternate,
     };
     let context: *const Served = Box::leak(Box::new(Served { host, side }));
     (context.cast(), table.leak_into_prefix())
@@ -107,6 +115,35 @@ unsafe extern "C" fn served_open_driver(
     name: Borrowed,
     request: *const (),
 ) -> FfiFuture<Answer> {
+    let open =
+        |host: Arc<dyn Host>, name: String, settings| async move { host.open_driver(&name, settings).await };
+    // SAFETY: passed on to the caller, who calls through the table.
+    unsafe { served_open(context, name, request, open) }
+}
+
+unsafe extern "C" fn served_open_alternate(
+    context: *const (),
+    name: Borrowed,
+    request: *const (),
+) -> FfiFuture<Answer> {
+    let open = |host: Arc<dyn Host>, name: String, settings| async move {
+        host.open_alternate(&name, settings).await
+    };
+    // SAFETY: passed on to the caller, who calls through the table.
+    unsafe { served_open(context, name, request, open) }
+}
+
+/// # Safety
+/// The arguments are those of a call through the table.
+unsafe fn served_open<F>(
+    context: *const (),
+    name: Borrowed,
+    request: *const (),
+    open: impl FnOnce(Arc<dyn Host>, String, Settings) -> F + Send + 'static,
+) -> FfiFuture<Answer>
+where
+    F: Future<Output = Result<SharedDriver>> + Send + 'static,
+{
     // SAFETY: as above; the request is an `OpenRequest` that is lent for the call.
     let (served, arguments) = unsafe {
         let arguments = name.required_text().and_then(|name| {
@@ -117,10 +154,7 @@ unsafe extern "C" fn served_open_driver(
     };
     FfiFuture::new(async move {
         let opened = match arguments {
-            Ok((name, settings)) => {
-                let host = Arc::clone(&served.host);
-                served.side.run(async move { host.open_driver(&name, settings).await }).await
-            }
+            Ok((name, settings)) => served.side.run(open(Arc::clone(&served.host), name, settings)).await,
             Err(error) => Err(error),
         };
         match opened {
@@ -157,25 +191,37 @@ unsafe impl Send for Reached {}
 // SAFETY: as above.
 unsafe impl Sync for Reached {}
 
-#[async_trait]
-impl DriverOpener for Reached {
-    async fn open(&self, name: &str, settings: Settings) -> Result<SharedDriver> {
+impl Reached {
+    async fn open_with(
+        &self,
+        function: OpenFunction,
+        name: &str,
+        settings: &Settings,
+    ) -> Result<SharedDriver> {
         let text = serde_json::to_vec(settings.values())
             .map_err(|_| Error::new(ErrorKind::InvalidConfiguration, "the settings cannot be written"))?;
         let call = || {
             let request = OpenRequest { size: OpenRequest::SIZE, settings: Borrowed::of(&text), flags: 0 };
             // SAFETY: function and context belong together; name and request are lent for the call.
             unsafe {
-                self.table.open_driver()(
-                    self.context,
-                    Borrowed::of(name.as_bytes()),
-                    super::messages::request(&request),
-                )
+                function(self.context, Borrowed::of(name.as_bytes()), super::messages::request(&request))
             }
         };
-        // SAFETY: `open_driver` answers with an open driver.
+        // SAFETY: both functions of this type answer with an open driver.
         let answer = unsafe { call().await.open::<OpenAnswer>() }?;
         import::import(answer.driver, self.side.clone())
+    }
+}
+
+#[async_trait]
+impl DriverOpener for Reached {
+    async fn open(&self, name: &str, settings: Settings) -> Result<SharedDriver> {
+        self.open_with(self.table.open_driver(), name, &settings).await
+    }
+
+    async fn open_alternate(&self, name: &str, settings: &Settings) -> Result<SharedDriver> {
+        let function = self.table.open_alternate().ok_or_else(|| Error::unsupported("open_alternate"))?;
+        self.open_with(function, name, settings).await
     }
 
     fn count(&self, counter: &str, amount: u64) {

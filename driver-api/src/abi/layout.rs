@@ -106,7 +106,7 @@ pub fn text() -> Result<String> {
             list_uploads, copy, rename, delete, delete_many, delete_tree, redirect_url, health, close, write
         }
         "table" DriverModule { describe, connect, table, open }
-        "table" HostTable { api, log_level, log, count, open_driver }
+        "table" HostTable { api, log_level, log, count, open_driver, open_alternate }
         "frozen" PlainText { data, length }
         "frozen" PlainBytes { data, length }
         "frozen" PlainInfo { size, modified_nanos, etag }

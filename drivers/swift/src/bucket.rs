@@ -45,7 +45,7 @@ impl SwiftBucket {
                 // A portal's login page, any other web server.
                 let document = answer.into_body().bytes(1 << 20).await?;
                 if serde_json::from_slice::<Vec<serde_json::Value>>(&document).is_err() {
-                    let advice = self.account.transport.advice();
+                    let advice = self.account.transport().advice();
                     let message = format!("what answers is no {}: check {}", advice.store, advice.endpoint);
                     return Err(Error::new(ErrorKind::InvalidConfiguration, message));
                 }

@@ -54,7 +54,7 @@ pub(crate) fn failed(account: &Account, call: Call, status: &str, details: &str)
         message: Some(details.chars().take(300).collect()),
         ..Record::default()
     };
-    fault::error(account.transport.advice(), call, &record)
+    fault::error(account.transport().advice(), call, &record)
 }
 
 /// Deletes an object, whatever it is.

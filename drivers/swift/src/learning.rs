@@ -10,10 +10,7 @@ use docker_registry_object_storage::{
 use http::Method;
 use serde_json::Value;
 
-use crate::{
-    account::{Account, head},
-    settings::invalid,
-};
+use crate::{account::Account, settings::invalid};
 
 /// Largest object of a cluster that does not say otherwise.
 const LARGEST_OBJECT: u64 = 5 << 30;
@@ -110,8 +107,9 @@ impl Learnt {
 /// `InvalidConfiguration` where it lacks what the driver cannot do without; retryable ones where it does not answer.
 pub(crate) async fn learn(account: &Account) -> Result<Learnt> {
     let call = Call::reading("info", Subject::Bucket);
-    let head = head(Method::GET, &address_of_info(&account.granted().await?.storage_url), &[])?;
-    match account.transport.send(call, head, Content::default()).await {
+    let address = address_of_info(&account.session.granted().await?.address);
+    let head = account.session.head(Method::GET, &address, &[])?;
+    match account.transport().send(call, head, Content::default()).await {
         Ok(answer) => {
             let document = answer.into_body().bytes(LARGEST_INFO).await?;
             let info: Value = serde_json::from_slice(&document).unwrap_or_default();

@@ -24,9 +24,7 @@
 
 mod account;
 mod bucket;
-mod catalog;
 mod deleting;
-mod identity;
 mod learning;
 mod listing;
 mod objects;
@@ -41,7 +39,13 @@ use docker_registry_object_storage::{
     ObjectStorage, Opened, StoreSettings, http::Transport, object_store_driver,
 };
 
-use crate::{account::Account, bucket::SwiftBucket, settings::SwiftSettings};
+use docker_registry_openstack::{CloudSettings, Session};
+
+use crate::{
+    account::Account,
+    bucket::SwiftBucket,
+    settings::{CONTAINER, SERVICE, SwiftSettings},
+};
 
 object_store_driver! { name: "swift", driver: SwiftDriver, storage: Swift }
 
@@ -61,12 +65,13 @@ impl ObjectStorage for Swift {
     async fn open(settings: &Settings, shared: &StoreSettings) -> Result<Opened> {
         let swift = SwiftSettings::read(settings)?;
         let mut options = shared.http_options();
-        if swift.ca_bundle.is_some() {
-            options.ca_bundle.clone_from(&swift.ca_bundle);
+        let cloud = CloudSettings::read(&SERVICE, settings)?;
+        if cloud.ca_bundle.is_some() {
+            options.ca_bundle.clone_from(&cloud.ca_bundle);
         }
-        let transport = Transport::new(options, swift.advice()).await?;
+        let transport = Transport::new(options, cloud.advice(&SERVICE, "Swift", CONTAINER)).await?;
         let root = swift.root.clone();
-        let account = Arc::new(Account::new(swift, transport));
+        let account = Arc::new(Account::new(swift, Session::new(SERVICE, cloud, transport)));
         Ok(Opened { bucket: Arc::new(SwiftBucket::new(Arc::clone(&account))), root, renewal: account })
     }
 }

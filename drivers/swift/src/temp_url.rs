@@ -15,7 +15,7 @@ use crate::{account::Account, learning::Digest};
 /// An address, or `None` without a key.
 pub(crate) async fn sign(account: &Account, call: &SignCall) -> Result<Option<String>> {
     let Some(temp_url) = &account.settings.temp_url else { return Ok(None) };
-    let address = account.granted().await?.storage_url;
+    let address = account.session.granted().await?.address;
     let address = format!("{address}/{}/{}", encode(&account.settings.container), encode(&call.key));
     let expires = SystemTime::now() + call.expires.max(Duration::from_secs(1));
     let expires = expires.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());

@@ -3,6 +3,7 @@
 //! Standard output carries what was asked for, standard error everything else. Exit codes are part of
 //! the interface: 0 done, 1 failed, 2 wrong command line (clap's own), 64 wrong configuration.
 
+mod alternate;
 mod cert;
 mod config;
 mod configured_driver;

@@ -11,7 +11,7 @@ use docker_registry_config::{
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::configured_driver::ConfiguredDriver;
+use super::{alternate, configured_driver::ConfiguredDriver};
 use crate::http::listener::{FileProblem, Tls};
 use crate::plugin::{PluginError, Search, configuration_keys};
 
@@ -20,8 +20,10 @@ pub(super) struct Prepared {
     pub(super) loaded: Loaded,
     /// The driver, not opened, or why it cannot be used.
     pub(super) driver: Result<ConfiguredDriver, PluginError>,
-    /// The driver's keys; empty without a driver.
+    /// The driver's keys, and those of the driver that it stands on; empty without a driver.
     pub(super) keys: Vec<Key>,
+    /// Why the driver that it stands on cannot be used.
+    alternate_problem: Option<String>,
 }
 
 impl Prepared {
@@ -33,17 +35,18 @@ impl Prepared {
         let driver = load(&loaded.settings.storage);
         let mut keys =
             driver.as_ref().map(|driver| configuration_keys(driver.description())).unwrap_or_default();
-        // A driver that stands on another one hands that one's keys through.
-        if let (Ok(_), Some(alternate)) = (&driver, &loaded.settings.storage_alternate)
-            && let Ok(alternate) = load(alternate)
-        {
-            for key in configuration_keys(alternate.description()) {
-                if keys.iter().all(|known| known.name != key.name) {
-                    keys.push(key);
+        let mut alternate_problem = None;
+        if let (Ok(driver), Some(name)) = (&driver, alternate::name(&loaded, &keys)) {
+            if name == driver.name() {
+                alternate_problem = Some(alternate::stands_on_itself(&name));
+            } else {
+                match load(&name) {
+                    Ok(other) => alternate::add_keys(&mut keys, other.description()),
+                    Err(error) => alternate_problem = Some(error.to_string()),
                 }
             }
         }
-        Self { loaded, driver, keys }
+        Self { loaded, driver, keys, alternate_problem }
     }
 
     /// Every problem of the configuration, checked against the driver's own description where there
@@ -51,6 +54,14 @@ impl Prepared {
     pub(super) fn problems(&self) -> Problems {
         let mut problems = self.loaded.check(self.driver.is_ok().then_some(&self.keys[..]));
         problems.0.extend(tls_problems(&self.loaded.settings));
+        problems.0.extend(self.alternate_problem.as_ref().map(|sentence| Problem {
+            severity: Severity::Error,
+            file: Some(self.loaded.settings.source.to_string()),
+            line: None,
+            key: alternate::KEY.to_owned(),
+            message: sentence.clone(),
+            hint: None,
+        }));
         problems
     }
 }

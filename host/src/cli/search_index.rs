@@ -45,7 +45,7 @@ pub(super) fn run(command: SearchIndexCommand, output: &mut impl Write) -> Resul
     if problems.has_errors() {
         return Err(problems.into());
     }
-    let Prepared { loaded, driver, keys } = prepared;
+    let Prepared { loaded, driver, keys, .. } = prepared;
     let driver = driver?;
     let settings = &loaded.settings;
     let database = match &settings.search {

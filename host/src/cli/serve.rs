@@ -68,7 +68,7 @@ pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
 
     let prepared = Prepared::new(loaded);
     report(&prepared)?;
-    let Prepared { loaded, driver, keys } = prepared;
+    let Prepared { loaded, driver, keys, .. } = prepared;
     let driver = driver?;
     announce(&loaded.settings, &driver);
 

@@ -10,6 +10,7 @@
 //! loader, which would die of it; every refusal is one sentence that says what to do; several different
 //! drivers live in one process; a library is never unloaded.
 
+mod alternate;
 mod compatibility;
 mod configuration;
 mod glibc;

@@ -7,7 +7,7 @@ use docker_registry_driver_api::{
 };
 use tracing::{Level, level_filters::LevelFilter};
 
-use super::{Execution, Search, load};
+use super::{Execution, LoadedDriver, Search, alternate, load};
 
 /// Name of the counters that drivers count with, by `driver` and `event`.
 pub(crate) const DRIVER_EVENTS: &str = "registry_driver_events_total";
@@ -53,6 +53,21 @@ impl DriverHost {
     fn name(&self) -> &str {
         self.chain.last().map_or("?", String::as_str)
     }
+
+    /// Loads another driver, unless it is one of those that wait for it.
+    async fn load(&self, name: &str) -> Result<LoadedDriver> {
+        let name = super::canonical_name(name);
+        let refused = |message: String| Error::new(ErrorKind::InvalidConfiguration, message);
+        if self.chain.contains(&name) {
+            let chain = self.chain.join(" -> ");
+            return Err(refused(format!("driver `{name}` would open itself: {chain} -> {name}")));
+        }
+        let search = Arc::clone(&self.search);
+        tokio::task::spawn_blocking(move || load(&search, &name))
+            .await
+            .map_err(|error| Error::new(ErrorKind::Internal, "loading was interrupted").caused_by(&error))?
+            .map_err(|error| refused(error.to_string()))
+    }
 }
 
 #[async_trait]
@@ -70,17 +85,13 @@ impl Host for DriverHost {
     }
 
     async fn open_driver(&self, name: &str, settings: Settings) -> Result<SharedDriver> {
-        let name = &super::canonical_name(name);
-        let refused = |message: String| Error::new(ErrorKind::InvalidConfiguration, message);
-        if self.chain.iter().any(|opener| opener == name) {
-            let chain = self.chain.join(" -> ");
-            return Err(refused(format!("driver `{name}` would open itself: {chain} -> {name}")));
-        }
-        let (search, owned_name) = (Arc::clone(&self.search), name.clone());
-        let loaded = tokio::task::spawn_blocking(move || load(&search, &owned_name))
-            .await
-            .map_err(|error| Error::new(ErrorKind::Internal, "loading was interrupted").caused_by(&error))?
-            .map_err(|error| refused(error.to_string()))?;
+        let loaded = self.load(name).await?;
+        loaded.open_for(self.chain.clone(), settings, Execution::Declared).await
+    }
+
+    async fn open_alternate(&self, name: &str, settings: Settings) -> Result<SharedDriver> {
+        let loaded = self.load(name).await?;
+        let settings = alternate::settings_of(&loaded.note().name, loaded.description(), &settings)?;
         loaded.open_for(self.chain.clone(), settings, Execution::Declared).await
     }
 }

@@ -8,6 +8,7 @@ mod answer;
 pub mod exchange;
 pub mod fault;
 mod options;
+mod progress;
 mod ranges;
 mod reason;
 mod signing;

@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use object_store::client::HttpRequestBody;
 use reqsign_core::{Context, FileRead, HttpSend, OsEnv};
 
-use super::{Advice, Transport};
+use super::{Advice, Transport, transport::Outgoing};
 
 /// Most bytes of a credential service's answer.
 const LARGEST_ANSWER: usize = 1 << 20;
@@ -36,7 +36,7 @@ impl HttpSend for Sender {
             let text = format!("the credential service does not answer: {error}");
             reqsign_core::Error::unexpected(text).set_retryable(true)
         };
-        let request = request.map(HttpRequestBody::from);
+        let request = request.map(|body| Outgoing::Content(HttpRequestBody::from(body)));
         let answer = self.0.dispatch(request, self.0.patience(false)).await.map_err(broken)?;
         let (parts, mut body) = answer.into_parts();
         let mut whole = Vec::new();

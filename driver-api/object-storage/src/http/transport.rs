@@ -2,16 +2,13 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
-use docker_registry_driver_api::{Error, ErrorKind, Result};
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use docker_registry_driver_api::{ByteStream, Error, ErrorKind, Result};
+use futures::{StreamExt, TryStreamExt};
 use http::{Method, StatusCode, header};
 use http_body_util::BodyExt;
 use object_store::{
@@ -28,12 +25,11 @@ use super::{
     exchange::{self, LARGEST_DOCUMENT, Record},
     fault::{Advice, Call, Refusal},
     options::HttpOptions,
+    progress::{Progress, in_pieces, watched_source},
     reason::{Reason, TransportError},
 };
 use crate::bucket::Content;
 
-/// Bodies go out in pieces of at most this size, so that slow progress is seen as progress.
-const PIECE: usize = 256 << 10;
 /// How many times longer a store may be silent over calls that are slow by nature.
 const SLOW: u32 = 10;
 /// Hosts that give credentials to their own machine; no proxy reaches them.
@@ -109,8 +105,41 @@ impl Transport {
         head: http::request::Parts,
         content: Content,
     ) -> Result<http::Response<AnswerBody>, Refusal> {
+        let request = http::Request::from_parts(head, Outgoing::Content(content.into()));
+        self.exchange(call, request).await
+    }
+
+    /// The same with content that comes as it is sent, so that the request is made once and never again. Waiting for the
+    /// content is no silence of the store.
+    ///
+    /// # Errors
+    /// As for [`Transport::send`]; the content's own error, where it has one.
+    pub async fn send_stream(
+        &self,
+        call: Call,
+        head: http::request::Parts,
+        content: ByteStream,
+    ) -> Result<http::Response<AnswerBody>, Refusal> {
+        let failure = Arc::new(Mutex::new(None));
+        let kept = Arc::clone(&failure);
+        let content = content.inspect_err(move |error| {
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+        });
+        let request = http::Request::from_parts(head, Outgoing::Stream(content.boxed()));
+        let result = self.exchange(call, request).await;
+        let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match failure {
+            Some(error) => Err(error.into()),
+            None => result,
+        }
+    }
+
+    async fn exchange(
+        &self,
+        call: Call,
+        request: http::Request<Outgoing>,
+    ) -> Result<http::Response<AnswerBody>, Refusal> {
         let idle_timeout = self.patience(call.slow);
-        let request = http::Request::from_parts(head, HttpRequestBody::from(content));
         let (method, authority) = (request.method().clone(), authority(&request));
         let refuse = |record: Record| {
             exchange::note(&record);
@@ -152,7 +181,7 @@ impl Transport {
     /// One exchange as far as the head of the answer, whatever its status.
     pub(super) async fn dispatch(
         &self,
-        request: HttpRequest,
+        request: http::Request<Outgoing>,
         idle_timeout: Duration,
     ) -> Result<http::Response<Watched>, TransportError> {
         let _permit = self
@@ -169,13 +198,22 @@ impl Transport {
         let answers_without_body = parts.method == Method::HEAD;
         let mut request = reqwest::Request::new(parts.method, url);
         *request.headers_mut() = parts.headers;
-        let length = body.content_length();
-        let progress = Arc::new(Progress::new(length == 0));
-        if length > 0 || matches!(*request.method(), Method::PUT | Method::POST) {
-            request.headers_mut().insert(header::CONTENT_LENGTH, length.into());
-        }
-        if length > 0 {
-            *request.body_mut() = Some(reqwest::Body::wrap_stream(in_pieces(body, Arc::clone(&progress))));
+        let progress = Arc::new(Progress::new(body.is_empty()));
+        match body {
+            Outgoing::Content(content) => {
+                let length = content.content_length();
+                if length > 0 || matches!(*request.method(), Method::PUT | Method::POST) {
+                    request.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+                }
+                if length > 0 {
+                    let pieces = in_pieces(content, Arc::clone(&progress));
+                    *request.body_mut() = Some(reqwest::Body::wrap_stream(pieces));
+                }
+            }
+            Outgoing::Stream(content) => {
+                let content = watched_source(content, Arc::clone(&progress));
+                *request.body_mut() = Some(reqwest::Body::wrap_stream(content));
+            }
         }
         let answer = self.0.client.execute(request);
         tokio::pin!(answer);
@@ -205,6 +243,20 @@ impl Transport {
     }
 }
 
+/// The body of a request.
+pub(super) enum Outgoing {
+    /// It is in memory, or known to be nothing.
+    Content(HttpRequestBody),
+    /// It comes from somewhere.
+    Stream(ByteStream),
+}
+
+impl Outgoing {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Content(content) if content.content_length() == 0)
+    }
+}
+
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport").field("options", &self.0.options).finish_non_exhaustive()
@@ -215,7 +267,7 @@ impl fmt::Debug for Transport {
 impl HttpService for Transport {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let (method, authority) = (request.method().clone(), authority(&request));
-        let answer = match self.dispatch(request, self.patience(false)).await {
+        let answer = match self.dispatch(request.map(Outgoing::Content), self.patience(false)).await {
             Ok(answer) => answer,
             Err(error) => {
                 let kind = match error.reason {
@@ -246,49 +298,6 @@ impl HttpConnector for Transport {
     fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
         Ok(self.http_client())
     }
-}
-
-/// When something was last seen to move, in milliseconds since the start.
-struct Progress {
-    start: Instant,
-    last: AtomicU64,
-    begun: AtomicBool,
-}
-
-impl Progress {
-    fn new(begun: bool) -> Self {
-        Self { start: Instant::now(), last: AtomicU64::new(0), begun: AtomicBool::new(begun) }
-    }
-
-    fn moved(&self) {
-        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(now, Ordering::Relaxed);
-        self.begun.store(true, Ordering::Relaxed);
-    }
-
-    fn begun(&self) -> bool {
-        self.begun.load(Ordering::Relaxed)
-    }
-
-    fn silent_at(&self, idle_timeout: Duration) -> Instant {
-        self.start + Duration::from_millis(self.last.load(Ordering::Relaxed)) + idle_timeout
-    }
-}
-
-/// The bytes of a body in small pieces; none is copied.
-fn in_pieces(
-    body: HttpRequestBody,
-    progress: Arc<Progress>,
-) -> impl Stream<Item = Result<Bytes, HttpError>> + Send + 'static {
-    body.into_data_stream()
-        .map_ok(|mut whole: Bytes| {
-            stream::iter(std::iter::from_fn(move || {
-                let piece = whole.split_to(whole.len().min(PIECE));
-                (!piece.is_empty()).then_some(Ok(piece))
-            }))
-        })
-        .try_flatten()
-        .inspect(move |_| progress.moved())
 }
 
 /// The beginning of an error document; what breaks on the way ends it.

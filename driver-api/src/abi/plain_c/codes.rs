@@ -5,7 +5,7 @@
 /// Version of the driver API that this header describes.
 pub const API_MAJOR: u32 = 1;
 /// What was appended to a struct of this header says from which minor version on it is there.
-pub const API_MINOR: u32 = 1;
+pub const API_MINOR: u32 = 2;
 
 /// The call succeeded.
 pub const OK: u32 = 0;

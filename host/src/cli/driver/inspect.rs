@@ -18,7 +18,8 @@ pub(super) fn inspect(arguments: &InspectArguments, output: &mut impl Write) -> 
     // What a driver can do is known once it is open, for which it needs a configuration that is meant for it.
     let configuration = subject.configuration(arguments.config.clone(), &arguments.set)?;
     if configuration.is_flavor || !arguments.set.is_empty() {
-        match configuration.values(&described.description) {
+        let keys = subject.keys(&described.description, &configuration);
+        match keys.and_then(|keys| configuration.values(&keys)) {
             Ok(values) => described = subject.describe(Some(values))?,
             Err(Failure::Configuration(reason) | Failure::Failed(reason)) => {
                 described.capabilities = Some(Err(reason));

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 
 use super::{
-    super::{Failure, configured_driver::secret_variables},
+    super::{Failure, alternate, configured_driver::secret_variables},
     child,
 };
 use crate::{
@@ -133,6 +133,27 @@ impl Subject {
         }
     }
 
+    /// The driver's keys, and those of the driver that it stands on in this configuration.
+    ///
+    /// # Errors
+    /// Why that one cannot be used.
+    pub(super) fn keys(
+        &self,
+        description: &Description,
+        configuration: &Configuration,
+    ) -> Result<Vec<Key>, Failure> {
+        let mut keys = configuration_keys(description);
+        if let Some(name) = alternate::name(&configuration.loaded, &keys) {
+            if name == self.name() {
+                return Err(Failure::Configuration(alternate::stands_on_itself(&name)));
+            }
+            let file = LibraryFile::open(&self.search.find(&name)?)?;
+            let other = Self { file, search: self.search.clone() };
+            alternate::add_keys(&mut keys, &other.describe(None)?.description);
+        }
+        Ok(keys)
+    }
+
     /// The configuration for the driver: the selected flavor when that names this driver, and what is set
     /// on the command line in any case.
     ///
@@ -168,13 +189,12 @@ pub(super) struct Configuration {
 }
 
 impl Configuration {
-    /// The values for the driver.
+    /// The values for a driver with these keys.
     ///
     /// # Errors
     /// What is wrong with them.
-    pub(super) fn values(&self, description: &Description) -> Result<Map<String, Value>, Failure> {
-        let keys: Vec<Key> = configuration_keys(description);
-        let (settings, problems) = self.loaded.driver_settings(&keys);
+    pub(super) fn values(&self, keys: &[Key]) -> Result<Map<String, Value>, Failure> {
+        let (settings, problems) = self.loaded.driver_settings(keys);
         let problems: Vec<String> = problems
             .iter()
             .filter(|problem| problem.severity == docker_registry_config::Severity::Error)

@@ -85,6 +85,7 @@ impl Driver for MisbehavingDriver {
                 text("token", "a secret that is of no use").secret(),
                 text("below", "the driver that does the work").default("memory"),
                 text("below_path", "the folder of the driver that does the work, where it needs one"),
+                text("storage_alternate", "the driver that does the work, with the keys that it describes"),
             ],
         }
     }
@@ -102,7 +103,10 @@ impl Driver for MisbehavingDriver {
         if let Some(path) = settings.text("below_path")? {
             below_settings.insert("storage_path".to_owned(), path.into());
         }
-        let below = host.open_driver(&below, Settings::new(below_settings)).await?;
+        let below = match settings.text("storage_alternate")? {
+            Some(alternate) => host.open_alternate(alternate, &settings).await?,
+            None => host.open_driver(&below, Settings::new(below_settings)).await?,
+        };
         Ok(Self { below, faults, record, host })
     }
 

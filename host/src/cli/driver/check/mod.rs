@@ -22,7 +22,6 @@ use super::{
     child, key_and_value, search,
     subject::{Isolation, Opening, Subject},
 };
-use crate::plugin::configuration_keys;
 
 /// What a case may take beyond its own limit: the start of the process and the opening of the driver.
 const STARTING: Duration = Duration::from_secs(60);
@@ -135,15 +134,16 @@ fn openings(
     let description = subject.describe(None)?.description;
     let configuration =
         |overrides: &[(String, String)]| subject.configuration(arguments.config.clone(), overrides);
-    let values = |overrides: &[(String, String)]| configuration(overrides)?.values(&description);
-    let keys = configuration_keys(&description);
+    let configured = configuration(&arguments.set)?;
+    let keys = subject.keys(&description, &configured)?;
     let opening = subject
-        .opening(Some(values(&arguments.set)?), arguments.isolation)
-        .hiding(&configuration(&arguments.set)?.loaded, &keys);
+        .opening(Some(configured.values(&keys)?), arguments.isolation)
+        .hiding(&configured.loaded, &keys);
     let dead = if arguments.dead.is_empty() {
         None
     } else {
-        Some(values(&[arguments.set.as_slice(), arguments.dead.as_slice()].concat())?)
+        let overrides = [arguments.set.as_slice(), arguments.dead.as_slice()].concat();
+        Some(configuration(&overrides)?.values(&keys)?)
     };
     Ok((opening, dead))
 }

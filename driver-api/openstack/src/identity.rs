@@ -15,70 +15,68 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
+    Service,
     catalog::{self, Interface},
-    settings::invalid,
+    invalid,
 };
 
 /// A name or an id of a project or a credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Name {
+pub enum Name {
+    /// What people call it.
     Name(String),
+    /// What the cloud calls it.
     Id(String),
 }
 
 /// A domain of Keystone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Domain {
+pub enum Domain {
+    /// What people call it.
     Name(String),
+    /// What the cloud calls it.
     Id(String),
 }
 
 /// How somebody proves to Keystone who they are.
-pub(crate) enum Proof {
+#[allow(missing_docs)] // the words of Keystone
+pub enum Proof {
+    /// A user's.
     Password { user: String, domain: Domain, password: String },
+    /// That of an application credential.
     Application { name: Name, secret: String, user: Option<(String, Domain)> },
+    /// One that was given before.
     Token(String),
 }
 
 /// The identity that is configured.
-pub(crate) enum Identity {
-    First {
-        url: String,
-        user: String,
-        password: String,
-    },
-    Second {
-        url: String,
-        user: String,
-        password: String,
-        project: Option<Name>,
-    },
-    Third {
-        url: String,
-        proof: Proof,
-        scope: Option<(Name, Domain)>,
-    },
-    /// A token for an account whose address is configured.
-    Token {
-        token: String,
-    },
+#[allow(missing_docs)] // the words of the services
+pub enum Identity {
+    /// For an identity service of version 1, the cluster's own.
+    First { url: String, user: String, password: String },
+    /// For Keystone, version 2.
+    Second { url: String, user: String, password: String, project: Option<Name> },
+    /// For Keystone, version 3.
+    Third { url: String, proof: Proof, scope: Option<(Name, Domain)> },
+    /// A token for a service whose address is configured.
+    Token { token: String },
 }
 
 /// What an identity service gives.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Granted {
-    pub(crate) token: String,
-    pub(crate) storage_url: String,
-    pub(crate) life: Option<Duration>,
+pub struct Granted {
+    /// The token.
+    pub token: String,
+    /// Where the service is, without `/` at the end.
+    pub address: String,
+    /// How long the token lives, where that is known.
+    pub life: Option<Duration>,
 }
 
 impl fmt::Debug for Granted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { storage_url, life, .. } = self;
-        f.debug_struct("Granted")
-            .field("storage_url", storage_url)
-            .field("life", life)
-            .finish_non_exhaustive()
+        let Self { address, life, .. } = self;
+        f.debug_struct("Granted").field("address", address).field("life", life).finish_non_exhaustive()
     }
 }
 
@@ -93,7 +91,7 @@ impl Domain {
 
 impl Identity {
     /// The request that asks for a token. `None` where there is one already.
-    pub(crate) fn request(&self) -> Result<Option<(Parts, Content)>> {
+    pub(crate) fn request(&self, service: &Service) -> Result<Option<(Parts, Content)>> {
         let (request, body) = match self {
             Self::Token { .. } => return Ok(None),
             Self::First { url, user, password } => {
@@ -125,9 +123,14 @@ impl Identity {
         };
         let request = request.header("accept", "application/json").header("content-type", "application/json");
         let request = request.body(()).map_err(|error| {
-            let sentence = "swift_authurl, swift_user and swift_password make no request: check them for characters that \
-                            no address or header can have";
-            invalid(sentence).caused_by(&error)
+            let key = |name| service.key(name);
+            invalid(format!(
+                "{}, {} and {} make no request: check them for characters that no address or header can have",
+                key("authurl"),
+                key("user"),
+                key("password")
+            ))
+            .caused_by(&error)
         })?;
         let (mut head, ()) = request.into_parts();
         if let Some(key) = head.headers.get_mut("x-auth-key") {
@@ -140,41 +143,42 @@ impl Identity {
     /// What an answer to [`Identity::request`] grants.
     ///
     /// # Errors
-    /// `InvalidConfiguration` where it is no answer of an identity service, or its catalog has no such storage.
+    /// `InvalidConfiguration` where it is no answer of an identity service, or its catalog has no such service.
     pub(crate) fn granted(
         &self,
+        service: &Service,
         headers: &HeaderMap,
         body: &[u8],
         interface: Interface,
         region: Option<&str>,
-        storage_url: Option<&str>,
+        address: Option<&str>,
     ) -> Result<Granted> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let configured = storage_url.map(str::to_owned);
+        let (configured, no_answer) = (address.map(str::to_owned), || no_answer(service));
         match self {
             Self::Token { .. } => Err(Error::new(ErrorKind::Internal, "nobody was asked for this token")),
             Self::First { .. } => {
                 let token = text("x-auth-token").or_else(|| text("x-storage-token"));
-                let storage_url = configured.or_else(|| text("x-storage-url"));
-                let (Some(token), Some(storage_url)) = (token, storage_url) else { return Err(no_answer()) };
+                let address = configured.or_else(|| text("x-storage-url"));
+                let (Some(token), Some(address)) = (token, address) else { return Err(no_answer()) };
                 let life = text("x-auth-token-expires").and_then(|seconds| seconds.parse().ok());
-                Ok(Granted { token, storage_url, life: life.map(Duration::from_secs) })
+                Ok(Granted { token, address, life: life.map(Duration::from_secs) })
             }
             Self::Second { .. } => {
                 let answer: SecondAnswer = serde_json::from_slice(body).map_err(|_| no_answer())?;
                 let SecondAccess { token, service_catalog } = answer.access;
-                let found = || catalog::second(&service_catalog, interface, region);
-                let storage_url = configured.map_or_else(found, Ok)?;
+                let found = || catalog::second(service, &service_catalog, interface, region);
+                let address = configured.map_or_else(found, Ok)?;
                 let life = life(Some(&token.expires), token.issued_at.as_deref());
-                Ok(Granted { token: token.id, storage_url, life })
+                Ok(Granted { token: token.id, address, life })
             }
             Self::Third { .. } => {
                 let token = text("x-subject-token").ok_or_else(no_answer)?;
                 let answer: ThirdAnswer = serde_json::from_slice(body).map_err(|_| no_answer())?;
                 let ThirdToken { expires_at, issued_at, catalog } = answer.token;
-                let found = || catalog::third(&catalog, interface, region);
-                let storage_url = configured.map_or_else(found, Ok)?;
-                Ok(Granted { token, storage_url, life: life(expires_at.as_deref(), issued_at.as_deref()) })
+                let found = || catalog::third(service, &catalog, interface, region);
+                let address = configured.map_or_else(found, Ok)?;
+                Ok(Granted { token, address, life: life(expires_at.as_deref(), issued_at.as_deref()) })
             }
         }
     }
@@ -241,16 +245,21 @@ fn life(expires: Option<&str>, issued: Option<&str>) -> Option<Duration> {
     Some(Duration::from_secs(u64::try_from(end.as_second() - begin.as_second()).unwrap_or(0)))
 }
 
-fn no_answer() -> Error {
-    invalid("what answers is no identity service of this version: check swift_authurl and swift_auth_version")
+fn no_answer(service: &Service) -> Error {
+    invalid(format!(
+        "what answers is no identity service of this version: check {} and {}",
+        service.key("authurl"),
+        service.key("auth_version")
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::SWIFT;
 
     fn sent(identity: &Identity) -> (Parts, Value) {
-        let (head, content) = identity.request().unwrap().unwrap();
+        let (head, content) = identity.request(&SWIFT).unwrap().unwrap();
         let body: Vec<u8> = content.into_iter().flatten().collect();
         (head, serde_json::from_slice(&body).unwrap_or_default())
     }
@@ -293,11 +302,12 @@ mod tests {
         {
             headers.insert(name, value.parse().unwrap());
         }
-        let granted = identity.granted(&headers, b"", Interface::Public, None, None).unwrap();
-        assert_eq!(granted.storage_url, "http://s/v1/AUTH_a");
+        let granted = identity.granted(&SWIFT, &headers, b"", Interface::Public, None, None).unwrap();
+        assert_eq!(granted.address, "http://s/v1/AUTH_a");
         assert_eq!(granted.life, Some(Duration::from_secs(60)));
-        let error =
-            identity.granted(&HeaderMap::new(), b"<html>", Interface::Public, None, None).unwrap_err();
+        let error = identity
+            .granted(&SWIFT, &HeaderMap::new(), b"<html>", Interface::Public, None, None)
+            .unwrap_err();
         assert!(error.message.contains("swift_authurl"));
     }
 
@@ -319,11 +329,12 @@ mod tests {
             "serviceCatalog": [{"type": "object-store", "endpoints": [endpoint]}],
         }})
         .to_string();
-        let granted =
-            |region| identity.granted(&HeaderMap::new(), answer.as_bytes(), Interface::Public, region, None);
+        let granted = |region| {
+            identity.granted(&SWIFT, &HeaderMap::new(), answer.as_bytes(), Interface::Public, region, None)
+        };
         let expected = Granted {
             token: "T".into(),
-            storage_url: "http://s/v1/AUTH_t".into(),
+            address: "http://s/v1/AUTH_t".into(),
             life: Some(Duration::from_secs(3600)),
         };
         assert_eq!(granted(Some("r")).unwrap(), expected);

@@ -1,18 +1,18 @@
-//! The catalog of an identity service: where the object storage of a region is.
+//! The catalog of an identity service: where the service of a region is.
 
 use docker_registry_driver_api::Result;
 use serde::Deserialize;
 
-use crate::settings::invalid;
-
-/// What services of this kind are called.
-const OBJECT_STORAGE: &str = "object-store";
+use crate::{Service, invalid};
 
 /// Whom an address of the catalog is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Interface {
+pub enum Interface {
+    /// Everybody.
     Public,
+    /// Machines of the cloud.
     Internal,
+    /// Its operators.
     Admin,
 }
 
@@ -64,29 +64,35 @@ struct SecondEndpoint {
     admin: Option<String>,
 }
 
-/// The account's address in a catalog of version 3.
-pub(crate) fn third(services: &[ThirdService], interface: Interface, region: Option<&str>) -> Result<String> {
+/// The service's address in a catalog of version 3.
+pub(crate) fn third(
+    wanted: &Service,
+    services: &[ThirdService],
+    interface: Interface,
+    region: Option<&str>,
+) -> Result<String> {
     let endpoints = services
         .iter()
-        .filter(|service| service.kind == OBJECT_STORAGE)
+        .filter(|service| service.kind == wanted.kind)
         .flat_map(|service| &service.endpoints)
         .filter(|endpoint| endpoint.interface == interface.name())
         .map(|endpoint| {
             let region = endpoint.region_id.as_deref().or(endpoint.region.as_deref());
             (region.unwrap_or_default(), endpoint.url.as_str())
         });
-    chosen(endpoints.collect(), interface, region)
+    chosen(wanted, endpoints.collect(), interface, region)
 }
 
-/// The account's address in a catalog of version 2.
+/// The service's address in a catalog of version 2.
 pub(crate) fn second(
+    wanted: &Service,
     services: &[SecondService],
     interface: Interface,
     region: Option<&str>,
 ) -> Result<String> {
     let endpoints = services
         .iter()
-        .filter(|service| service.kind == OBJECT_STORAGE)
+        .filter(|service| service.kind == wanted.kind)
         .flat_map(|service| &service.endpoints)
         .filter_map(|endpoint| {
             let url = match interface {
@@ -96,18 +102,25 @@ pub(crate) fn second(
             };
             Some((endpoint.region.as_deref().unwrap_or_default(), url.as_deref()?))
         });
-    chosen(endpoints.collect(), interface, region)
+    chosen(wanted, endpoints.collect(), interface, region)
 }
 
 /// Takes the endpoint of the region, or the first one.
-fn chosen(endpoints: Vec<(&str, &str)>, interface: Interface, region: Option<&str>) -> Result<String> {
+fn chosen(
+    wanted: &Service,
+    endpoints: Vec<(&str, &str)>,
+    interface: Interface,
+    region: Option<&str>,
+) -> Result<String> {
+    let (said, key) = (wanted.said, |name: &str| wanted.key(name));
     let mut regions: Vec<&str> = endpoints.iter().map(|(region, _)| *region).collect();
     regions.dedup();
     let Some((first, _)) = endpoints.first() else {
         return Err(invalid(format!(
-            "the catalog has no object storage with the interface {}: check swift_interface, swift_tenant_name, and \
-             whether the user has a role there",
-            interface.name()
+            "the catalog has no {said} with the interface {}: check {}, {}, and whether the user has a role there",
+            interface.name(),
+            key("interface"),
+            key("tenant_name"),
         )));
     };
     let region = region.unwrap_or_else(|| {
@@ -115,7 +128,8 @@ fn chosen(endpoints: Vec<(&str, &str)>, interface: Interface, region: Option<&st
             tracing::warn!(
                 first,
                 ?regions,
-                "the catalog has several regions and the first one is taken: set swift_region_name"
+                "the catalog has several regions and the first one is taken: set {}",
+                key("region_name")
             );
         }
         first
@@ -123,8 +137,9 @@ fn chosen(endpoints: Vec<(&str, &str)>, interface: Interface, region: Option<&st
     let found = endpoints.iter().find(|(name, _)| *name == region);
     found.map(|(_, url)| url.trim_end_matches('/').to_owned()).ok_or_else(|| {
         invalid(format!(
-            "the catalog has no object storage in the region {region}, but in {}: check swift_region_name",
-            regions.join(", ")
+            "the catalog has no {said} in the region {region}, but in {}: check {}",
+            regions.join(", "),
+            key("region_name"),
         ))
     })
 }
@@ -134,6 +149,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::service::SWIFT;
 
     #[test]
     fn region_and_interface_choose_and_the_error_names_what_there_is() {
@@ -148,7 +164,7 @@ mod tests {
             ]},
         ]))
         .unwrap();
-        let found = |interface, region| third(&services, interface, region);
+        let found = |interface, region| third(&SWIFT, &services, interface, region);
         assert_eq!(found(Interface::Public, None).unwrap(), "http://one-public/v1/AUTH_a");
         assert_eq!(found(Interface::Public, Some("two")).unwrap(), "http://two-public/v1/AUTH_a");
         assert_eq!(found(Interface::Internal, Some("one")).unwrap(), "http://one-internal/v1/AUTH_a");

@@ -1,0 +1,365 @@
+//! The calls of Glance's API v2 that the driver makes, one request each.
+//!
+//! <https://docs.openstack.org/api-ref/image/v2/>
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use docker_registry_driver_api::{ByteStream, Bytes, CallContext, Error, ErrorKind, Result};
+use docker_registry_object_storage::{
+    Attempts, Renewal,
+    http::{AnswerBody, Call, Refusal, Subject, content_range},
+    xml::encode,
+};
+use docker_registry_openstack::Session;
+use futures::{Stream, StreamExt, stream};
+use http::{Method, Response, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::document::{COMPLETE, Image, PATH, Page, REGISTRY, REVISION, SIZE, STATE, WRITING};
+
+/// Images of one page. Each may have some 180 KiB of properties.
+const PAGE: usize = 100;
+/// Largest answer that is taken.
+const LARGEST_ANSWER: usize = 64 << 20;
+const PATCH_TYPE: &str = "application/openstack-images-v2.1-json-patch";
+const OCTETS: &str = "application/octet-stream";
+
+/// Glance, as one identity of the cloud sees it.
+pub(crate) struct Glance {
+    session: Arc<Session>,
+    attempts: Attempts,
+    /// Name of the registry that the images belong to.
+    pub(crate) registry: String,
+    /// The project that images belong to, once one was made.
+    owner: RwLock<Option<String>>,
+}
+
+impl Glance {
+    pub(crate) fn new(session: Arc<Session>, attempts: Attempts, registry: String) -> Self {
+        Self { session, attempts, registry, owner: RwLock::new(None) }
+    }
+
+    /// The path of an image that belongs to this registry.
+    pub(crate) fn path<'a>(&self, image: &'a Image) -> Option<&'a str> {
+        let owner = self.owner.read().unwrap_or_else(PoisonError::into_inner);
+        image.path_in(&self.registry, owner.as_deref())
+    }
+
+    async fn ask(
+        &self,
+        call: Call,
+        method: Method,
+        target: &str,
+        headers: &[(&'static str, String)],
+        content: Bytes,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        self.session.send(call, method, |address| at(address, target), headers, content.into()).await
+    }
+
+    /// One page of the images that have these properties, oldest first: those after `marker`, or the first ones when
+    /// that image is gone.
+    pub(crate) async fn page(
+        &self,
+        call: &CallContext,
+        filters: &[(&str, &str)],
+        marker: Option<&str>,
+    ) -> Result<Page> {
+        if marker.is_some()
+            && let Some(page) = self.page_after(call, filters, marker).await?
+        {
+            return Ok(page);
+        }
+        let first = self.page_after(call, filters, None).await?;
+        first.ok_or_else(|| corrupt("knows no first image"))
+    }
+
+    /// The page after an image; `None` when that is gone.
+    async fn page_after(
+        &self,
+        call: &CallContext,
+        filters: &[(&str, &str)],
+        marker: Option<&str>,
+    ) -> Result<Option<Page>> {
+        let mut target =
+            format!("/v2/images?limit={PAGE}&sort_key=created_at&sort_dir=asc&visibility=private");
+        let owner = self.owner.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let registry = [(REGISTRY, self.registry.as_str())];
+        let owner = owner.as_deref().map(|owner| ("owner", owner));
+        let marked = marker.map(|marker| ("marker", marker));
+        for (name, value) in registry.iter().chain(filters).copied().chain(owner).chain(marked) {
+            target.push_str(&format!("&{name}={}", encode(value).replace('/', "%2F")));
+        }
+        let list = Call::reading("list images", Subject::Bucket);
+        self.attempts
+            .attempt(call, false, || async {
+                match self.ask(list, Method::GET, &target, &[], Bytes::new()).await {
+                    Ok(answer) => document(answer).await.map(Some),
+                    Err(refusal) if marker.is_some() && is_unknown(&refusal) => Ok(None),
+                    Err(refusal) => Err(refusal.into()),
+                }
+            })
+            .await
+    }
+
+    /// The image with this id.
+    pub(crate) async fn image(&self, call: &CallContext, id: &str) -> Result<Image> {
+        let target = format!("/v2/images/{}", encode(id));
+        let show = Call::reading("show image", Subject::Object);
+        self.attempts
+            .attempt(call, false, || async {
+                document(self.ask(show, Method::GET, &target, &[], Bytes::new()).await?).await
+            })
+            .await
+    }
+
+    /// Makes an image without content that nobody else in the cloud can see.
+    pub(crate) async fn create(
+        &self,
+        call: &CallContext,
+        path: &str,
+        properties: Map<String, Value>,
+    ) -> Result<String> {
+        let id = Uuid::new_v4().to_string();
+        let mut image = properties;
+        for (name, value) in [
+            ("id", id.as_str()),
+            ("name", path),
+            ("visibility", "private"),
+            ("disk_format", "raw"),
+            ("container_format", "docker"),
+            (REGISTRY, &self.registry),
+            (PATH, path),
+            (STATE, WRITING),
+        ] {
+            image.insert(name.to_owned(), value.into());
+        }
+        let body = Bytes::from(Value::Object(image).to_string());
+        let headers = [("content-type", "application/json".to_owned())];
+        let create = Call::writing("create image", Subject::Bucket);
+        let made: Option<Image> = self
+            .attempts
+            .attempt(call, true, || async {
+                match self.ask(create, Method::POST, "/v2/images", &headers, body.clone()).await {
+                    Ok(answer) => document(answer).await.map(Some),
+                    // The id is nobody else's: an attempt before this one made it.
+                    Err(refusal) if refusal.status() == Some(StatusCode::CONFLICT) => Ok(None),
+                    Err(refusal) => Err(of_write(refusal)),
+                }
+            })
+            .await?;
+        if let Some(owner) = made.and_then(|image| image.owner) {
+            *self.owner.write().unwrap_or_else(PoisonError::into_inner) = Some(owner);
+        }
+        Ok(id)
+    }
+
+    /// Sends the content of an image, once.
+    pub(crate) async fn upload(&self, id: &str, content: ByteStream) -> Result<()> {
+        let target = format!("/v2/images/{id}/file");
+        let headers = [("content-type", OCTETS.to_owned())];
+        // Its own store may take long over the end.
+        let upload = Call::writing("upload image", Subject::Object).slow();
+        let target = |address: &str| at(address, &target);
+        let sent = self.session.send_stream(upload, Method::PUT, target, &headers, content).await;
+        match sent {
+            Ok(_) => {
+                self.session.accepted();
+                Ok(())
+            }
+            Err(refusal) => Err(self.session.failed(of_write(refusal))),
+        }
+    }
+
+    /// Says of an image that all of its content is there, in one step.
+    pub(crate) async fn complete(
+        &self,
+        call: &CallContext,
+        id: &str,
+        size: u64,
+        revision: u64,
+    ) -> Result<Image> {
+        // Each step may be made again.
+        let patch = json!([
+            {"op": "replace", "path": format!("/{STATE}"), "value": COMPLETE},
+            {"op": "add", "path": format!("/{SIZE}"), "value": size.to_string()},
+            {"op": "add", "path": format!("/{REVISION}"), "value": revision.to_string()},
+        ]);
+        let body = Bytes::from(patch.to_string());
+        let headers = [("content-type", PATCH_TYPE.to_owned())];
+        let (target, complete) =
+            (format!("/v2/images/{id}"), Call::writing("complete image", Subject::Object));
+        self.attempts
+            .attempt(call, true, || async {
+                let answer = self.ask(complete, Method::PATCH, &target, &headers, body.clone()).await;
+                document(answer.map_err(of_write)?).await
+            })
+            .await
+    }
+
+    /// Deletes an image. One that is gone is fine.
+    pub(crate) async fn delete(&self, call: &CallContext, id: &str) -> Result<()> {
+        let target = format!("/v2/images/{}", encode(id));
+        let delete = Call::writing("delete image", Subject::Object);
+        self.attempts
+            .attempt(call, true, || async {
+                match self.ask(delete, Method::DELETE, &target, &[], Bytes::new()).await {
+                    Ok(_) => Ok(()),
+                    Err(refusal) if refusal.error.is_not_found() => Ok(()),
+                    Err(refusal) => Err(refusal.into()),
+                }
+            })
+            .await
+    }
+
+    /// Opens the content of an image of `size` bytes from `offset` on, `length` bytes above zero.
+    pub(crate) async fn read(
+        &self,
+        call: &CallContext,
+        id: &str,
+        size: u64,
+        offset: u64,
+        length: u64,
+    ) -> Result<ByteStream> {
+        let target = format!("/v2/images/{id}/file");
+        let mut headers = vec![("accept", OCTETS.to_owned())];
+        let is_whole = length == size;
+        if !is_whole {
+            headers.push(("range", format!("bytes={offset}-{}", offset + length - 1)));
+        }
+        let read = Call::reading("read image", Subject::Object);
+        let answer = self
+            .attempts
+            .attempt(call, false, || async {
+                Ok(self.ask(read, Method::GET, &target, &headers, Bytes::new()).await?)
+            })
+            .await?;
+        let (head, body) = answer.into_parts();
+        match head.status {
+            StatusCode::PARTIAL_CONTENT => {
+                let part = content_range(&head.headers);
+                if part.is_some_and(|(start, count, _)| (start, count) != (offset, length)) {
+                    return Err(corrupt("has other bytes than were asked for"));
+                }
+                Ok(body.stream(length))
+            }
+            StatusCode::OK if is_whole => Ok(body.stream(length)),
+            // Some of Glance's stores cannot read from the middle.
+            StatusCode::OK => Ok(window(body.stream(size), offset, length).boxed()),
+            _ => Err(corrupt("has no content where there was some")),
+        }
+    }
+
+    /// Whether Glance answers and images can be listed.
+    pub(crate) async fn probe(&self, call: &CallContext) -> Result<()> {
+        self.page(call, &[(STATE, "none")], None).await.map(drop)
+    }
+}
+
+/// Whether Glance does not know the image that a page is to begin after.
+fn is_unknown(refusal: &Refusal) -> bool {
+    matches!(refusal.status(), Some(StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND))
+}
+
+/// The address of a request. Catalogs name Glance with and without its version.
+fn at(address: &str, target: &str) -> String {
+    let base = match address.rsplit_once('/') {
+        Some((base, end)) if end.starts_with('v') && end[1..].starts_with(|c: char| c.is_ascii_digit()) => {
+            base
+        }
+        _ => address,
+    };
+    format!("{base}{target}")
+}
+
+/// `length` bytes of a stream from `offset` on.
+fn window(body: ByteStream, offset: u64, length: u64) -> impl Stream<Item = Result<Bytes>> + Send {
+    stream::unfold((body, offset, length), |(mut body, mut skip, left)| async move {
+        if left == 0 {
+            return None;
+        }
+        loop {
+            let mut chunk = match body.next().await? {
+                Ok(chunk) => chunk,
+                Err(error) => return Some((Err(error), (body, 0, 0))),
+            };
+            let skipped = skip.min(chunk.len() as u64);
+            skip -= skipped;
+            // Both are at most the length of the chunk.
+            chunk = chunk.slice(usize::try_from(skipped).unwrap_or(chunk.len())..);
+            chunk.truncate(usize::try_from(left).unwrap_or(chunk.len()));
+            if !chunk.is_empty() {
+                let left = left - chunk.len() as u64;
+                return Some((Ok(chunk), (body, skip, left)));
+            }
+        }
+    })
+}
+
+async fn document<T: DeserializeOwned>(answer: Response<AnswerBody>) -> Result<T> {
+    let body = answer.into_body().bytes(LARGEST_ANSWER).await?;
+    serde_json::from_slice(&body).map_err(|_| {
+        let message = "what answers is no Glance of version 2: check glance_url and glance_region_name";
+        Error::new(ErrorKind::InvalidConfiguration, message)
+    })
+}
+
+/// The error of a write. What is too large is too much for a quota, and an image that is gone in the middle of a write
+/// was deleted by somebody else.
+fn of_write(refusal: Refusal) -> Error {
+    let status = refusal.status();
+    let mut error = Error::from(refusal);
+    match (error.kind, status) {
+        (ErrorKind::TooLarge, _) => {
+            error.kind = ErrorKind::StorageFull;
+            error.message =
+                format!("a quota of the project or a limit of Glance is used up [{}]", error.message);
+        }
+        (ErrorKind::NotFound | ErrorKind::Conflict, Some(_)) => {
+            error.kind = ErrorKind::Unavailable;
+            error.message =
+                format!("somebody else changed the image while it was written [{}]", error.message);
+        }
+        (ErrorKind::InvalidConfiguration, Some(StatusCode::BAD_REQUEST)) => {
+            error.message = format!(
+                "Glance refuses an image with container_format docker and disk_format raw: check container_formats and \
+                 disk_formats of Glance, and glance_url [{}]",
+                error.message
+            );
+        }
+        _ => {}
+    }
+    error
+}
+
+fn corrupt(what: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("Glance's answer {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use docker_registry_driver_api::{byte_stream, collect};
+
+    use super::*;
+
+    #[test]
+    fn catalogs_may_name_glance_with_its_version() {
+        for address in ["http://g:9292", "http://g:9292/v2", "http://g:9292/v1", "http://g:9292/v2.0"] {
+            assert_eq!(at(address, "/v2/images"), "http://g:9292/v2/images");
+        }
+        assert_eq!(at("http://g/image", "/v2/images"), "http://g/image/v2/images");
+        assert_eq!(at("http://g/volumes", "/v2/images"), "http://g/volumes/v2/images");
+    }
+
+    #[tokio::test]
+    async fn a_window_is_cut_out_of_a_content_that_comes_whole() {
+        let body = || byte_stream([Bytes::from("abc"), Bytes::from("defg"), Bytes::from("h")]);
+        for (offset, length, expected) in
+            [(0, 8, "abcdefgh"), (0, 2, "ab"), (2, 3, "cde"), (3, 4, "defg"), (7, 1, "h")]
+        {
+            let found = collect(window(body(), offset, length).boxed(), 100).await.unwrap();
+            assert_eq!(found, expected, "{length} from {offset}");
+        }
+    }
+}
