@@ -78,6 +78,33 @@ impl Owner {
         self.client.send(method, target, &[("X-Auth-Token", self.token.as_str())], b"")
     }
 
+    fn send(&self, method: &str, target: &str, kind: &str, content: &[u8]) -> Response {
+        let headers = [("X-Auth-Token", self.token.as_str()), ("Content-Type", kind)];
+        self.client.send(method, target, &headers, content)
+    }
+
+    /// Makes one image of all files of a docker image, with the properties that docker-registry 0.x gave it, and deletes
+    /// what the driver wrote.
+    fn make_old(&self, store: &str, docker_id: &str) {
+        let mut old = json!({"name": docker_id, "disk_format": "raw", "container_format": "docker"});
+        let mut layer = Vec::new();
+        for image in self.images(store, &format!("&docker_id={docker_id}")) {
+            let own = format!("/v2/images/{}", image["id"].as_str().expect("an id"));
+            let content = self.ask("GET", &format!("{own}/file")).expect(200);
+            match image["docker_path"].as_str().and_then(|path| path.rsplit('/').next()).expect("a file") {
+                "layer" => layer = content.body,
+                file => old[format!("meta_{file}")] = content.text().into(),
+            }
+            self.ask("DELETE", &own).expect(204);
+        }
+        assert!(old["meta_json"].is_string() && old["meta_ancestry"].is_string(), "{old}");
+        let made =
+            self.send("POST", "/v2/images", "application/json", old.to_string().as_bytes()).expect(201);
+        let made: Value = serde_json::from_slice(&made.body).expect("JSON");
+        let file = format!("/v2/images/{}/file", made["id"].as_str().expect("an id"));
+        self.send("PUT", &file, "application/octet-stream", &layer).expect(204);
+    }
+
     /// The images of a registry, with more that they have in common.
     fn images(&self, store: &str, more: &str) -> Vec<Value> {
         let (mut images, mut next) =
@@ -192,6 +219,36 @@ fn flavor_glance_swift_needs_no_folder_and_another_server_goes_on() {
         owner(&server).images("registry", "&docker_state=writing").len(),
         0,
         "nothing is half-written"
+    );
+}
+
+#[test]
+fn images_that_docker_registry_0_wrote_are_pulled_and_built_upon() {
+    let server = StoreServer::start("glance");
+    let folder = tempfile::tempdir().expect("a folder");
+    let variables = changed(&glance(&server), &[("STORAGE_PATH", folder.path().to_str().expect("UTF-8"))]);
+    let first = serve("glance", &variables);
+    let lower = Image::new(None, Content::bytes(41, 100_000));
+    let upper = Image::new(Some(&lower), Content::bytes(42, 3 << 20));
+    v1::push(&first.client(), "old/image", "latest", &[&lower, &upper]);
+    drop(first);
+    let owner = owner(&server);
+    owner.make_old("registry", &lower.id);
+    owner.make_old("registry", &upper.id);
+    assert_eq!(owner.images("registry", "").len(), 0, "nothing is as the driver writes it");
+
+    let client = serve("glance", &variables);
+    let client = client.client();
+    v1::verify(&client, "old/image", "latest", &[&lower, &upper]);
+    let part = client.send("GET", &upper.path("layer"), &[("Range", "bytes=1000-1999")], b"").expect(206);
+    assert!(part.body == upper.layer[1000..2000], "a part of an old layer");
+    let top = Image::new(Some(&upper), Content::bytes(43, 50_000));
+    v1::push(&client, "old/image", "next", &[&lower, &upper, &top]);
+    v1::verify(&client, "old/image", "next", &[&lower, &upper, &top]);
+    assert_eq!(
+        owner.images("registry", &format!("&docker_id={}", upper.id)).len(),
+        0,
+        "it was not pushed again"
     );
 }
 

@@ -38,6 +38,7 @@ pub use object_store;
 pub use renewed::{Fresh, Renewed};
 pub use retry::Attempts;
 pub use settings::StoreSettings;
+pub use uploads::sending::from_caller;
 
 #[cfg(test)]
 mod scripted;

@@ -151,8 +151,6 @@ impl Attempts {
         F: FnMut() -> A + Send,
         A: Future<Output = Result<T>> + Send,
     {
-        let most = self.settings.most_attempts;
-        let most = if call.background { most.saturating_mul(2) } else { most };
         let mut may_have_happened = false;
         let mut number = 0;
         loop {
@@ -183,8 +181,7 @@ impl Attempts {
             }
             let uncertain = may_have_happened;
             may_have_happened |= error.outcome_unknown;
-            let pause =
-                if error.retryable && number < most { self.pause(call, &error, number) } else { None };
+            let pause = self.again(call, &error, number);
             debug!(number, kind = ?error.kind, %error, again = pause.is_some(), "an attempt failed");
             let Some(pause) = pause else {
                 let result = Err(settled(error, effort.writes && may_have_happened));
@@ -202,6 +199,14 @@ impl Attempts {
         // The answer has to reach the caller before he stops waiting.
         let left = left.saturating_sub((left / 20).min(Duration::from_millis(500)));
         Some(limit.min(if number < 3 && content.is_zero() { left / 2 } else { left }))
+    }
+
+    /// How long to wait before the attempt after the one with this number, counted from 1, which ended with this error;
+    /// `None` when there is to be none.
+    pub fn again(&self, call: &CallContext, error: &Error, number: u32) -> Option<Duration> {
+        let most = self.settings.most_attempts;
+        let most = if call.background { most.saturating_mul(2) } else { most };
+        if error.retryable && number < most { self.pause(call, error, number) } else { None }
     }
 
     /// How long to wait before the next attempt; `None` when there is no time for one.

@@ -14,7 +14,7 @@ pub use catalog::Interface;
 pub use identity::{Domain, Granted, Identity, Name, Proof};
 pub use service::Service;
 pub use session::Session;
-pub use settings::CloudSettings;
+pub use settings::{CloudSettings, split_version};
 
 use docker_registry_driver_api::{Error, ErrorKind};
 

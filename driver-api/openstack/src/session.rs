@@ -105,7 +105,7 @@ impl Session {
         self.transport.send(call, head, content).await
     }
 
-    /// The same with content that comes as it is sent. It is sent once and never again.
+    /// The same with content that comes as it is sent, and its size where that is known. It is sent once and never again.
     ///
     /// # Errors
     /// As for [`Session::send`], and the content's own.
@@ -115,10 +115,10 @@ impl Session {
         method: Method,
         target: impl FnOnce(&str) -> String,
         headers: &[(&'static str, String)],
-        content: ByteStream,
+        (content, size): (ByteStream, Option<u64>),
     ) -> Result<Response<AnswerBody>, Refusal> {
         let head = self.proved(method, target, headers).await?;
-        self.transport.send_stream(call, head, content).await
+        self.transport.send_stream(call, head, content, size).await
     }
 
     async fn proved(

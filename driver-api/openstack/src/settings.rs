@@ -175,6 +175,28 @@ impl CloudSettings {
         Ok(filled(settings, &service.key(AUTH_URL))?.is_some())
     }
 
+    /// The first key of a service that is filled, and differently from that of `other`.
+    ///
+    /// # Errors
+    /// `InvalidConfiguration` where one of them is no text.
+    pub fn first_other(service: &Service, other: &Service, settings: &Settings) -> Result<Option<String>> {
+        for key in Self::keys(service) {
+            let Some(name) = key.name.strip_prefix(service.prefix) else { continue };
+            if key.name == service.address_key || key.kind != ValueKind::Text {
+                continue;
+            }
+            let value = filled(settings, &key.name)?;
+            // A variable that fills both is no difference, nor is a default.
+            if value.is_some()
+                && value != key.default
+                && value != filled(settings, &format!("{}{name}", other.prefix))?
+            {
+                return Ok(Some(key.name));
+            }
+        }
+        Ok(None)
+    }
+
     /// Reads and checks the values.
     ///
     /// # Errors
@@ -319,17 +341,26 @@ fn identity(values: &Values<'_>, url: Option<String>, has_address: bool) -> Resu
 
 /// The version that the end of an address tells.
 fn version_of(url: &str) -> i64 {
-    match url.rsplit('/').next() {
-        Some(end) if end.starts_with("v1") => 1,
-        Some(end) if end.starts_with("v2") => 2,
+    match split_version(url).1 {
+        Some(version) if version.starts_with("v1") => 1,
+        Some(version) if version.starts_with("v2") => 2,
         _ => 3,
     }
 }
 
 /// The address with its version at the end.
 fn with_version(url: String, version: &str) -> String {
-    let is_version = |end: &str| end.strip_prefix('v').is_some_and(|rest| rest.starts_with(char::is_numeric));
-    if url.rsplit('/').next().is_some_and(is_version) { url } else { format!("{url}/{version}") }
+    if split_version(&url).1.is_some() { url } else { format!("{url}/{version}") }
+}
+
+/// An address without the version at the end of its path, and that version: `http://host/image/v2` has `v2`. The name of
+/// a host is never taken for one.
+pub fn split_version(address: &str) -> (&str, Option<&str>) {
+    let host = address.find("://").map_or(0, |scheme| scheme + 3);
+    let Some(slash) = address[host..].rfind('/') else { return (address, None) };
+    let (base, end) = (&address[..host + slash], &address[host + slash + 1..]);
+    let is_version = end.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    if is_version { (base, Some(end)) } else { (address, None) }
 }
 
 fn filled(settings: &Settings, key: &str) -> Result<Option<String>> {

@@ -10,14 +10,17 @@ use docker_registry_object_storage::{
     http::{AnswerBody, Call, Refusal, Subject, content_range},
     xml::encode,
 };
-use docker_registry_openstack::Session;
+use docker_registry_openstack::{Session, split_version};
 use futures::{Stream, StreamExt, stream};
 use http::{Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
-use crate::document::{COMPLETE, Image, PATH, Page, REGISTRY, REVISION, SIZE, STATE, WRITING};
+use crate::{
+    document::{COMPLETE, Image, PATH, Page, REGISTRY, REVISION, SIZE, STATE, WRITING},
+    marks::Marks,
+    old_images::OldImages,
+};
 
 /// Images of one page. Each may have some 180 KiB of properties.
 const PAGE: usize = 100;
@@ -29,7 +32,10 @@ const OCTETS: &str = "application/octet-stream";
 /// Glance, as one identity of the cloud sees it.
 pub(crate) struct Glance {
     session: Arc<Session>,
-    attempts: Attempts,
+    pub(crate) attempts: Attempts,
+    /// Ids of the images that this process is writing.
+    pub(crate) under_way: Marks,
+    pub(crate) old_images: OldImages,
     /// Name of the registry that the images belong to.
     pub(crate) registry: String,
     /// The project that images belong to, once one was made.
@@ -38,13 +44,26 @@ pub(crate) struct Glance {
 
 impl Glance {
     pub(crate) fn new(session: Arc<Session>, attempts: Attempts, registry: String) -> Self {
-        Self { session, attempts, registry, owner: RwLock::new(None) }
+        Self {
+            session,
+            attempts,
+            under_way: Marks::default(),
+            old_images: OldImages::default(),
+            registry,
+            owner: RwLock::new(None),
+        }
     }
 
     /// The path of an image that belongs to this registry.
     pub(crate) fn path<'a>(&self, image: &'a Image) -> Option<&'a str> {
         let owner = self.owner.read().unwrap_or_else(PoisonError::into_inner);
         image.path_in(&self.registry, owner.as_deref())
+    }
+
+    /// Whether an image belongs to the project that this driver's images belong to.
+    pub(crate) fn is_owned(&self, image: &Image) -> bool {
+        let owner = self.owner.read().unwrap_or_else(PoisonError::into_inner);
+        owner.is_some() && image.owner == *owner
     }
 
     async fn ask(
@@ -58,9 +77,24 @@ impl Glance {
         self.session.send(call, method, |address| at(address, target), headers, content.into()).await
     }
 
-    /// One page of the images that have these properties, oldest first: those after `marker`, or the first ones when
-    /// that image is gone.
+    /// One page of this registry's images that have these properties, oldest first: those after `marker`, or the first
+    /// ones when that image is gone.
     pub(crate) async fn page(
+        &self,
+        call: &CallContext,
+        filters: &[(&str, &str)],
+        marker: Option<&str>,
+    ) -> Result<Page> {
+        let ours = [("visibility", "private"), (REGISTRY, self.registry.as_str())];
+        self.filtered(call, &[&ours, filters].concat(), marker).await
+    }
+
+    /// The same of all images that are docker's, whoever made them.
+    pub(crate) async fn any_page(&self, call: &CallContext, marker: Option<&str>) -> Result<Page> {
+        self.filtered(call, &[("container_format", "docker"), ("disk_format", "raw")], marker).await
+    }
+
+    async fn filtered(
         &self,
         call: &CallContext,
         filters: &[(&str, &str)],
@@ -82,13 +116,11 @@ impl Glance {
         filters: &[(&str, &str)],
         marker: Option<&str>,
     ) -> Result<Option<Page>> {
-        let mut target =
-            format!("/v2/images?limit={PAGE}&sort_key=created_at&sort_dir=asc&visibility=private");
+        let mut target = format!("/v2/images?limit={PAGE}&sort_key=created_at&sort_dir=asc");
         let owner = self.owner.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let registry = [(REGISTRY, self.registry.as_str())];
         let owner = owner.as_deref().map(|owner| ("owner", owner));
         let marked = marker.map(|marker| ("marker", marker));
-        for (name, value) in registry.iter().chain(filters).copied().chain(owner).chain(marked) {
+        for (name, value) in filters.iter().copied().chain(owner).chain(marked) {
             target.push_str(&format!("&{name}={}", encode(value).replace('/', "%2F")));
         }
         let list = Call::reading("list images", Subject::Bucket);
@@ -114,17 +146,17 @@ impl Glance {
             .await
     }
 
-    /// Makes an image without content that nobody else in the cloud can see.
+    /// Makes an image with this id, which is nobody's yet, and without content, that nobody else in the cloud can see.
     pub(crate) async fn create(
         &self,
         call: &CallContext,
+        id: &str,
         path: &str,
         properties: Map<String, Value>,
-    ) -> Result<String> {
-        let id = Uuid::new_v4().to_string();
+    ) -> Result<()> {
         let mut image = properties;
         for (name, value) in [
-            ("id", id.as_str()),
+            ("id", id),
             ("name", path),
             ("visibility", "private"),
             ("disk_format", "raw"),
@@ -148,27 +180,28 @@ impl Glance {
                     Err(refusal) => Err(of_write(refusal)),
                 }
             })
-            .await?;
+            .await
+            .map_err(unseen)?;
         if let Some(owner) = made.and_then(|image| image.owner) {
             *self.owner.write().unwrap_or_else(PoisonError::into_inner) = Some(owner);
         }
-        Ok(id)
+        Ok(())
     }
 
-    /// Sends the content of an image, once.
-    pub(crate) async fn upload(&self, id: &str, content: ByteStream) -> Result<()> {
+    /// Sends the content of an image, once; with its size where that is known.
+    pub(crate) async fn upload(&self, id: &str, content: ByteStream, size: Option<u64>) -> Result<()> {
         let target = format!("/v2/images/{id}/file");
         let headers = [("content-type", OCTETS.to_owned())];
         // Its own store may take long over the end.
         let upload = Call::writing("upload image", Subject::Object).slow();
         let target = |address: &str| at(address, &target);
-        let sent = self.session.send_stream(upload, Method::PUT, target, &headers, content).await;
+        let sent = self.session.send_stream(upload, Method::PUT, target, &headers, (content, size)).await;
         match sent {
             Ok(_) => {
                 self.session.accepted();
                 Ok(())
             }
-            Err(refusal) => Err(self.session.failed(of_write(refusal))),
+            Err(refusal) => Err(unseen(self.session.failed(of_write(refusal)))),
         }
     }
 
@@ -264,13 +297,7 @@ fn is_unknown(refusal: &Refusal) -> bool {
 
 /// The address of a request. Catalogs name Glance with and without its version.
 fn at(address: &str, target: &str) -> String {
-    let base = match address.rsplit_once('/') {
-        Some((base, end)) if end.starts_with('v') && end[1..].starts_with(|c: char| c.is_ascii_digit()) => {
-            base
-        }
-        _ => address,
-    };
-    format!("{base}{target}")
+    format!("{}{target}", split_version(address).0)
 }
 
 /// `length` bytes of a stream from `offset` on.
@@ -317,7 +344,9 @@ fn of_write(refusal: Refusal) -> Error {
                 format!("a quota of the project or a limit of Glance is used up [{}]", error.message);
         }
         (ErrorKind::NotFound | ErrorKind::Conflict, Some(_)) => {
+            // Another image is another attempt.
             error.kind = ErrorKind::Unavailable;
+            error.retryable = true;
             error.message =
                 format!("somebody else changed the image while it was written [{}]", error.message);
         }
@@ -330,6 +359,12 @@ fn of_write(refusal: Refusal) -> Error {
         }
         _ => {}
     }
+    error
+}
+
+/// The error of a step after which nothing can be seen yet.
+fn unseen(mut error: Error) -> Error {
+    error.outcome_unknown = false;
     error
 }
 
@@ -350,6 +385,8 @@ mod tests {
         }
         assert_eq!(at("http://g/image", "/v2/images"), "http://g/image/v2/images");
         assert_eq!(at("http://g/volumes", "/v2/images"), "http://g/volumes/v2/images");
+        assert_eq!(at("http://v2glance:9292", "/v2/images"), "http://v2glance:9292/v2/images");
+        assert_eq!(at("https://v2.example.test", "/v2/images"), "https://v2.example.test/v2/images");
     }
 
     #[tokio::test]

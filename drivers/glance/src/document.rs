@@ -75,7 +75,7 @@ impl Image {
         if is_ours { self.property(PATH) } else { None }
     }
 
-    /// The size of an image that is complete.
+    /// The size of an image that is complete and whole.
     pub(crate) fn complete_size(&self) -> Option<u64> {
         let size = self.property(SIZE)?.parse().ok()?;
         (self.status == "active" && self.size == Some(size)).then_some(size)

@@ -21,7 +21,9 @@ mod client;
 mod content;
 mod document;
 mod listing;
+mod marks;
 mod objects;
+mod old_images;
 mod routing;
 mod settings;
 mod uploads;
@@ -65,6 +67,8 @@ const HANDED_ON: [Capability; 5] = [
 ];
 /// How long it may take to find out whether Glance works.
 const OPENING: Duration = Duration::from_secs(30);
+/// What the start writes, and no registry.
+const PROBE: &str = "docker-registry/probe";
 /// Deletions of one call at a time.
 const AT_ONCE: usize = 8;
 
@@ -75,11 +79,17 @@ pub struct GlanceDriver {
 }
 
 impl GlanceDriver {
-    /// Makes an image and deletes it: whether that is allowed is found out now, and which project it is.
+    /// Writes an object that is none of the registry's and deletes it: whether that is allowed is found out now, and which
+    /// project it is.
     async fn try_out(&self) -> Result<()> {
         let call = CallContext::with_timeout(OPENING);
-        let id = self.glance.create(&call, "docker-registry/probe", Map::new()).await?;
-        self.glance.delete(&call, &id).await
+        let probe = ObjectPath::new(PROBE)?;
+        self.glance.put(&call, &probe, Bytes::from_static(b"?")).await?;
+        match self.glance.delete_object(&call, &probe).await {
+            // Another server that starts.
+            Err(error) if error.is_not_found() => Ok(()),
+            result => result,
+        }
     }
 
     async fn copy_across(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
@@ -88,17 +98,22 @@ impl GlanceDriver {
         }
         if is_image(to.as_str()) {
             if !is_image(from.as_str()) {
-                let size = self.alternate.head(call, from).await?.size;
-                return self.send(call, from, size, to).await.map(drop);
+                return self.send(call, from, to).await.map(drop);
             }
-            let size = self.glance.head(call, from).await?.size;
-            let open =
-                || async { Ok(stream_of(self.glance.open_reading(call, from, ReadRange::Full).await?.body)) };
-            return self.glance.write_again(call, to, &Map::new(), Some(size), open).await.map(drop);
+            let open = || async {
+                let reading = self.glance.open_reading(call, from, ReadRange::Full).await?;
+                Ok((reading.total_size, stream_of(reading.body)))
+            };
+            return self.glance.write_again(call, to, &Map::new(), open).await.map(drop);
         }
         let reading = self.glance.open_reading(call, from, ReadRange::Full).await?;
         let (size, body) = (reading.total_size, stream_of(reading.body));
-        self.alternate.write(call, to, Some(size), body, &Condition::Always).await.map(drop)
+        let written = self.alternate.write(call, to, Some(size), body, &Condition::Always).await;
+        written.map(drop).map_err(|error| match error.kind {
+            // The body was Glance's and not the caller's.
+            ErrorKind::BodyFailed => Error { kind: ErrorKind::Unavailable, ..error }.retryable(true),
+            _ => error,
+        })
     }
 }
 
@@ -136,7 +151,7 @@ impl Driver for GlanceDriver {
         let session = Arc::new(Session::new(own.service, cloud, transport));
         let renewal: Arc<dyn Renewal> = Arc::<Session>::clone(&session);
         let alternate = host.open_alternate(&own.alternate, &settings).await.map_err(|error| {
-            if error.kind == ErrorKind::Unsupported && error.message.contains("open_alternate") {
+            if error.kind == ErrorKind::Unsupported && error.operation == "open_alternate" {
                 return invalid("this server cannot open storage_alternate: it needs driver API 1.2");
             }
             let kind = error.kind;
@@ -146,6 +161,11 @@ impl Driver for GlanceDriver {
         let glance = Glance::new(session, Attempts::new(&shared, renewal), own.store);
         let driver = Self { glance, alternate };
         driver.try_out().await?;
+        if !driver.alternate.capabilities().has(Capability::ListUploads) {
+            tracing::warn!(
+                "the driver of storage_alternate does not list uploads: what crashes leave in Glance and in it stays"
+            );
+        }
         Ok(driver)
     }
 
@@ -170,7 +190,7 @@ impl Driver for GlanceDriver {
     ) -> Result<Option<ETag>> {
         unconditional(condition)?;
         match is_image(path.as_str()) {
-            true => self.glance.put(call, path, content).await.map(Some),
+            true => self.glance.put(call, path, content).await,
             false => self.alternate.put(call, path, content, condition).await,
         }
     }
@@ -236,7 +256,7 @@ impl Driver for GlanceDriver {
     ) -> Result<ObjectInfo> {
         unconditional(condition)?;
         match is_image(path.as_str()) {
-            true => self.glance.write_stream(call, path, body).await,
+            true => self.glance.write_stream(call, path, size, body).await,
             false => self.alternate.write(call, path, size, body, condition).await,
         }
     }

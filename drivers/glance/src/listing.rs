@@ -23,11 +23,9 @@ const BATCH: usize = 1_000;
 /// Requests of one call at a time.
 const AT_ONCE: usize = 8;
 
-/// What there is at a path or in a folder below the one that is listed.
-struct Found {
-    /// The image that counts, in the order of images; `None` for a folder.
-    object: Option<(u64, String, ObjectInfo)>,
-}
+/// What there is at a path or in a folder below the one that is listed: the image that counts, in the order of images;
+/// `None` for a folder.
+type Found = Option<(u64, String, ObjectInfo)>;
 
 impl Glance {
     /// Shows every complete image at or below a folder to `visit` with its path, some perhaps twice, until it has seen
@@ -77,11 +75,11 @@ impl Glance {
             if request.after.as_ref().is_some_and(|after| entry <= *after) {
                 return true;
             }
-            let found = entries.entry(entry).or_insert(Found { object: None });
+            let found = entries.entry(entry).or_default();
             if !is_folder && let Some(info) = image.info() {
-                let order = found.object.as_ref().map(|(revision, id, _)| (*revision, id.as_str()));
+                let order = found.as_ref().map(|(revision, id, _)| (*revision, id.as_str()));
                 if order.is_none_or(|order| order < image.order()) {
-                    found.object = Some((image.revision(), image.id.clone(), info));
+                    *found = Some((image.revision(), image.id.clone(), info));
                 }
             }
             if entries.len() > most {
@@ -205,7 +203,7 @@ impl GlanceDriver {
             }
         }
         for (path, found) in found {
-            let object = found.object.map(|(_, _, info)| info);
+            let object = found.map(|(_, _, info)| info);
             let entry = entries.entry(path).or_default();
             *entry = entry.take().or(object);
         }

@@ -3,7 +3,7 @@
 //! # Several writers
 //! A write makes a new image, sends the content, looks which revisions of the path there are, and completes the image
 //! with the next one. That last step is one request, which Glance does wholly or not at all: before it readers see the
-//! old image, after it the new one. Then the older images are deleted, oldest first, so that none of them can come
+//! old image, after it the new one. Then the images below it are deleted, oldest first, so that none of them can come
 //! back. Of two writers at the same time both may get the same revision; the greater id counts then, for everybody.
 
 use std::{
@@ -12,14 +12,17 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use docker_registry_driver_api::{
     ByteStream, Bytes, CallContext, ETag, Error, ErrorKind, Object, ObjectInfo, ObjectPath, ReadRange,
     Reading, ReadingBody, Result, byte_stream, collect, empty_stream,
 };
-use futures::{StreamExt, TryStreamExt};
+use docker_registry_object_storage::from_caller;
+use futures::{StreamExt, stream};
 use serde_json::Map;
+use uuid::Uuid;
 
 use crate::{
     client::Glance,
@@ -29,14 +32,17 @@ use crate::{
 
 /// How often an object is looked for again that was replaced while it was opened.
 const LOOKUPS: usize = 5;
-/// Attempts at sending content that can be had again.
-const SENDINGS: usize = 3;
+/// How long it may take to delete what a write left behind that failed.
+const AFTERWARDS: Duration = Duration::from_secs(30);
 /// Contents of a write whose path is a small file's, above which nothing is kept in properties.
 const LARGEST_SMALL: usize = 180_000;
 
+/// Content that can be had again and again, and its size.
+pub(crate) type Again = (u64, ByteStream);
+
 impl Glance {
-    /// The complete images of a path in their order: the last one is the object.
-    async fn found(&self, call: &CallContext, path: &str) -> Result<Vec<Image>> {
+    /// The images of a path that were completed, also those whose content is not what it should be, in their order.
+    async fn completed(&self, call: &CallContext, path: &str) -> Result<Vec<Image>> {
         let (mut found, mut marker) = (Vec::new(), None::<String>);
         loop {
             let page = self.page(call, &[(PATH, path)], marker.as_deref()).await?;
@@ -45,7 +51,7 @@ impl Glance {
             found.extend(
                 page.images
                     .into_iter()
-                    .filter(|image| self.path(image) == Some(path) && image.complete_size().is_some()),
+                    .filter(|image| self.path(image) == Some(path) && !image.is_being_written()),
             );
             if is_last {
                 found.sort_by(|one, other| one.order().cmp(&other.order()));
@@ -54,15 +60,20 @@ impl Glance {
         }
     }
 
-    /// The image that is the object at a path.
-    pub(crate) async fn object(&self, call: &CallContext, path: &ObjectPath) -> Result<Image> {
-        let image = self.found(call, path.as_str()).await?.pop();
-        image.ok_or_else(|| Error::not_found(path))
+    /// The image that is the object at a path, and what there is to know of the object.
+    pub(crate) async fn object(&self, call: &CallContext, path: &ObjectPath) -> Result<(Image, ObjectInfo)> {
+        let completed = self.completed(call, path.as_str()).await?;
+        let found = completed.into_iter().rev().find_map(|image| image.info().map(|info| (image, info)));
+        found.ok_or_else(|| Error::not_found(path))
     }
 
     /// See [`Driver::head`](docker_registry_driver_api::Driver::head).
     pub(crate) async fn head(&self, call: &CallContext, path: &ObjectPath) -> Result<ObjectInfo> {
-        self.object(call, path).await?.info().ok_or_else(|| Error::not_found(path))
+        match self.object(call, path).await {
+            Ok((_, info)) => Ok(info),
+            Err(absent) if absent.is_not_found() => self.old_head(call, path, absent).await,
+            Err(error) => Err(error),
+        }
     }
 
     /// See [`Driver::get`](docker_registry_driver_api::Driver::get).
@@ -70,8 +81,13 @@ impl Glance {
         let mut number = 0;
         loop {
             number += 1;
-            let image = self.object(call, path).await?;
-            let info = image.info().ok_or_else(|| Error::not_found(path))?;
+            let (image, info) = match self.object(call, path).await {
+                Ok(found) => found,
+                Err(absent) if absent.is_not_found() => {
+                    return self.old_get(call, path, max_size, absent).await;
+                }
+                Err(error) => return Err(error),
+            };
             if info.size > max_size {
                 let message = format!("the object has {} bytes, {max_size} are allowed", info.size);
                 return Err(Error::new(ErrorKind::TooLarge, message));
@@ -99,12 +115,17 @@ impl Glance {
         let mut number = 0;
         loop {
             number += 1;
-            let image = self.object(call, path).await?;
-            let total_size = image.complete_size().ok_or_else(|| Error::not_found(path))?;
+            let (image, ObjectInfo { size: total_size, etag, .. }) = match self.object(call, path).await {
+                Ok(found) => found,
+                Err(absent) if absent.is_not_found() => {
+                    return self.old_reading(call, path, range, absent).await;
+                }
+                Err(error) => return Err(error),
+            };
             let (offset, length) = range.resolve(total_size)?;
             match self.content(call, &image.id, total_size, offset, length).await {
                 Ok(body) => {
-                    let (etag, body) = (Some(image.etag()), ReadingBody::Stream(body));
+                    let body = ReadingBody::Stream(body);
                     return Ok(Reading { total_size, offset, length, etag, body });
                 }
                 // It was replaced in between.
@@ -114,7 +135,7 @@ impl Glance {
         }
     }
 
-    async fn content(
+    pub(crate) async fn content(
         &self,
         call: &CallContext,
         id: &str,
@@ -126,16 +147,21 @@ impl Glance {
     }
 
     /// See [`Driver::put`](docker_registry_driver_api::Driver::put).
-    pub(crate) async fn put(&self, call: &CallContext, path: &ObjectPath, content: Bytes) -> Result<ETag> {
+    pub(crate) async fn put(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        content: Bytes,
+    ) -> Result<Option<ETag>> {
         let small = match docker_image(path.as_str()) {
             Some((_, name)) if content.len() <= LARGEST_SMALL && !path.as_str().ends_with("/layer") => {
                 small_properties(&name, &content)
             }
             _ => Map::new(),
         };
-        let body = || async { Ok(byte_stream((!content.is_empty()).then(|| content.clone()))) };
-        let info = self.write_again(call, path, &small, Some(content.len() as u64), body).await?;
-        info.etag.ok_or_else(|| Error::not_found(path))
+        let size = content.len() as u64;
+        let open = || async { Ok((size, byte_stream((!content.is_empty()).then(|| content.clone())))) };
+        Ok(self.write_again(call, path, &small, open).await?.etag)
     }
 
     /// Writes content that `open` can open again, so that a failure on the way is not the end.
@@ -144,24 +170,23 @@ impl Glance {
         call: &CallContext,
         path: &ObjectPath,
         small: &Map<String, serde_json::Value>,
-        size: Option<u64>,
         open: impl Fn() -> F,
     ) -> Result<ObjectInfo>
     where
-        F: Future<Output = Result<ByteStream>>,
+        F: Future<Output = Result<Again>>,
     {
         let mut number = 0;
         loop {
             number += 1;
-            let error = match self.write_once(call, path, small.clone(), size, open().await?).await {
+            let (size, body) = open().await?;
+            let error = match self.write_once(call, path, small.clone(), Some(size), body).await {
                 Ok(info) => return Ok(info),
                 Err(error) => error,
             };
             // An image that was completed in spite of it is replaced by the next one, which has the same content.
-            if !error.retryable || number == SENDINGS {
-                return Err(error);
-            }
+            let Some(pause) = self.attempts.again(call, &error, number) else { return Err(error) };
             tracing::debug!(%error, number, "an image is sent again");
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -170,12 +195,10 @@ impl Glance {
         &self,
         call: &CallContext,
         path: &ObjectPath,
+        size: Option<u64>,
         body: ByteStream,
     ) -> Result<ObjectInfo> {
-        let body = body.map_err(|error| {
-            Error::new(ErrorKind::BodyFailed, "the content ended with an error").caused_by(&error)
-        });
-        self.write_once(call, path, Map::new(), None, body.boxed()).await
+        self.write_once(call, path, Map::new(), size, from_caller(body)).await
     }
 
     async fn write_once(
@@ -190,16 +213,23 @@ impl Glance {
         if let Some((id, _)) = docker_image(path.as_str()) {
             properties.insert(ID.to_owned(), id.into());
         }
-        let id = self.create(call, path.as_str(), properties).await?;
-        let written = self.fill(call, path, &id, size, body).await;
-        if let Err(error) = &written
+        let id = Uuid::new_v4().to_string();
+        let _mark = self.under_way.begin(&id);
+        let filled = match self.create(call, &id, path.as_str(), properties).await {
+            Ok(()) => self.fill(call, path, &id, size, body).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &filled
             && !error.outcome_unknown
-            && let Err(left) = self.delete(call, &id).await
         {
-            // It is found among the pending uploads.
-            tracing::debug!(error = %left, image = id, "an image that was not completed stays");
+            // The call itself may have no time left.
+            let call = CallContext::with_timeout(AFTERWARDS);
+            if let Err(left) = self.delete(&call, &id).await {
+                // It is found among the pending uploads.
+                tracing::debug!(error = %left, image = id, "an image that was not completed stays");
+            }
         }
-        written
+        filled
     }
 
     /// Sends the content and completes the image.
@@ -212,47 +242,75 @@ impl Glance {
         body: ByteStream,
     ) -> Result<ObjectInfo> {
         let sent = Arc::new(AtomicU64::new(0));
-        let counted = {
-            let sent = Arc::clone(&sent);
-            body.inspect_ok(move |chunk| {
-                sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-            })
-        };
-        self.upload(id, counted.boxed()).await.map_err(|mut error| {
-            // Nothing is visible before the image is completed.
-            error.outcome_unknown = false;
-            error
-        })?;
+        self.upload(id, counted(body, Arc::clone(&sent), size), size).await?;
         let sent = sent.load(Ordering::Relaxed);
-        if let Some(size) = size.filter(|size| *size != sent) {
-            let message = format!("{sent} bytes came of a content of {size} bytes");
-            return Err(Error::new(ErrorKind::Corrupt, message));
-        }
-        let older = self.found(call, path.as_str()).await?;
+        let older = self.completed(call, path.as_str()).await?;
         let revision = older.last().map_or(0, Image::revision) + 1;
         let image = self.complete(call, id, sent, revision).await?;
         let Some(info) = image.info() else {
             let message = format!("Glance keeps {} bytes of {sent}", image.stored_size());
             return Err(Error::new(ErrorKind::Unavailable, message).retryable(true));
         };
-        for image in older {
-            if let Err(error) = self.delete(call, &image.id).await {
-                tracing::warn!(%error, %path, image = image.id, "an image that was replaced cannot be deleted");
-                break;
-            }
-        }
+        self.tidy(call, path).await;
         Ok(info)
+    }
+
+    /// Deletes what was replaced. It is looked for after the new image is complete: of two writers at the same time
+    /// the later one to look sees both.
+    async fn tidy(&self, call: &CallContext, path: &ObjectPath) {
+        let tidied: Result<()> = async {
+            let mut completed = self.completed(call, path.as_str()).await?;
+            let Some(object) = completed.iter().rposition(|image| image.info().is_some()) else {
+                return Ok(());
+            };
+            completed.truncate(object);
+            for image in completed {
+                self.delete(call, &image.id).await?;
+            }
+            Ok(())
+        }
+        .await;
+        if let Err(error) = tidied {
+            tracing::warn!(%error, %path, "images that were replaced stay until the next write or deletion");
+        }
     }
 
     /// See [`Driver::delete`](docker_registry_driver_api::Driver::delete).
     pub(crate) async fn delete_object(&self, call: &CallContext, path: &ObjectPath) -> Result<()> {
-        let found = self.found(call, path.as_str()).await?;
-        if found.is_empty() {
-            return Err(Error::not_found(path));
-        }
-        for image in found {
+        let completed = self.completed(call, path.as_str()).await?;
+        let was_there = completed.iter().any(|image| image.info().is_some());
+        for image in completed {
             self.delete(call, &image.id).await?;
         }
-        Ok(())
+        if was_there {
+            return Ok(());
+        }
+        self.old_head(call, path, Error::not_found(path)).await?;
+        let message =
+            "docker-registry 0.x wrote this image of Glance, which is only read: delete it in Glance";
+        Err(Error::new(ErrorKind::Unsupported, message))
     }
+}
+
+/// The body, counted in `sent`. It ends with an error where it has not the size that it should have.
+fn counted(body: ByteStream, sent: Arc<AtomicU64>, size: Option<u64>) -> ByteStream {
+    let ended = Arc::clone(&sent);
+    let end = stream::once(async move {
+        let sent = ended.load(Ordering::Relaxed);
+        let size = size.filter(|size| *size != sent)?;
+        let message = format!("{sent} bytes came of a content of {size} bytes");
+        Some(Err(Error::new(ErrorKind::BodyFailed, message)))
+    });
+    let counted = body.map(move |chunk| {
+        let chunk = chunk?;
+        let now = sent.fetch_add(chunk.len() as u64, Ordering::Relaxed) + chunk.len() as u64;
+        match size.filter(|size| now > *size) {
+            Some(size) => {
+                let message = format!("more than {size} bytes came of a content of {size} bytes");
+                Err(Error::new(ErrorKind::BodyFailed, message))
+            }
+            None => Ok(chunk),
+        }
+    });
+    counted.chain(end.filter_map(|end| async { end })).boxed()
 }

@@ -65,6 +65,9 @@ impl GlanceSettings {
         let of_swift = Service { prefix: "swift", ..GLANCE };
         let is_swifts =
             !CloudSettings::are_there(&GLANCE, settings)? && CloudSettings::are_there(&of_swift, settings)?;
+        if is_swifts && let Some(key) = CloudSettings::first_other(&GLANCE, &of_swift, settings)? {
+            return Err(invalid(format!("glance_authurl is missing beside {key}")));
+        }
         let service = if is_swifts { of_swift } else { GLANCE };
         Ok(Self { alternate: filled(ALTERNATE, USUAL_ALTERNATE)?, store, service })
     }
@@ -96,6 +99,9 @@ mod tests {
         };
         let swift = json!({"swift_authurl": "http://s", "swift_user": "u", "swift_password": "p"});
         assert_eq!(url(swift.clone()), "http://s/v3");
+        let mut other = swift.clone();
+        other["glance_user"] = "of glance".into();
+        assert!(read(other).err().unwrap().message.contains("beside glance_user"));
         let mut both = swift;
         let own = json!({"glance_authurl": "http://g", "glance_user": "u", "glance_password": "p"});
         both.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());

@@ -98,17 +98,20 @@ impl GlanceDriver {
             return self.alternate.commit(call, &upload, path, always).await;
         }
         let staged = staging_path(upload.as_bytes())?;
-        let size = match self.alternate.commit(call, &upload, &staged, always).await {
-            Ok(info) => info.size,
+        let Some(_mark) = self.glance.under_way.begin(staged.as_str()) else {
+            return Err(Error::new(ErrorKind::Conflict, "the upload is on its way to Glance already"));
+        };
+        match self.alternate.commit(call, &upload, &staged, always).await {
+            Ok(_) => {}
             // An earlier commit came this far.
             Err(gone) if gone.is_not_found() => match self.alternate.head(call, &staged).await {
-                Ok(info) => info.size,
+                Ok(_) => {}
                 Err(error) if error.is_not_found() => return Err(without_path(gone)),
                 Err(error) => return Err(without_path(error)),
             },
             Err(error) => return Err(without_path(error)),
-        };
-        let info = self.send(call, &staged, size, path).await?;
+        }
+        let info = self.send(call, &staged, path).await?;
         if let Err(error) = self.alternate.delete(call, &staged).await {
             // It is found among the pending uploads.
             tracing::warn!(%error, "a content that is in Glance by now stays in the other driver as well");
@@ -121,16 +124,15 @@ impl GlanceDriver {
         &self,
         call: &CallContext,
         from: &ObjectPath,
-        size: u64,
         to: &ObjectPath,
     ) -> Result<ObjectInfo> {
         use docker_registry_driver_api::ReadRange::Full;
 
         let open = || async {
             let reading = self.alternate.read(call, from, Full).await.map_err(without_path)?;
-            Ok(stream_of(reading.body))
+            Ok((reading.total_size, stream_of(reading.body)))
         };
-        self.glance.write_again(call, to, &Map::new(), Some(size), open).await
+        self.glance.write_again(call, to, &Map::new(), open).await
     }
 
     /// See [`Driver::abort`](docker_registry_driver_api::Driver::abort).
@@ -144,9 +146,14 @@ impl GlanceDriver {
                 self.alternate.abort(call, &state).await?;
                 unless_absent(self.alternate.delete(call, &staging_path(state.as_bytes())?).await)
             }
+            Ok(Upload::Staged(path)) if self.glance.under_way.has(path.as_str()) => Ok(()),
             Ok(Upload::Staged(path)) => unless_absent(self.alternate.delete(call, &path).await),
             Ok(Upload::Image(id)) => match self.glance.image(call, &id).await {
-                Ok(image) if image.is_being_written() && self.glance.path(&image).is_some() => {
+                Ok(image)
+                    if image.is_being_written()
+                        && self.glance.path(&image).is_some()
+                        && !self.glance.under_way.has(&id) =>
+                {
                     self.glance.delete(call, &id).await
                 }
                 Err(error) if !error.is_not_found() => Err(error),
@@ -184,9 +191,9 @@ impl GlanceDriver {
                 for entry in found.entries.into_iter().filter(|entry| is_staged(&entry.path)) {
                     let info = entry.object.unwrap_or(ObjectInfo { size: 0, modified: None, etag: None });
                     // One of unknown age may be on its way just now.
-                    let Some(touched) = info.modified.filter(|touched| *touched < older_than) else {
-                        continue;
-                    };
+                    let is_under_way = self.glance.under_way.has(&entry.path);
+                    let touched = info.modified.filter(|touched| *touched < older_than && !is_under_way);
+                    let Some(touched) = touched else { continue };
                     let state = state(STAGED, entry.path.as_bytes())?;
                     page.uploads.push(PendingUpload { state, touched, size: info.size });
                 }
@@ -197,7 +204,7 @@ impl GlanceDriver {
                 let last = found.images.last().map(|image| image.id.clone());
                 let images = found.images.iter().filter(|image| self.glance.path(image).is_some());
                 for (image, touched) in images.filter_map(|image| Some((image, image.changed()?))) {
-                    if touched >= older_than {
+                    if touched >= older_than || self.glance.under_way.has(&image.id) {
                         continue;
                     }
                     // A page of Glance is not larger than one that may be asked for, unless that is small.

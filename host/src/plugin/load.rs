@@ -228,7 +228,7 @@ impl LoadedDriver {
         };
         chain.push(self.note.name.clone());
         let side = Side::in_place(Handle::current());
-        let services = Arc::new(DriverHost { chain, search: Arc::clone(&self.search) });
+        let services = Arc::new(DriverHost { chain, search: Arc::clone(&self.search), execution });
         let module = match &self.module {
             Module::Rust(module) => module,
             // Its functions run on threads of their own in any case.

@@ -47,6 +47,8 @@ pub(super) struct DriverHost {
     /// The driver that is served, after the drivers that opened it.
     pub(super) chain: Vec<String>,
     pub(super) search: Arc<Search>,
+    /// Where its code runs, and that of drivers that it opens.
+    pub(super) execution: Execution,
 }
 
 impl DriverHost {
@@ -86,12 +88,12 @@ impl Host for DriverHost {
 
     async fn open_driver(&self, name: &str, settings: Settings) -> Result<SharedDriver> {
         let loaded = self.load(name).await?;
-        loaded.open_for(self.chain.clone(), settings, Execution::Declared).await
+        loaded.open_for(self.chain.clone(), settings, self.execution).await
     }
 
     async fn open_alternate(&self, name: &str, settings: Settings) -> Result<SharedDriver> {
         let loaded = self.load(name).await?;
         let settings = alternate::settings_of(&loaded.note().name, loaded.description(), &settings)?;
-        loaded.open_for(self.chain.clone(), settings, Execution::Declared).await
+        loaded.open_for(self.chain.clone(), settings, self.execution).await
     }
 }

@@ -85,3 +85,36 @@ pub(super) fn watched_source(
         polled
     })
 }
+
+/// The chunks of a source, each when it is known what comes behind it: a request whose size is known is over with its last
+/// byte, and nobody would ask whether the source ended well.
+pub(super) fn after_the_next(source: ByteStream) -> ByteStream {
+    stream::unfold(source.peekable(), |mut source| async move {
+        let chunk = source.next().await?;
+        let chunk = match Pin::new(&mut source).peek().await {
+            Some(Err(error)) => Err(error.clone()),
+            _ => chunk,
+        };
+        Some((chunk, source))
+    })
+    .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use docker_registry_driver_api::{Error, ErrorKind};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_chunk_comes_only_of_a_source_that_ends_well() {
+        let wrong = || Error::new(ErrorKind::BodyFailed, "another digest");
+        let chunks = |last| {
+            let chunks = [Ok(Bytes::from_static(b"a")), Ok(Bytes::from_static(b"b"))].into_iter().chain(last);
+            after_the_next(stream::iter(chunks).boxed()).collect::<Vec<_>>()
+        };
+        assert_eq!(chunks(None).await, [Ok(Bytes::from_static(b"a")), Ok(Bytes::from_static(b"b"))]);
+        let cut = chunks(Some(Err(wrong()))).await;
+        assert_eq!(cut[..2], [Ok(Bytes::from_static(b"a")), Err(wrong())]);
+    }
+}

@@ -25,7 +25,7 @@ use super::{
     exchange::{self, LARGEST_DOCUMENT, Record},
     fault::{Advice, Call, Refusal},
     options::HttpOptions,
-    progress::{Progress, in_pieces, watched_source},
+    progress::{Progress, after_the_next, in_pieces, watched_source},
     reason::{Reason, TransportError},
 };
 use crate::bucket::Content;
@@ -43,6 +43,9 @@ pub struct Transport(Arc<Inner>);
 struct Inner {
     client: reqwest::Client,
     under_way: Semaphore,
+    /// Requests whose content comes from elsewhere: they last as long as their source likes, and nothing else waits for
+    /// them.
+    streams_under_way: Semaphore,
     options: HttpOptions,
     advice: Arc<Advice>,
 }
@@ -71,8 +74,10 @@ impl Transport {
             }
         };
         let client = client(&options, &advice, &certificates)?;
-        let under_way = Semaphore::new(options.most_requests.clamp(1, Semaphore::MAX_PERMITS));
-        Ok(Self(Arc::new(Inner { client, under_way, options, advice: Arc::new(advice) })))
+        let most = options.most_requests.clamp(1, Semaphore::MAX_PERMITS);
+        let (under_way, streams_under_way) = (Semaphore::new(most), Semaphore::new(most));
+        let advice = Arc::new(advice);
+        Ok(Self(Arc::new(Inner { client, under_way, streams_under_way, options, advice })))
     }
 
     /// The options that the client was made with.
@@ -110,7 +115,7 @@ impl Transport {
     }
 
     /// The same with content that comes as it is sent, so that the request is made once and never again. Waiting for the
-    /// content is no silence of the store.
+    /// content is no silence of the store. A content that ends with an error is cut off, with and without its size.
     ///
     /// # Errors
     /// As for [`Transport::send`]; the content's own error, where it has one.
@@ -119,13 +124,14 @@ impl Transport {
         call: Call,
         head: http::request::Parts,
         content: ByteStream,
+        size: Option<u64>,
     ) -> Result<http::Response<AnswerBody>, Refusal> {
         let failure = Arc::new(Mutex::new(None));
         let kept = Arc::clone(&failure);
         let content = content.inspect_err(move |error| {
             *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
         });
-        let request = http::Request::from_parts(head, Outgoing::Stream(content.boxed()));
+        let request = http::Request::from_parts(head, Outgoing::Stream(content.boxed(), size));
         let result = self.exchange(call, request).await;
         let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
         match failure {
@@ -184,9 +190,11 @@ impl Transport {
         request: http::Request<Outgoing>,
         idle_timeout: Duration,
     ) -> Result<http::Response<Watched>, TransportError> {
-        let _permit = self
-            .0
-            .under_way
+        let line = match request.body() {
+            Outgoing::Content(_) => &self.0.under_way,
+            Outgoing::Stream(..) => &self.0.streams_under_way,
+        };
+        let _permit = line
             .acquire()
             .await
             .map_err(|_| TransportError::new(Reason::Request, false, "the client is closed"))?;
@@ -210,7 +218,14 @@ impl Transport {
                     *request.body_mut() = Some(reqwest::Body::wrap_stream(pieces));
                 }
             }
-            Outgoing::Stream(content) => {
+            Outgoing::Stream(content, size) => {
+                let content = match size {
+                    Some(size) => {
+                        request.headers_mut().insert(header::CONTENT_LENGTH, size.into());
+                        after_the_next(content)
+                    }
+                    None => content,
+                };
                 let content = watched_source(content, Arc::clone(&progress));
                 *request.body_mut() = Some(reqwest::Body::wrap_stream(content));
             }
@@ -247,8 +262,8 @@ impl Transport {
 pub(super) enum Outgoing {
     /// It is in memory, or known to be nothing.
     Content(HttpRequestBody),
-    /// It comes from somewhere.
-    Stream(ByteStream),
+    /// It comes from somewhere, and has this size where that is known.
+    Stream(ByteStream, Option<u64>),
 }
 
 impl Outgoing {

@@ -462,7 +462,7 @@ impl Engine {
 }
 
 /// A body whose errors are those of the caller's stream.
-pub(crate) fn from_caller(body: ByteStream) -> ByteStream {
+pub fn from_caller(body: ByteStream) -> ByteStream {
     body.map(|chunk| {
         chunk.map_err(|error| {
             Error::new(ErrorKind::BodyFailed, "the content ended with an error").caused_by(&error)
