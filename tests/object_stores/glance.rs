@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use docker_registry_tests::content::{Content, digest};
-use docker_registry_tests::flavor_variables::{glance, swift_keystone};
+use docker_registry_tests::fault_proxy::{Fault, FaultProxy};
+use docker_registry_tests::flavor_variables::{at, glance, swift_keystone};
 use docker_registry_tests::http::{Client, Response};
 use docker_registry_tests::store_server::StoreServer;
 use docker_registry_tests::v1::{self, Image};
@@ -123,6 +124,7 @@ fn owner(server: &StoreServer) -> Owner {
     Owner::new(server, "user", "password")
 }
 
+#[cfg(feature = "long")]
 #[test]
 fn the_driver_conforms_with_a_folder_as_the_other_driver() {
     let server = StoreServer::start("glance");
@@ -280,6 +282,45 @@ fn metadata_of_64_kib_is_kept_whole() {
             owner(&server).ask("GET", &format!("/v2/images/{}/file", stored["id"].as_str().expect("an id")));
         assert_eq!(content.expect(200).text(), json);
     }
+}
+
+#[test]
+fn refusals_of_glance_lose_nothing_and_are_told() {
+    let server = StoreServer::start("glance");
+    let proxy = FaultProxy::start(server.address_of("glance_url"));
+    let address = at(proxy.address(), server.value("glance_url"));
+    let registry = serve("glance", &changed(&glance(&server), &[("OS_GLANCE_URL", &address)]));
+    let client = registry.client();
+    let content = Content::bytes(9, LARGE as u64);
+    let blob = digest(&content);
+    for status in [413, 507] {
+        let name = format!("refused/with-{status}");
+        let location = v2::open_upload(&client, &name);
+        let location = client.send("PATCH", &location, &[v2::OCTETS], &content).expect(202).location();
+        proxy.make_trouble(&[(Fault::Status(status), 100)]);
+        let answer = client.send("PUT", &v2::completion(&location, &blob), &[], b"");
+        assert!(answer.status >= 400, "{status} was taken for success");
+        assert_ne!(answer.status, 500, "{}", answer.text());
+        proxy.make_trouble(&[]);
+        // The upload is still there.
+        client.send("PUT", &v2::completion(&location, &blob), &[], b"").expect(201);
+        assert!(client.get(&format!("/v2/{name}/blobs/{blob}")).expect(200).body == content);
+        client.send("DELETE", &format!("/v2/{name}/blobs/{blob}"), &[], b"").expect(202);
+    }
+    // Tokens that are not accepted, connections that break and answers that do not come.
+    let trouble =
+        [(Fault::Status(401), 10), (Fault::RequestCut, 10), (Fault::AnswerLost, 10), (Fault::AnswerCut, 10)];
+    let other = Content::bytes(10, LARGE as u64);
+    let digest = digest(&other);
+    let location = v2::open_upload(&client, "refused/sometimes");
+    let location = client.send("PATCH", &location, &[v2::OCTETS], &other).expect(202).location();
+    proxy.make_trouble(&trouble);
+    client.send("PUT", &v2::completion(&location, &digest), &[], b"").expect(201);
+    let target = format!("/v2/refused/sometimes/blobs/{digest}");
+    proxy.make_trouble(&[(Fault::Status(401), 30)]);
+    assert!(client.get(&target).expect(200).body == other);
+    let met = proxy.take_seen().iter().filter(|seen| seen.fault.is_some()).count();
+    assert!(met > 2, "{met} requests met trouble");
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use docker_registry_tests::content::{Content, Hasher};
 use docker_registry_tests::fault_proxy::FaultProxy;
 use docker_registry_tests::flavor_variables::{
-    GOOGLE_HMAC, GOOGLE_SERVICE_ACCOUNT, Variables, azureblob, gcs, oss, s3, swift_keystone, swift_tempauth,
+    GOOGLE_HMAC, GOOGLE_SERVICE_ACCOUNT, Variables, azureblob, elliptics, gcs, glance, oss, s3,
+    swift_keystone, swift_tempauth,
 };
 use docker_registry_tests::http::Client;
 use docker_registry_tests::round_trips::{Images, docker_image};
@@ -62,6 +63,22 @@ fn docker_pushes_and_pulls_a_gibibyte_through_flavor_oss() {
 fn docker_pushes_and_pulls_a_gibibyte_through_flavor_swift() {
     let store = StoreServer::start("swift-keystone");
     docker_stores_a_gibibyte("swift", &swift_keystone(&store));
+}
+
+#[test]
+fn docker_pushes_and_pulls_a_gibibyte_through_flavor_glance() {
+    let store = StoreServer::start("glance");
+    docker_stores_a_gibibyte("glance", &glance(&store));
+}
+
+/// The stand-in keeps everything in memory, so it is less here.
+#[test]
+fn docker_pushes_and_pulls_an_image_through_flavor_elliptics() {
+    let cluster = StoreServer::start("elliptics");
+    docker_image(
+        &serve("elliptics", &elliptics(&cluster)),
+        &Images::new(GIBIBYTE / 4).in_memory(MEMORY_LIMIT),
+    );
 }
 
 /// Swift takes no object of more than 5 GiB in one piece.

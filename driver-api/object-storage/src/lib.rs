@@ -35,6 +35,7 @@ pub use docker_registry_driver_api as driver_api;
 pub use driver::{ObjectStorage, Opened, Renewal, Unchanging};
 pub use engine::Engine;
 pub use object_store;
+pub use reading::{Resume, resumed};
 pub use renewed::{Fresh, Renewed};
 pub use retry::Attempts;
 pub use settings::StoreSettings;

@@ -20,7 +20,7 @@ use tracing::debug;
 use crate::{
     bucket::{Facts, Opened},
     engine::Engine,
-    retry::Effort,
+    retry::{Attempts, Effort},
 };
 
 /// How often a reading begins anew when the object is replaced between the look at it and the request.
@@ -94,22 +94,13 @@ impl Engine {
         }
         let source = Source {
             engine: Arc::clone(self),
-            // The deadline was for the beginning: how long the caller takes to read is his affair.
             call: CallContext { deadline: None, ..call.clone() },
             key,
             size: facts.size,
             etag: facts.etag.clone(),
             modified: facts.modified,
         };
-        let rest = Rest {
-            source,
-            at: offset,
-            end: offset + length,
-            body: Some(body),
-            failures: 0,
-            since_failure: 0,
-        };
-        Ok((facts, stream::try_unfold(rest, Rest::next).boxed()))
+        Ok((facts, resumed(source, body, offset, length)))
     }
 
     /// Opens the end of an object where the store must be told the offset.
@@ -132,6 +123,29 @@ impl Engine {
     }
 }
 
+/// What a reading that broke off goes on from.
+#[docker_registry_driver_api::async_trait]
+pub trait Resume: Send + Sync + 'static {
+    /// Asks for the bytes from `at` up to `end`.
+    ///
+    /// # Errors
+    /// `Conflict` when the object is another one by now.
+    async fn open_again(&self, at: u64, end: u64) -> Result<ByteStream>;
+
+    /// Who says how often and after which pauses.
+    fn attempts(&self) -> &Attempts;
+
+    /// The call that the reading is of, without its deadline: how long the caller takes to read is his affair.
+    fn call(&self) -> &CallContext;
+}
+
+/// The bytes of an open body of `length` bytes from `offset` on, whatever happens to its connection.
+pub fn resumed(source: impl Resume, body: ByteStream, offset: u64, length: u64) -> ByteStream {
+    let (at, end) = (offset, offset + length);
+    let rest = Rest { source, at, end, body: Some(body), failures: 0, since_failure: 0 };
+    stream::try_unfold(rest, Rest::next).boxed()
+}
+
 /// The object that is read, and the facts that it must keep.
 struct Source {
     engine: Arc<Engine>,
@@ -142,8 +156,16 @@ struct Source {
     modified: Option<SystemTime>,
 }
 
-impl Source {
-    /// Asks for what is missing.
+#[docker_registry_driver_api::async_trait]
+impl Resume for Source {
+    fn attempts(&self) -> &Attempts {
+        &self.engine.retries
+    }
+
+    fn call(&self) -> &CallContext {
+        &self.call
+    }
+
     async fn open_again(&self, at: u64, end: u64) -> Result<ByteStream> {
         let range = ReadRange::Window { offset: at, length: end - at };
         let get = || self.engine.bucket.get(&self.key, range, self.etag.as_ref());
@@ -175,8 +197,8 @@ impl Source {
 }
 
 /// What is still to be read of an object.
-struct Rest {
-    source: Source,
+struct Rest<S> {
+    source: S,
     /// Offset of the next byte.
     at: u64,
     /// Offset behind the last one.
@@ -188,7 +210,7 @@ struct Rest {
     since_failure: u64,
 }
 
-impl Rest {
+impl<S: Resume> Rest<S> {
     /// The next chunk, and the rest after it.
     async fn next(mut self) -> Result<Option<(Bytes, Self)>> {
         while self.at < self.end {
@@ -199,7 +221,7 @@ impl Rest {
                     self.body.insert(body)
                 }
             };
-            let silence = self.source.engine.settings.attempt_timeout;
+            let silence = self.source.attempts().silence();
             let failure = match timeout(silence, body.next()).await {
                 Ok(Some(Ok(chunk))) if chunk.is_empty() => continue,
                 Ok(Some(Ok(chunk))) => return self.take(chunk).map(Some),
@@ -239,13 +261,8 @@ impl Rest {
         self.since_failure = 0;
         self.body = None;
         debug!(at = self.at, end = self.end, failures = self.failures, error = %failure, "a reading stopped");
-        let engine = &self.source.engine;
-        if self.failures >= engine.settings.most_attempts {
-            return Err(failure);
-        }
-        let Some(pause) = engine.pause(&self.source.call, &failure, self.failures) else {
-            return Err(failure);
-        };
+        let again = self.source.attempts().again(self.source.call(), &failure, self.failures);
+        let Some(pause) = again else { return Err(failure) };
         sleep(pause).await;
         Ok(())
     }

@@ -118,11 +118,6 @@ impl Engine {
     {
         self.retries.attempts(call, effort, make).await
     }
-
-    /// See [`Attempts::pause`].
-    pub(crate) fn pause(&self, call: &CallContext, error: &Error, number: u32) -> Option<Duration> {
-        self.retries.pause(call, error, number)
-    }
 }
 
 impl Attempts {
@@ -201,6 +196,11 @@ impl Attempts {
         Some(limit.min(if number < 3 && content.is_zero() { left / 2 } else { left }))
     }
 
+    /// How long the store may be silent before that counts as a failure.
+    pub fn silence(&self) -> Duration {
+        self.settings.attempt_timeout
+    }
+
     /// How long to wait before the attempt after the one with this number, counted from 1, which ended with this error;
     /// `None` when there is to be none.
     pub fn again(&self, call: &CallContext, error: &Error, number: u32) -> Option<Duration> {
@@ -210,7 +210,7 @@ impl Attempts {
     }
 
     /// How long to wait before the next attempt; `None` when there is no time for one.
-    pub(crate) fn pause(&self, call: &CallContext, error: &Error, number: u32) -> Option<Duration> {
+    fn pause(&self, call: &CallContext, error: &Error, number: u32) -> Option<Duration> {
         let longest = if call.background { LONGEST_BACKGROUND_PAUSE } else { LONGEST_PAUSE };
         let first = self.settings.first_pause;
         let most = first.saturating_mul(1 << (number - 1).min(16)).min(longest);

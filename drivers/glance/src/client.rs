@@ -4,10 +4,11 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use docker_registry_driver_api::{ByteStream, Bytes, CallContext, Error, ErrorKind, Result};
+use docker_registry_driver_api::{ByteStream, Bytes, CallContext, Error, ErrorKind, Result, async_trait};
 use docker_registry_object_storage::{
-    Attempts, Renewal,
+    Attempts, Renewal, Resume,
     http::{AnswerBody, Call, Refusal, Subject, content_range},
+    resumed,
     xml::encode,
 };
 use docker_registry_openstack::{Session, split_version};
@@ -246,8 +247,23 @@ impl Glance {
             .await
     }
 
-    /// Opens the content of an image of `size` bytes from `offset` on, `length` bytes above zero.
+    /// Opens the content of an image of `size` bytes from `offset` on, `length` bytes above zero. It survives what happens
+    /// to its connection.
     pub(crate) async fn read(
+        self: &Arc<Self>,
+        call: &CallContext,
+        id: &str,
+        size: u64,
+        offset: u64,
+        length: u64,
+    ) -> Result<ByteStream> {
+        let body = self.open_content(call, id, size, offset, length).await?;
+        let call = CallContext { deadline: None, ..call.clone() };
+        let source = OpenImage { glance: Arc::clone(self), call, id: id.to_owned(), size };
+        Ok(resumed(source, body, offset, length))
+    }
+
+    async fn open_content(
         &self,
         call: &CallContext,
         id: &str,
@@ -287,6 +303,35 @@ impl Glance {
     /// Whether Glance answers and images can be listed.
     pub(crate) async fn probe(&self, call: &CallContext) -> Result<()> {
         self.page(call, &[(STATE, "none")], None).await.map(drop)
+    }
+}
+
+/// An image whose content is being read. It never changes.
+struct OpenImage {
+    glance: Arc<Glance>,
+    call: CallContext,
+    id: String,
+    size: u64,
+}
+
+#[async_trait]
+impl Resume for OpenImage {
+    async fn open_again(&self, at: u64, end: u64) -> Result<ByteStream> {
+        let opened = self.glance.open_content(&self.call, &self.id, self.size, at, end - at).await;
+        opened.map_err(|error| match error.kind {
+            ErrorKind::NotFound => {
+                Error::new(ErrorKind::Conflict, "the image was replaced or deleted while it was read")
+            }
+            _ => error,
+        })
+    }
+
+    fn attempts(&self) -> &Attempts {
+        &self.glance.attempts
+    }
+
+    fn call(&self) -> &CallContext {
+        &self.call
     }
 }
 

@@ -13,6 +13,8 @@
 //!   image at the same time lose one of them.
 //! - **No conditions.** Nothing in Glance makes a write depend on what is there. The driver offers none, also where the
 //!   other driver has them.
+//! - **What was written shows at once where Glance has one database.** On replicated ones it may be late, so no consistency is
+//!   declared.
 //! - Images are private: only their project sees them. Images of others with the same properties are not looked at.
 //! - Uploads grow in the other driver and go on wherever it lets them. What a crash leaves on the way to Glance is
 //!   found by `list_uploads`.
@@ -36,8 +38,8 @@ use std::{
 use docker_registry_driver_api::{
     ByteStream, Bytes, CallContext, Capabilities, Capability, Condition, Description, Driver, ETag, Error,
     ErrorKind, HostServices, ListPage, ListRequest, Object, ObjectInfo, ObjectPath, Prefix, ReadRange,
-    Reading, RedirectRequest, Result, Settings, SharedDriver, Stat, UploadHint, UploadPage, UploadProgress,
-    UploadState, async_trait, export_driver,
+    Reading, ReadingBody, RedirectRequest, Result, Settings, SharedDriver, Stat, UploadHint, UploadPage,
+    UploadProgress, UploadState, async_trait, export_driver,
 };
 use docker_registry_object_storage::{Attempts, Renewal, StoreSettings, http::Transport};
 use docker_registry_openstack::{CloudSettings, Session};
@@ -58,13 +60,8 @@ export_driver! {
 }
 
 /// What the other driver can do and this one can do with it.
-const HANDED_ON: [Capability; 5] = [
-    Capability::FileRegions,
-    Capability::Redirects,
-    Capability::StrongConsistency,
-    Capability::ResumableUploads,
-    Capability::ListUploads,
-];
+const HANDED_ON: [Capability; 3] =
+    [Capability::Redirects, Capability::ResumableUploads, Capability::ListUploads];
 /// How long it may take to find out whether Glance works.
 const OPENING: Duration = Duration::from_secs(30);
 /// What the start writes, and no registry.
@@ -74,7 +71,7 @@ const AT_ONCE: usize = 8;
 
 /// The driver.
 pub struct GlanceDriver {
-    pub(crate) glance: Glance,
+    pub(crate) glance: Arc<Glance>,
     pub(crate) alternate: SharedDriver,
 }
 
@@ -159,7 +156,7 @@ impl Driver for GlanceDriver {
             Error { kind, message, ..error }
         })?;
         let glance = Glance::new(session, Attempts::new(&shared, renewal), own.store);
-        let driver = Self { glance, alternate };
+        let driver = Self { glance: Arc::new(glance), alternate };
         driver.try_out().await?;
         if !driver.alternate.capabilities().has(Capability::ListUploads) {
             tracing::warn!(
@@ -209,7 +206,11 @@ impl Driver for GlanceDriver {
     async fn read(&self, call: &CallContext, path: &ObjectPath, range: ReadRange) -> Result<Reading> {
         match is_image(path.as_str()) {
             true => self.glance.open_reading(call, path, range).await,
-            false => self.alternate.read(call, path, range).await,
+            false => {
+                // Images are no files, and a driver has readings of one form.
+                let reading = self.alternate.read(call, path, range).await?;
+                Ok(Reading { body: ReadingBody::Stream(stream_of(reading.body)), ..reading })
+            }
         }
     }
 
@@ -256,7 +257,7 @@ impl Driver for GlanceDriver {
     ) -> Result<ObjectInfo> {
         unconditional(condition)?;
         match is_image(path.as_str()) {
-            true => self.glance.write_stream(call, path, size, body).await,
+            true => self.glance.write_stream(call, path, body).await,
             false => self.alternate.write(call, path, size, body, condition).await,
         }
     }

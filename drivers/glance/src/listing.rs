@@ -4,7 +4,10 @@
 //! the scope are looked at for each page, and the smallest paths are kept: a listing of images is slow, and exact. The
 //! registry lists repositories, tags and uploads, which are the other driver's, and no images.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use docker_registry_driver_api::{
     CallContext, Entry, Error, ErrorKind, ListPage, ListRequest, ObjectInfo, ObjectPath, Prefix, Result, Stat,
@@ -103,7 +106,7 @@ impl Glance {
     }
 
     /// Deletes all images at and below a folder; returns how many objects that were.
-    async fn delete_images(&self, call: &CallContext, folder: &str) -> Result<u64> {
+    async fn delete_images(self: &Arc<Self>, call: &CallContext, folder: &str) -> Result<u64> {
         let mut deleted = 0;
         loop {
             let mut paths = HashSet::new();

@@ -68,7 +68,7 @@ impl Glance {
     }
 
     /// See [`Driver::head`](docker_registry_driver_api::Driver::head).
-    pub(crate) async fn head(&self, call: &CallContext, path: &ObjectPath) -> Result<ObjectInfo> {
+    pub(crate) async fn head(self: &Arc<Self>, call: &CallContext, path: &ObjectPath) -> Result<ObjectInfo> {
         match self.object(call, path).await {
             Ok((_, info)) => Ok(info),
             Err(absent) if absent.is_not_found() => self.old_head(call, path, absent).await,
@@ -77,7 +77,12 @@ impl Glance {
     }
 
     /// See [`Driver::get`](docker_registry_driver_api::Driver::get).
-    pub(crate) async fn get(&self, call: &CallContext, path: &ObjectPath, max_size: u64) -> Result<Object> {
+    pub(crate) async fn get(
+        self: &Arc<Self>,
+        call: &CallContext,
+        path: &ObjectPath,
+        max_size: u64,
+    ) -> Result<Object> {
         let mut number = 0;
         loop {
             number += 1;
@@ -107,7 +112,7 @@ impl Glance {
 
     /// See [`Driver::read`](docker_registry_driver_api::Driver::read).
     pub(crate) async fn open_reading(
-        &self,
+        self: &Arc<Self>,
         call: &CallContext,
         path: &ObjectPath,
         range: ReadRange,
@@ -136,7 +141,7 @@ impl Glance {
     }
 
     pub(crate) async fn content(
-        &self,
+        self: &Arc<Self>,
         call: &CallContext,
         id: &str,
         size: u64,
@@ -195,10 +200,10 @@ impl Glance {
         &self,
         call: &CallContext,
         path: &ObjectPath,
-        size: Option<u64>,
         body: ByteStream,
     ) -> Result<ObjectInfo> {
-        self.write_once(call, path, Map::new(), size, from_caller(body)).await
+        // The size that a caller tells promises nothing.
+        self.write_once(call, path, Map::new(), None, from_caller(body)).await
     }
 
     async fn write_once(
@@ -276,7 +281,7 @@ impl Glance {
     }
 
     /// See [`Driver::delete`](docker_registry_driver_api::Driver::delete).
-    pub(crate) async fn delete_object(&self, call: &CallContext, path: &ObjectPath) -> Result<()> {
+    pub(crate) async fn delete_object(self: &Arc<Self>, call: &CallContext, path: &ObjectPath) -> Result<()> {
         let completed = self.completed(call, path.as_str()).await?;
         let was_there = completed.iter().any(|image| image.info().is_some());
         for image in completed {

@@ -6,7 +6,7 @@
 //! looks for, so it is taken from the files. Such images are older than all that this driver wrote: they are looked for
 //! once, oldest first, until a page has none but its own. What was not completed is left out, and pushed again.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use docker_registry_driver_api::{
     Bytes, CallContext, ETag, Error, ErrorKind, Object, ObjectInfo, ObjectPath, ReadRange, Reading,
@@ -72,7 +72,7 @@ impl Glance {
     }
 
     /// A file that docker-registry 0.x wrote, or `absent`.
-    async fn old(&self, call: &CallContext, path: &ObjectPath, absent: Error) -> Result<File> {
+    async fn old(self: &Arc<Self>, call: &CallContext, path: &ObjectPath, absent: Error) -> Result<File> {
         let Some((docker, name)) = docker_image(path.as_str()) else { return Err(absent) };
         let old = self.old_images.get_or_try_init(|| self.find_old(call)).await?;
         let Some(id) = old.get(docker) else { return Err(absent) };
@@ -92,7 +92,7 @@ impl Glance {
 
     /// What there is to know of such a file.
     pub(crate) async fn old_head(
-        &self,
+        self: &Arc<Self>,
         call: &CallContext,
         path: &ObjectPath,
         absent: Error,
@@ -102,7 +102,7 @@ impl Glance {
 
     /// The content of such a file.
     pub(crate) async fn old_get(
-        &self,
+        self: &Arc<Self>,
         call: &CallContext,
         path: &ObjectPath,
         max_size: u64,
@@ -119,7 +119,7 @@ impl Glance {
 
     /// Opens such a file.
     pub(crate) async fn old_reading(
-        &self,
+        self: &Arc<Self>,
         call: &CallContext,
         path: &ObjectPath,
         range: ReadRange,
