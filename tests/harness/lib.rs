@@ -20,6 +20,7 @@ pub mod images;
 pub mod podman;
 pub mod process;
 pub mod projects;
+pub mod recording;
 pub mod round_trips;
 pub mod server;
 pub mod skopeo;

@@ -14,6 +14,7 @@ mod glance_images;
 #[cfg(feature = "long")]
 mod large;
 mod oss;
+mod replay;
 mod round_trips;
 mod running;
 mod s3;

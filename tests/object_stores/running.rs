@@ -206,9 +206,10 @@ pub(crate) fn launch(flavor: &str, environment: &[(String, String)]) -> Launch {
         flavor: flavor.to_owned(),
         drivers: artifacts::folder().to_owned(),
     };
-    // One root for all servers of a test. The harness gives each a folder of its own.
-    let root = ("STORAGE_PATH".to_owned(), "/registry".to_owned());
-    let environment = [&root].into_iter().chain(environment).cloned().collect();
+    // One root in the store for all servers of a test; a folder of its own, which the harness gives, where it is one.
+    let is_folder = matches!(flavor, "glance" | "openstack");
+    let root = (!is_folder).then(|| ("STORAGE_PATH".to_owned(), "/registry".to_owned()));
+    let environment = root.iter().chain(environment).cloned().collect();
     Launch { chosen: Some(chosen), environment, ..Launch::under_test() }
 }
 

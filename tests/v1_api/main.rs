@@ -16,5 +16,4 @@ mod old_store;
 mod push;
 mod recorded;
 mod registry;
-mod transcript;
 mod transport;
