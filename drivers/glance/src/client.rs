@@ -181,8 +181,7 @@ impl Glance {
                     Err(refusal) => Err(of_write(refusal)),
                 }
             })
-            .await
-            .map_err(unseen)?;
+            .await?;
         if let Some(owner) = made.and_then(|image| image.owner) {
             *self.owner.write().unwrap_or_else(PoisonError::into_inner) = Some(owner);
         }
@@ -408,7 +407,7 @@ fn of_write(refusal: Refusal) -> Error {
 }
 
 /// The error of a step after which nothing can be seen yet.
-fn unseen(mut error: Error) -> Error {
+pub(crate) fn unseen(mut error: Error) -> Error {
     error.outcome_unknown = false;
     error
 }

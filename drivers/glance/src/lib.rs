@@ -63,7 +63,7 @@ export_driver! {
 const HANDED_ON: [Capability; 3] =
     [Capability::Redirects, Capability::ResumableUploads, Capability::ListUploads];
 /// How long it may take to find out whether Glance works.
-const OPENING: Duration = Duration::from_secs(30);
+const OPENING: Duration = Duration::from_secs(50);
 /// What the start writes, and no registry.
 const PROBE: &str = "docker-registry/probe";
 /// Deletions of one call at a time.

@@ -25,7 +25,7 @@ use serde_json::Map;
 use uuid::Uuid;
 
 use crate::{
-    client::Glance,
+    client::{Glance, unseen},
     document::{ID, Image, PATH, small_properties},
     routing::docker_image,
 };
@@ -153,7 +153,7 @@ impl Glance {
 
     /// See [`Driver::put`](docker_registry_driver_api::Driver::put).
     pub(crate) async fn put(
-        &self,
+        self: &Arc<Self>,
         call: &CallContext,
         path: &ObjectPath,
         content: Bytes,
@@ -171,7 +171,7 @@ impl Glance {
 
     /// Writes content that `open` can open again, so that a failure on the way is not the end.
     pub(crate) async fn write_again<F>(
-        &self,
+        self: &Arc<Self>,
         call: &CallContext,
         path: &ObjectPath,
         small: &Map<String, serde_json::Value>,
@@ -197,7 +197,7 @@ impl Glance {
 
     /// Writes content that is there once.
     pub(crate) async fn write_stream(
-        &self,
+        self: &Arc<Self>,
         call: &CallContext,
         path: &ObjectPath,
         body: ByteStream,
@@ -207,7 +207,7 @@ impl Glance {
     }
 
     async fn write_once(
-        &self,
+        self: &Arc<Self>,
         call: &CallContext,
         path: &ObjectPath,
         small: Map<String, serde_json::Value>,
@@ -222,7 +222,12 @@ impl Glance {
         let _mark = self.under_way.begin(&id);
         let filled = match self.create(call, &id, path.as_str(), properties).await {
             Ok(()) => self.fill(call, path, &id, size, body).await,
-            Err(error) => Err(error),
+            Err(error) => {
+                if error.outcome_unknown {
+                    self.delete_later(id.clone());
+                }
+                Err(unseen(error))
+            }
         };
         if let Err(error) = &filled
             && !error.outcome_unknown
@@ -235,6 +240,17 @@ impl Glance {
             }
         }
         filled
+    }
+
+    /// Deletes an image that may still be made by a request whose answer was not waited for.
+    fn delete_later(self: &Arc<Self>, id: String) {
+        let glance = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(glance.attempts.silence()).await;
+            if let Err(error) = glance.delete(&CallContext::with_timeout(AFTERWARDS), &id).await {
+                tracing::debug!(%error, image = id, "an image that was made late stays");
+            }
+        });
     }
 
     /// Sends the content and completes the image.
