@@ -251,6 +251,8 @@ fn the_images_themselves_conform() {
     assert!(passed > 80, "{passed} cases passed");
 }
 
+/// But for `write`, whose content is there once: it fails then, and the client sends it again. And but for what takes thousands
+/// of requests.
 #[cfg(feature = "long")]
 #[test]
 fn the_images_conform_while_the_way_to_glance_makes_trouble() {
@@ -264,13 +266,12 @@ fn the_images_conform_while_the_way_to_glance_makes_trouble() {
         (Fault::AnswerLost, 3),
         (Fault::RequestCut, 3),
         (Fault::AnswerCut, 3),
-        (Fault::Status(401), 2),
     ]);
     let through = |subject: Subject| {
         let address = at(proxy.address(), server.value("glance_url"));
         subject.with("glance_url", &address).with("attempt_timeout", "5").with("most_attempts", "20")
     };
-    let groups = ["objects/", "reading/", "writing/", "deleting/", "moving/", "uploads/"];
+    let groups = ["objects/", "reading/", "deleting/a_deleted", "moving/", "uploads/"];
     let passed = conform(&server, through, |name| groups.iter().any(|group| name.starts_with(group)));
     assert!(passed > 30, "{passed} cases passed");
     let met = proxy.take_seen().iter().filter(|seen| seen.fault.is_some()).count();

@@ -2,7 +2,10 @@
 //!
 //! <https://docs.openstack.org/api-ref/image/v2/>
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use docker_registry_driver_api::{ByteStream, Bytes, CallContext, Error, ErrorKind, Result, async_trait};
 use docker_registry_object_storage::{
@@ -37,6 +40,8 @@ pub(crate) struct Glance {
     /// Ids of the images that this process is writing.
     pub(crate) under_way: Marks,
     pub(crate) old_images: OldImages,
+    /// Whether the store of this Glance cannot read from the middle.
+    reads_whole: AtomicBool,
     /// Name of the registry that the images belong to.
     pub(crate) registry: String,
     /// The project that images belong to, once one was made.
@@ -50,6 +55,7 @@ impl Glance {
             attempts,
             under_way: Marks::default(),
             old_images: OldImages::default(),
+            reads_whole: AtomicBool::new(false),
             registry,
             owner: RwLock::new(None),
         }
@@ -59,6 +65,17 @@ impl Glance {
     pub(crate) fn path<'a>(&self, image: &'a Image) -> Option<&'a str> {
         let owner = self.owner.read().unwrap_or_else(PoisonError::into_inner);
         image.path_in(&self.registry, owner.as_deref())
+    }
+
+    fn learn_owner(&self, ours: Option<&Image>) {
+        if let Some(owner) = ours.and_then(|image| image.owner.clone()) {
+            *self.owner.write().unwrap_or_else(PoisonError::into_inner) = Some(owner);
+        }
+    }
+
+    /// Whether it is known to which project the images belong. An image that was completed tells.
+    pub(crate) fn knows_owner(&self) -> bool {
+        self.owner.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Whether an image belongs to the project that this driver's images belong to.
@@ -182,9 +199,7 @@ impl Glance {
                 }
             })
             .await?;
-        if let Some(owner) = made.and_then(|image| image.owner) {
-            *self.owner.write().unwrap_or_else(PoisonError::into_inner) = Some(owner);
-        }
+        self.learn_owner(made.as_ref());
         Ok(())
     }
 
@@ -226,7 +241,9 @@ impl Glance {
         self.attempts
             .attempt(call, true, || async {
                 let answer = self.ask(complete, Method::PATCH, &target, &headers, body.clone()).await;
-                document(answer.map_err(of_write)?).await
+                let image: Image = document(answer.map_err(of_write)?).await?;
+                self.learn_owner(Some(&image));
+                Ok(image)
             })
             .await
     }
@@ -271,16 +288,28 @@ impl Glance {
         length: u64,
     ) -> Result<ByteStream> {
         let target = format!("/v2/images/{id}/file");
-        let mut headers = vec![("accept", OCTETS.to_owned())];
+        let read = Call::reading("read image", Subject::Object);
         let is_whole = length == size;
-        if !is_whole {
+        let mut headers = vec![("accept", OCTETS.to_owned())];
+        if !is_whole && !self.reads_whole.load(Ordering::Relaxed) {
             headers.push(("range", format!("bytes={offset}-{}", offset + length - 1)));
         }
-        let read = Call::reading("read image", Subject::Object);
         let answer = self
             .attempts
             .attempt(call, false, || async {
-                Ok(self.ask(read, Method::GET, &target, &headers, Bytes::new()).await?)
+                match self.ask(read, Method::GET, &target, &headers, Bytes::new()).await {
+                    // Most of Glance's stores cannot read from the middle, and say so in this way.
+                    Err(refusal) if headers.len() > 1 && refusal.status() == Some(StatusCode::BAD_REQUEST) => {
+                        let whole = self.ask(read, Method::GET, &target, &headers[..1], Bytes::new()).await?;
+                        if !self.reads_whole.swap(true, Ordering::Relaxed) {
+                            tracing::warn!(
+                                "the store of Glance cannot read from the middle: images are read from their beginning"
+                            );
+                        }
+                        Ok(whole)
+                    }
+                    answer => Ok(answer?),
+                }
             })
             .await?;
         let (head, body) = answer.into_parts();
@@ -293,7 +322,6 @@ impl Glance {
                 Ok(body.stream(length))
             }
             StatusCode::OK if is_whole => Ok(body.stream(length)),
-            // Some of Glance's stores cannot read from the middle.
             StatusCode::OK => Ok(window(body.stream(size), offset, length).boxed()),
             _ => Err(corrupt("has no content where there was some")),
         }
@@ -344,27 +372,24 @@ fn at(address: &str, target: &str) -> String {
     format!("{}{target}", split_version(address).0)
 }
 
-/// `length` bytes of a stream from `offset` on.
+/// `length` bytes of a stream from `offset` on, with an empty chunk for each one that is thrown away.
 fn window(body: ByteStream, offset: u64, length: u64) -> impl Stream<Item = Result<Bytes>> + Send {
     stream::unfold((body, offset, length), |(mut body, mut skip, left)| async move {
         if left == 0 {
             return None;
         }
-        loop {
-            let mut chunk = match body.next().await? {
-                Ok(chunk) => chunk,
-                Err(error) => return Some((Err(error), (body, 0, 0))),
-            };
-            let skipped = skip.min(chunk.len() as u64);
-            skip -= skipped;
-            // Both are at most the length of the chunk.
-            chunk = chunk.slice(usize::try_from(skipped).unwrap_or(chunk.len())..);
-            chunk.truncate(usize::try_from(left).unwrap_or(chunk.len()));
-            if !chunk.is_empty() {
-                let left = left - chunk.len() as u64;
-                return Some((Ok(chunk), (body, skip, left)));
-            }
-        }
+        let mut chunk = match body.next().await? {
+            Ok(chunk) => chunk,
+            Err(error) => return Some((Err(error), (body, 0, 0))),
+        };
+        let skipped = skip.min(chunk.len() as u64);
+        skip -= skipped;
+        // Both are at most the length of the chunk.
+        chunk = chunk.slice(usize::try_from(skipped).unwrap_or(chunk.len())..);
+        chunk.truncate(usize::try_from(left).unwrap_or(chunk.len()));
+        // Empty where all of it is skipped, which shows that something moves.
+        let left = left - chunk.len() as u64;
+        return Some((Ok(chunk), (body, skip, left)));
     })
 }
 

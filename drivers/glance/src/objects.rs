@@ -55,6 +55,8 @@ impl Glance {
             );
             if is_last {
                 found.sort_by(|one, other| one.order().cmp(&other.order()));
+                // A listing that began anew shows some of them twice.
+                found.dedup_by(|one, other| one.id == other.id);
                 return Ok(found);
             }
         }
@@ -186,6 +188,10 @@ impl Glance {
             let (size, body) = open().await?;
             let error = match self.write_once(call, path, small.clone(), Some(size), body).await {
                 Ok(info) => return Ok(info),
+                // The body is the one that was opened here, and no caller's.
+                Err(error) if error.kind == ErrorKind::BodyFailed => {
+                    Error { kind: ErrorKind::Unavailable, ..error }.retryable(true)
+                }
                 Err(error) => error,
             };
             // An image that was completed in spite of it is replaced by the next one, which has the same content.
@@ -298,18 +304,21 @@ impl Glance {
 
     /// See [`Driver::delete`](docker_registry_driver_api::Driver::delete).
     pub(crate) async fn delete_object(self: &Arc<Self>, call: &CallContext, path: &ObjectPath) -> Result<()> {
+        match self.old_head(call, path, Error::not_found(path)).await {
+            Ok(_) => {
+                let message =
+                    "docker-registry 0.x wrote this image of Glance, which is only read: delete it in Glance";
+                return Err(Error::new(ErrorKind::Unsupported, message));
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
         let completed = self.completed(call, path.as_str()).await?;
         let was_there = completed.iter().any(|image| image.info().is_some());
         for image in completed {
             self.delete(call, &image.id).await?;
         }
-        if was_there {
-            return Ok(());
-        }
-        self.old_head(call, path, Error::not_found(path)).await?;
-        let message =
-            "docker-registry 0.x wrote this image of Glance, which is only read: delete it in Glance";
-        Err(Error::new(ErrorKind::Unsupported, message))
+        if was_there { Ok(()) } else { Err(Error::not_found(path)) }
     }
 }
 

@@ -10,7 +10,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use docker_registry_driver_api::{
     Bytes, CallContext, ETag, Error, ErrorKind, Object, ObjectInfo, ObjectPath, ReadRange, Reading,
-    ReadingBody, Result, byte_stream,
+    ReadingBody, Result, byte_stream, collect,
 };
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -48,7 +48,28 @@ impl File {
 }
 
 impl Glance {
+    /// Glance's id of such an image. The search goes on when its caller stops waiting, so that the next one finds it done.
+    async fn old_id(self: &Arc<Self>, docker: &str) -> Result<Option<String>> {
+        if self.old_images.get().is_none() {
+            let glance = Arc::clone(self);
+            let search = tokio::spawn(async move {
+                let call = CallContext { background: true, ..CallContext::default() };
+                glance.old_images.get_or_try_init(|| glance.find_old(&call)).await.map(drop)
+            });
+            let interrupted =
+                |error| Error::new(ErrorKind::Internal, "a search was broken off").caused_by(&error);
+            search.await.map_err(interrupted)??;
+        }
+        Ok(self.old_images.get().and_then(|old| old.get(docker)).cloned())
+    }
+
     async fn find_old(&self, call: &CallContext) -> Result<HashMap<String, String>> {
+        if !self.knows_owner() {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "it is not known yet which project the images belong to",
+            ));
+        }
         let (mut old, mut marker) = (HashMap::new(), None::<String>);
         loop {
             let page = self.any_page(call, marker.as_deref()).await?;
@@ -74,9 +95,8 @@ impl Glance {
     /// A file that docker-registry 0.x wrote, or `absent`.
     async fn old(self: &Arc<Self>, call: &CallContext, path: &ObjectPath, absent: Error) -> Result<File> {
         let Some((docker, name)) = docker_image(path.as_str()) else { return Err(absent) };
-        let old = self.old_images.get_or_try_init(|| self.find_old(call)).await?;
-        let Some(id) = old.get(docker) else { return Err(absent) };
-        let image = match self.image(call, id).await {
+        let Some(id) = self.old_id(docker).await? else { return Err(absent) };
+        let image = match self.image(call, &id).await {
             Ok(image) => image,
             Err(error) if error.is_not_found() => return Err(absent),
             Err(error) => return Err(error),
@@ -84,7 +104,8 @@ impl Glance {
         let info =
             |size| ObjectInfo { size, modified: image.changed(), etag: Some(ETag(format!("{id}-{name}"))) };
         if name == LAYER {
-            return Ok(File::Layer(id.clone(), info(image.stored_size())));
+            let info = info(image.stored_size());
+            return Ok(File::Layer(id, info));
         }
         let text = image.property(&name).ok_or(absent)?;
         Ok(File::Small(Bytes::copy_from_slice(text.as_bytes()), info(text.len() as u64)))
@@ -110,6 +131,11 @@ impl Glance {
     ) -> Result<Object> {
         match self.old(call, path, absent).await? {
             File::Small(content, info) if info.size <= max_size => Ok(Object { content, info }),
+            File::Layer(id, info) if info.size <= max_size => {
+                let body = self.content(call, &id, info.size, 0, info.size).await?;
+                let most = usize::try_from(info.size).unwrap_or(usize::MAX);
+                Ok(Object { content: collect(body, most).await?, info })
+            }
             file => {
                 let message = format!("the object has {} bytes, {max_size} are allowed", file.info().size);
                 Err(Error::new(ErrorKind::TooLarge, message))
