@@ -94,6 +94,17 @@ fn the_driver_conforms_while_its_way_to_the_cluster_makes_trouble() {
 }
 
 #[test]
+fn copies_of_large_objects_are_read_on_where_a_connection_broke() {
+    let server = StoreServer::start("swift-tempauth");
+    let proxy = FaultProxy::start(server.address());
+    proxy.make_trouble(&[(Fault::AnswerCut, 20)]);
+    with_tempauth(&server, "/cut")
+        .with("swift_object_storage_url", &at(proxy.address(), server.value("storage_url")))
+        .with("most_attempts", "20")
+        .conforms_in(|name| name.starts_with("reading/"));
+}
+
+#[test]
 fn keystone_is_asked_in_every_way_that_can_be_configured() {
     let server = StoreServer::start("swift-keystone");
     let some = |name: &str| name.contains("put") || name.contains("tree");

@@ -173,7 +173,9 @@ impl Resume for Source {
             Ok(opened) => opened,
             Err(error) => {
                 return Err(match error.kind {
-                    ErrorKind::NotFound | ErrorKind::ConditionFailed | ErrorKind::InvalidRange => replaced(),
+                    ErrorKind::NotFound | ErrorKind::ConditionFailed | ErrorKind::InvalidRange => {
+                        replaced().caused_by(&error)
+                    }
                     _ => error,
                 });
             }

@@ -46,6 +46,8 @@ struct Known<T> {
     kept: Option<Kept<T>>,
     dropped: Option<Instant>,
     failed: Option<(Instant, Error)>,
+    /// A value was refused at its first use, and no other one was taken since.
+    is_doubted: bool,
 }
 
 struct Kept<T> {
@@ -58,7 +60,7 @@ struct Kept<T> {
 
 impl<T> Default for Renewed<T> {
     fn default() -> Self {
-        let known = Known { kept: None, dropped: None, failed: None };
+        let known = Known { kept: None, dropped: None, failed: None, is_doubted: false };
         Self { fetching: tokio::sync::Mutex::default(), known: Mutex::new(known) }
     }
 }
@@ -144,12 +146,15 @@ impl<T> Renewed<T> {
 
 impl<T: Send + 'static> Renewal for Renewed<T> {
     fn accepted(&self) {
-        if let Some(kept) = &mut self.known().kept {
+        let mut known = self.known();
+        known.is_doubted = false;
+        if let Some(kept) = &mut known.kept {
             kept.is_proved = true;
         }
     }
 
-    /// What was good before and is refused is fetched anew, and so is what has ended by the store's clock.
+    /// What was good before and is refused is fetched anew, and so is what has ended by the store's clock. What is refused at
+    /// its first use is fetched once more: not every server of a store has heard of it at once.
     fn failed(&self, mut error: Error) -> Error {
         if error.kind != ErrorKind::Unauthenticated {
             return error;
@@ -159,11 +164,15 @@ impl<T: Send + 'static> Renewal for Renewed<T> {
         let soon = Instant::now() + AT_THE_END;
         let has_ended =
             known.kept.as_ref().is_some_and(|kept| error.retryable || kept.end.is_some_and(|end| end < soon));
+        let is_first = known.kept.is_some() && !is_proved && !std::mem::replace(&mut known.is_doubted, true);
         if is_proved || has_ended {
-            known.kept = None;
             known.dropped = Some(Instant::now());
         }
-        error.retryable = is_proved || known.dropped.is_some_and(|dropped| dropped.elapsed() < GRACE);
+        if is_proved || has_ended || is_first {
+            known.kept = None;
+        }
+        let is_successor = known.dropped.is_some_and(|dropped| dropped.elapsed() < GRACE);
+        error.retryable = is_proved || is_first || is_successor;
         error
     }
 }
@@ -233,11 +242,13 @@ mod tests {
     async fn a_refusal_counts_when_the_value_was_good_before() {
         let (renewed, source) = (Renewed::default(), Source(AtomicU32::new(1)));
         renewed.get(source.fetch(None)).await.unwrap();
-        assert!(!renewed.failed(refused()).retryable, "it never was good");
-        assert_eq!(renewed.get(source.fetch(None)).await.unwrap(), 1);
+        assert!(renewed.failed(refused()).retryable, "the store may not have heard of it yet");
+        assert_eq!(renewed.get(source.fetch(None)).await.unwrap(), 2);
+        assert!(!renewed.failed(refused()).retryable, "none was ever good");
+        assert_eq!(renewed.get(source.fetch(None)).await.unwrap(), 2);
         renewed.accepted();
         assert!(renewed.failed(refused()).retryable);
-        assert_eq!(renewed.get(source.fetch(None)).await.unwrap(), 2);
+        assert_eq!(renewed.get(source.fetch(None)).await.unwrap(), 3);
         assert!(renewed.failed(refused()).retryable, "its successor is not proved yet");
     }
 }

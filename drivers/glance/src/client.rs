@@ -389,7 +389,7 @@ fn window(body: ByteStream, offset: u64, length: u64) -> impl Stream<Item = Resu
         chunk.truncate(usize::try_from(left).unwrap_or(chunk.len()));
         // Empty where all of it is skipped, which shows that something moves.
         let left = left - chunk.len() as u64;
-        return Some((Ok(chunk), (body, skip, left)));
+        Some((Ok(chunk), (body, skip, left)))
     })
 }
 

@@ -31,6 +31,8 @@ use crate::{
 const OWN: &str = ".docker-registry";
 /// Separates an upload's own id, that of what it replaces, and its mark.
 const BETWEEN: char = ':';
+/// What the cluster says of a segment whose tag is another one than the manifest has.
+const OTHER_TAG: &str = "Etag Mismatch";
 /// Largest answer to a manifest: every segment may be named as wrong.
 const LARGEST_ANSWER: usize = 8 << 20;
 
@@ -164,6 +166,7 @@ pub(crate) async fn finish(
     let root = &account.settings.root;
     let upload = Id::parse(id)?;
     let most = account.learnt().most_segments;
+    let mut is_checked = false;
     let mut parts: Vec<(String, Part)> =
         parts.iter().map(|part| (segment_key(root, key, upload.own, part.number), part.clone())).collect();
     let mut level = 0;
@@ -173,8 +176,8 @@ pub(crate) async fn finish(
         for (index, group) in parts.chunks(most).enumerate() {
             let number = u32::try_from(index).unwrap_or(u32::MAX);
             let name = segment_key(root, key, upload.own, format_args!("{level}-{number:05}"));
-            let tag =
-                manifest(account, Call::reading("join parts", Subject::Object), &name, group, &[]).await?;
+            let call = Call::reading("join parts", Subject::Object);
+            let tag = checked(account, call, &name, &mut group.to_vec(), &[], &mut is_checked).await?;
             let size = group.iter().map(|(_, part)| part.size).sum();
             // The tag of a manifest as a segment has its quotes.
             joined.push((name, Part { number, size, tag: tag.0 }));
@@ -183,7 +186,8 @@ pub(crate) async fn finish(
     }
     let mut headers = vec![(SEGMENTS_HEADER, upload.own.to_owned())];
     headers.extend(upload.mark.map(|mark| (MARK_HEADER, mark.to_owned())));
-    let tag = manifest(account, Call::writing("finish", Subject::Upload), key, &parts, &headers).await?;
+    let call = Call::writing("finish", Subject::Upload);
+    let tag = checked(account, call, key, &mut parts, &headers, &mut is_checked).await?;
     // Nobody waits for it, and what stays is found by `list_begun`.
     let record = format!("{}/{}", folder(root, "begun", key), upload.own);
     let replaced = upload.replaced.map(str::to_owned);
@@ -207,6 +211,29 @@ struct Written {
     etag: Option<String>,
     #[serde(rename = "Errors", default)]
     errors: Vec<(String, String)>,
+}
+
+/// Writes a manifest, once more with the tags of the segments as they are when the cluster finds others: the answer to a copy
+/// may have been changed on its way, and nothing else says what its tag is. What is sent has its tag checked before.
+async fn checked(
+    account: &Account,
+    call: Call,
+    key: &str,
+    parts: &mut [(String, Part)],
+    headers: &[(&'static str, String)],
+    is_checked: &mut bool,
+) -> Result<ETag> {
+    match manifest(account, call, key, parts, headers).await {
+        Err(error) if error.message.contains(OTHER_TAG) && !std::mem::replace(is_checked, true) => {
+            tracing::warn!(%error, key, "segments have other tags than were told");
+        }
+        result => return result,
+    }
+    for (name, part) in parts.iter_mut().filter(|(_, part)| part.size > 0) {
+        let found = objects::head(account, name).await?.etag.unwrap_or_else(|| quoted(""));
+        part.tag = if part.tag.starts_with('"') { found.0 } else { unquoted(found) };
+    }
+    manifest(account, call, key, parts, headers).await
 }
 
 /// Writes a manifest. The cluster looks at every segment, which may take a while: it is asked for signs of life.
