@@ -111,10 +111,10 @@ mod tests {
         let wrong = || Error::new(ErrorKind::BodyFailed, "another digest");
         let chunks = |last| {
             let chunks = [Ok(Bytes::from_static(b"a")), Ok(Bytes::from_static(b"b"))].into_iter().chain(last);
-            after_the_next(stream::iter(chunks).boxed()).collect::<Vec<_>>()
+            after_the_next(stream::iter(chunks).boxed()).map_err(|error| error.kind).collect::<Vec<_>>()
         };
         assert_eq!(chunks(None).await, [Ok(Bytes::from_static(b"a")), Ok(Bytes::from_static(b"b"))]);
         let cut = chunks(Some(Err(wrong()))).await;
-        assert_eq!(cut[..2], [Ok(Bytes::from_static(b"a")), Err(wrong())]);
+        assert_eq!(cut[..2], [Ok(Bytes::from_static(b"a")), Err(ErrorKind::BodyFailed)]);
     }
 }
