@@ -15,7 +15,7 @@ use docker_registry_driver_api::{
     ByteStream, Condition, ETag, Error, ErrorKind, ReadRange, Result, byte_stream,
 };
 use docker_registry_object_storage::bucket::{Facts, Opened};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     bundle::Bundles,
@@ -76,6 +76,8 @@ pub(crate) struct New<'a> {
     pub(crate) body: Body,
     pub(crate) mark: Option<&'a str>,
     pub(crate) condition: &'a Condition,
+    /// When it is too late to write it.
+    pub(crate) latest: Option<Instant>,
 }
 
 /// All objects.
@@ -112,6 +114,16 @@ impl Objects {
             return Ok(Found::Record { version: current.version(), record });
         }
         self.legacy.file(path).await?.map(Found::Legacy).ok_or_else(absent)
+    }
+
+    /// What is at a path, after which nothing comes true that was on its way there. Files of the original do not count.
+    ///
+    /// # Errors
+    /// When too few groups answer.
+    pub(crate) async fn settled(&self, path: &str) -> Result<Option<Found>> {
+        let Some(current) = self.registers.fence(self.record_id(path)).await? else { return Ok(None) };
+        let record = Record::unpack(&current.content)?;
+        Ok((!record.is_deleted()).then(|| Found::Record { version: current.version(), record }))
     }
 
     /// Opens an object.
@@ -164,8 +176,11 @@ impl Objects {
         let content = record.pack();
         let changed = self
             .registers
-            .change(self.record_id(path), |current| {
+            .change_once(self.record_id(path), |current| {
                 expect_trusted(ensured)?;
+                if new.latest.is_some_and(|latest| latest <= Instant::now()) {
+                    return Err(Error::new(ErrorKind::Unavailable, "the write took too long"));
+                }
                 expect(new.condition, current, legacy.as_ref())?;
                 Ok(Change::Write(content.clone()))
             })
@@ -185,7 +200,7 @@ impl Objects {
         let content = Record::deleted(names::now()).pack();
         let changed = self
             .registers
-            .change(id, |current| {
+            .change_once(id, |current| {
                 let is_there = match current {
                     Some(current) => !Record::unpack(&current.content)?.is_deleted(),
                     None => legacy.is_some(),
@@ -222,7 +237,7 @@ impl Objects {
     pub(crate) fn release_later(&self, holds: &[Hold]) {
         for hold in holds.iter().copied() {
             let objects = self.clone();
-            tokio::spawn(async move {
+            self.registers.replicas.0.behind.spawn(async move {
                 // It is never closed.
                 let Ok(_permit) = objects.releasing.acquire().await else { return };
                 let mut pause = Duration::from_millis(200);
