@@ -34,7 +34,7 @@ use crate::{
 const LONGEST_CONNECT: Duration = Duration::from_secs(5);
 /// Pauses before a node is connected again.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// How often is looked whether a connection still lives.
 const LOOK: Duration = Duration::from_millis(100);
 /// Most nodes that are connected to. A list of more is none.

@@ -40,6 +40,9 @@ const FINISHING: Duration = Duration::from_secs(60 * 60);
 const LONGEST_FINISH: Duration = Duration::from_secs(30 * 60);
 /// Bundles that are held at once.
 const HELD_AT_ONCE: usize = 8;
+/// How often something is tried behind the callers' backs, and the pause after the first time.
+const MOST_TRIES: u32 = 6;
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Uploads that a process remembers.
 const MOST_REMEMBERED: usize = 10_000;
 
@@ -73,12 +76,9 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         let Some(id) = self.id else { return };
-        let (making, is_own) = (self.making.clone(), self.is_own);
-        self.making.objects.registers.replicas.0.behind.spawn(async move {
-            let left = if is_own { making.let_go(id, true).await } else { making.abandon(id).await };
-            if let Err(error) = left {
-                tracing::debug!(%error, "what a write began stays for now");
-            }
+        let is_own = self.is_own;
+        self.making.later(move |making| async move {
+            if is_own { making.let_go(id, true).await } else { making.abandon(id).await }
         });
     }
 }
@@ -91,6 +91,26 @@ impl Making {
     /// Like [`Making::new`], with another time after which a finish has crashed.
     pub(crate) fn with_patience(objects: Objects, finishing: Duration) -> Self {
         Self { objects, known: Arc::default(), finishing }
+    }
+
+    /// Does something behind the caller's back, and again when it fails for now. What stays is found by `list_begun`.
+    fn later<A>(&self, act: impl Fn(Self) -> A + Send + 'static)
+    where
+        A: Future<Output = Result<()>> + Send,
+    {
+        let making = self.clone();
+        self.objects.registers.replicas.0.behind.spawn(async move {
+            let mut pause = FIRST_PAUSE;
+            for _ in 0..MOST_TRIES {
+                let Err(error) = act(making.clone()).await else { return };
+                tracing::debug!(%error, "something stays in the making for now");
+                if !error.retryable {
+                    return;
+                }
+                tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+                pause *= 2;
+            }
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u128, Begun>> {
@@ -229,7 +249,11 @@ impl Making {
         let written =
             self.objects.write(key, New { size, body, mark, condition, latest: Some(latest) }).await;
         match &written {
-            Ok(_) => self.forget(id).await,
+            Ok(_) => {
+                if self.forget(id).await.is_err() {
+                    self.later(move |making| async move { making.forget(id).await });
+                }
+            }
             Err(error) if error.outcome_unknown => {}
             Err(_) => unfinished.id = Some(id),
         }
@@ -345,21 +369,28 @@ impl Making {
     /// found.
     async fn finished(&self, id: u128, begun: &Begun, used: &[Hold]) {
         let unused = begun.all_holds(id).into_iter();
-        for hold in unused.filter(|hold| !used.iter().any(|used| used.is_same(hold))) {
-            if let Err(error) = self.objects.bundles.release(hold).await {
-                tracing::debug!(%error, "a large object that is made stays in the making for now");
-                return;
-            }
+        let unused: Vec<Hold> = unused.filter(|hold| !used.iter().any(|used| used.is_same(hold))).collect();
+        if self.release(id, &unused).await.is_err() {
+            self.later(move |making| {
+                let unused = unused.clone();
+                async move { making.release(id, &unused).await }
+            });
         }
-        self.forget(id).await;
     }
 
-    async fn forget(&self, id: u128) {
+    async fn release(&self, id: u128, holds: &[Hold]) -> Result<()> {
+        for hold in holds {
+            self.objects.bundles.release(*hold).await?;
+        }
+        self.forget(id).await
+    }
+
+    /// Forgets the record.
+    async fn forget(&self, id: u128) -> Result<()> {
         self.lock().remove(&id);
-        if let Err(error) = self.objects.delete(&names::begun(id)).await
-            && !error.is_not_found()
-        {
-            tracing::debug!(%error, "the record of a large object that is made stays");
+        match self.objects.delete(&names::begun(id)).await {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -392,12 +423,8 @@ impl Making {
         // Nobody begins to finish it any more, and of those who have begun nothing comes true after this.
         let found = if is_own { None } else { self.objects.settled(&begun.key).await? };
         let is_used = |hold: &Hold| found.as_ref().is_some_and(|found| found.uses(hold));
-        // The record goes last, so that a crash leaves something that can be found.
-        for hold in begun.all_holds(id).into_iter().filter(|hold| !is_used(hold)) {
-            self.objects.bundles.release(hold).await?;
-        }
-        self.forget(id).await;
-        Ok(())
+        let unused: Vec<Hold> = begun.all_holds(id).into_iter().filter(|hold| !is_used(hold)).collect();
+        self.release(id, &unused).await
     }
 
     /// The key that something was begun for; `None` when that is over.
