@@ -24,7 +24,7 @@ pub(crate) struct Begun {
     pub(crate) held: Vec<Hold>,
     /// The names of later attempts to finish it. The first one uses what is held from the beginning.
     pub(crate) attempts: Vec<u128>,
-    /// Seconds since 1970 at which the last finish began; 0 while none may be under way, and [`ABANDONED`].
+    /// When the last finish began, in nanoseconds since 1970; 0 while none may be under way, and [`ABANDONED`].
     pub(crate) finishing: u64,
 }
 
@@ -83,11 +83,6 @@ impl Begun {
     pub(crate) fn is_abandoned(&self) -> bool {
         self.finishing == ABANDONED
     }
-
-    /// Whether somebody may be finishing it now.
-    pub(crate) fn is_being_finished(&self, now: u64, longest: u64) -> bool {
-        !matches!(self.finishing, 0 | ABANDONED) && now.saturating_sub(self.finishing) < longest
-    }
 }
 
 #[cfg(test)]
@@ -103,13 +98,5 @@ mod tests {
         assert!(Begun::unpack(9, b"{}").is_err());
         assert_eq!((begun.holds(9).len(), begun.all_holds(9).len()), (2, 6));
         assert!(begun.holds_of(9, 7).iter().all(|hold| hold.owner == 7));
-    }
-
-    #[test]
-    fn a_finish_that_takes_too_long_has_crashed() {
-        let finishing = |finishing| Begun { finishing, ..Begun::default() };
-        assert!(finishing(1_000).is_being_finished(1_099, 100));
-        assert!(!finishing(1_000).is_being_finished(1_100, 100));
-        assert!(!finishing(0).is_being_finished(5, 100) && !finishing(ABANDONED).is_being_finished(5, 100));
     }
 }

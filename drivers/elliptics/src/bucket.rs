@@ -53,8 +53,6 @@ impl EllipticsBucket {
             largest_copy: u64::MAX,
             // One after the other, many at once: there are no batches.
             largest_batch: 1,
-            // A finish may still be on its way to a node that stalls.
-            abandons_whole: false,
             signs: false,
             ..Limits::s3()
         };
@@ -133,7 +131,7 @@ impl Bucket for EllipticsBucket {
         let content: Vec<_> = content.iter().cloned().collect();
         if size <= INLINE {
             let body = Body::Inline(whole(&content));
-            let new = New { size: size as u64, body, mark, condition, latest: None };
+            let new = New { size: size as u64, body, mark, condition, guard: None };
             return self.objects.write(key, new).await.map(Some);
         }
         self.making.put(key, content, condition, mark).await.map(Some)
@@ -166,7 +164,7 @@ impl Bucket for EllipticsBucket {
             let content = docker_registry_driver_api::collect(opened, INLINE).await?;
             let body = Body::Inline(content);
             let condition = &Condition::Always;
-            let new = New { size: facts.size, body, mark: None, condition, latest: None };
+            let new = New { size: facts.size, body, mark: None, condition, guard: None };
             return self.objects.write(to, new).await.map(drop);
         }
         if facts.size != size {

@@ -64,7 +64,7 @@ async fn a_name_is_dropped_when_its_record_is_gone_and_kept_when_it_came_back() 
     let objects = Objects::new(registers, legacy);
     let put = async |path: &str| {
         let body = Body::Inline(Bytes::from_static(b"content"));
-        let new = New { size: 7, body, mark: None, condition: &Condition::Always, latest: None };
+        let new = New { size: 7, body, mark: None, condition: &Condition::Always, guard: None };
         objects.write(path, new).await.unwrap();
     };
     for path in ["a/gone", "a/back", "b/gone"] {

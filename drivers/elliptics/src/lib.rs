@@ -33,6 +33,7 @@ mod routes;
 mod settings;
 mod shard;
 mod sharing;
+mod value;
 mod wire;
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use docker_registry_driver_api::{Error, ErrorKind, Result};
 
 use crate::{
     envelope::{Ballot, Envelope},
-    register::Current,
     settings::EllipticsSettings,
+    value::Current,
     wire::Id,
 };
 

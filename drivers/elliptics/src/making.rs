@@ -9,8 +9,9 @@
 //! certain, is as if it had never been.
 //!
 //! # What is abandoned
-//! First nothing may be on its way to the object's record any more: its register is written again. Then everything is
-//! let go of that the record does not use.
+//! First the record of what was begun says so. Then the register of the object's record is closed to what is on its way
+//! there, and who looks at it again looks at what was begun as well, and stops. So it is known what the object uses, and
+//! everything else is let go of.
 
 use std::{
     collections::HashMap,
@@ -22,22 +23,18 @@ use bytes::Bytes;
 use docker_registry_driver_api::{Condition, ETag, Error, ErrorKind, Result};
 use docker_registry_object_storage::bucket::Part;
 use futures::{StreamExt, TryStreamExt, stream};
-use tokio::time::Instant;
 
 use crate::{
     begun::{ABANDONED, Begun},
     names,
     objects::{Found, INLINE, New, Objects, whole},
     record::{Body, Hold, Piece, Record, joined},
-    register::Change,
+    register::{Change, Guard},
+    value::Current,
 };
 
 /// Numbers of parts are reserved so many at a time, so that not every part changes the record.
 const RESERVED_AT_ONCE: u32 = 16;
-/// After this time a finish has crashed that did not come to its end.
-const FINISHING: Duration = Duration::from_secs(60 * 60);
-/// Longest time in which a finish writes the object's record. The rest of an hour is for clocks that differ.
-const LONGEST_FINISH: Duration = Duration::from_secs(30 * 60);
 /// Bundles that are held at once.
 const HELD_AT_ONCE: usize = 8;
 /// How often something is tried behind the callers' backs, and the pause after the first time.
@@ -52,14 +49,13 @@ pub(crate) struct Making {
     pub(crate) objects: Objects,
     /// What this process knows of the records, which saves looks at them.
     known: Arc<Mutex<HashMap<u128, Begun>>>,
-    finishing: Duration,
 }
 
 /// What was begun, and is abandoned when its call fails or is dropped.
 pub(crate) struct Unfinished {
     making: Making,
     id: Option<u128>,
-    /// Whether it is certain that nobody else finishes it, and that it is not finished.
+    /// Whether it is certain that it is not finished, and that nobody finishes it.
     is_own: bool,
 }
 
@@ -85,12 +81,7 @@ impl Drop for Unfinished {
 
 impl Making {
     pub(crate) fn new(objects: Objects) -> Self {
-        Self::with_patience(objects, FINISHING)
-    }
-
-    /// Like [`Making::new`], with another time after which a finish has crashed.
-    pub(crate) fn with_patience(objects: Objects, finishing: Duration) -> Self {
-        Self { objects, known: Arc::default(), finishing }
+        Self { objects, known: Arc::default() }
     }
 
     /// Does something behind the caller's back, and again when it fails for now. What stays is found by `list_begun`.
@@ -133,7 +124,7 @@ impl Making {
         let content = begun.pack();
         let size = content.len() as u64;
         let body = Body::Inline(content);
-        let new = New { size, body, mark: None, condition: &Condition::Always, latest: None };
+        let new = New { size, body, mark: None, condition: &Condition::Always, guard: None };
         self.objects.write(&names::begun(id), new).await?;
         self.know(id, begun);
         Ok(())
@@ -230,10 +221,9 @@ impl Making {
         mark: Option<&str>,
     ) -> Result<ETag> {
         let size = content.iter().map(|piece| piece.len() as u64).sum();
-        let (id, latest) = (new_number(), Instant::now() + LONGEST_FINISH);
+        let id = new_number();
         let (key_text, mark_text) = (key.to_owned(), mark.map(str::to_owned));
-        let begun =
-            Begun { key: key_text, mark: mark_text, parts: 1, finishing: seconds(), ..Begun::default() };
+        let begun = Begun { key: key_text, mark: mark_text, parts: 1, finishing: now(), ..Begun::default() };
         let holds = begun.holds(id);
         let mut unfinished = Unfinished::new(self, id, true);
         let sent = async {
@@ -245,19 +235,31 @@ impl Making {
         let pieces = vec![Piece { hold: 0, part: 1, offset: 0, length: size }];
         let body = Body::Pieces { holds, pieces };
         // From here on a call that is dropped may have written the record, which needs the content.
-        unfinished.id = None;
-        let written =
-            self.objects.write(key, New { size, body, mark, condition, latest: Some(latest) }).await;
-        match &written {
-            Ok(_) => {
+        unfinished.is_own = false;
+        let new = New { size, body, mark, condition, guard: Some(self.guard(id)) };
+        match self.objects.write(key, new).await {
+            Ok(tag) => {
+                unfinished.finished();
                 if self.forget(id).await.is_err() {
                     self.later(move |making| async move { making.forget(id).await });
                 }
+                Ok(tag)
             }
-            Err(error) if error.outcome_unknown => {}
-            Err(_) => unfinished.id = Some(id),
+            Err(error) => {
+                unfinished.is_own = !error.outcome_unknown;
+                Err(error)
+            }
         }
-        written
+    }
+
+    /// What holds until something is abandoned.
+    fn guard(&self, id: u128) -> Guard {
+        let holds = |current: Option<&Current>| {
+            let record = current.map(|current| Record::unpack(&current.content)).transpose()?;
+            let Some(Record { body: Body::Inline(content), .. }) = record else { return Err(gone()) };
+            if Begun::unpack(0, &content)?.is_abandoned() { Err(gone()) } else { Ok(()) }
+        };
+        Guard { id: self.objects.record_id(&names::begun(id)), holds }
     }
 
     /// Makes the parts an object.
@@ -265,8 +267,7 @@ impl Making {
     /// # Errors
     /// `NotFound` when it was finished or abandoned already; `ConditionFailed`.
     pub(crate) async fn finish(&self, id: u128, parts: &[Part], condition: &Condition) -> Result<ETag> {
-        let latest = Instant::now() + LONGEST_FINISH;
-        let (attempt, now) = (new_number(), seconds());
+        let (attempt, now) = (new_number(), now());
         let begin = |begun: &Begun| match begun.finishing {
             ABANDONED => Err(gone()),
             0 => Ok(Some(Begun { finishing: now, ..begun.clone() })),
@@ -292,7 +293,7 @@ impl Making {
             let body = self.body(&holds, &pieces, size).await?;
             let used = if matches!(body, Body::Inline(_)) { Vec::new() } else { holds.clone() };
             let mark = begun.mark.as_deref();
-            let new = New { size, body, mark, condition, latest: Some(latest) };
+            let new = New { size, body, mark, condition, guard: Some(self.guard(id)) };
             let tag = self.objects.write(&begun.key, new).await?;
             Ok::<_, Error>((tag, used))
         };
@@ -394,21 +395,20 @@ impl Making {
         }
     }
 
-    /// Forgets what was begun, its parts included.
+    /// Forgets what was begun, its parts included, unless it is in the object by now. What is finished meanwhile is
+    /// finished whole, or not at all.
     ///
     /// # Errors
-    /// `Unavailable` while somebody else may be finishing it, and while nodes are away that were never seen: a newer
-    /// record of the object may be there. When too few groups answer.
+    /// `Unavailable` while nodes are away that were never seen: a newer record of the object may be there. When too few
+    /// groups answer.
     pub(crate) async fn abandon(&self, id: u128) -> Result<()> {
         self.objects.registers.replicas.0.expect_all_seen()?;
         self.let_go(id, false).await
     }
 
-    async fn let_go(&self, id: u128, is_own: bool) -> Result<()> {
-        let now = seconds();
-        let busy = |begun: &Begun| !is_own && begun.is_being_finished(now, self.finishing.as_secs());
+    async fn let_go(&self, id: u128, is_unwritten: bool) -> Result<()> {
         let claim = |begun: &Begun| {
-            let is_open = !busy(begun) && !begun.is_abandoned();
+            let is_open = !begun.is_abandoned();
             Ok(is_open.then(|| Begun { finishing: ABANDONED, ..begun.clone() }))
         };
         let begun = match self.change(id, claim).await {
@@ -416,12 +416,8 @@ impl Making {
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error),
         };
-        if busy(&begun) {
-            let message = "the large object is being finished, or was until an hour ago";
-            return Err(Error::new(ErrorKind::Unavailable, message).retryable(false));
-        }
-        // Nobody begins to finish it any more, and of those who have begun nothing comes true after this.
-        let found = if is_own { None } else { self.objects.settled(&begun.key).await? };
+        // Of those who finish it nothing comes true after this.
+        let found = if is_unwritten { None } else { self.objects.settled(&begun.key).await? };
         let is_used = |hold: &Hold| found.as_ref().is_some_and(|found| found.uses(hold));
         let unused: Vec<Hold> = begun.all_holds(id).into_iter().filter(|hold| !is_used(hold)).collect();
         self.release(id, &unused).await
@@ -478,9 +474,9 @@ fn new_number() -> u128 {
     uuid::Uuid::new_v4().as_u128()
 }
 
-/// Seconds since 1970, and never 0.
-fn seconds() -> u64 {
-    (names::now() / 1_000_000_000).max(1)
+/// Now, and never 0.
+fn now() -> u64 {
+    names::now().max(1)
 }
 
 #[cfg(test)]

@@ -19,23 +19,20 @@ use crate::{
 };
 
 const KEY: &str = "blobs/large";
-/// A finish takes its whole life, or is over at once.
-const PATIENT: Duration = Duration::from_secs(3600);
-const IMPATIENT: Duration = Duration::ZERO;
 
 async fn node() -> FakeNode {
     FakeNode::start(1, false, Arc::default()).await
 }
 
 /// A process with connections of its own.
-async fn making(node: &FakeNode, others: &str, patience: Duration) -> Making {
+async fn making(node: &FakeNode, others: &str) -> Making {
     let nodes = format!("{}:2 {others}", node.address);
     let values = json!({ "elliptics_nodes": nodes, "elliptics_groups": [1] });
     let settings = Settings::new(values.as_object().cloned().unwrap());
     let cluster = Cluster::open(EllipticsSettings::read(&settings).unwrap()).await.unwrap();
     let registers = Registers::new(Replicas(cluster));
     let legacy = Legacy::open(registers.replicas.clone()).await.unwrap();
-    Making::with_patience(Objects::new(registers, legacy), patience)
+    Making::new(Objects::new(registers, legacy))
 }
 
 fn content() -> Bytes {
@@ -51,7 +48,7 @@ async fn begun(making: &Making) -> (u128, Vec<Part>) {
 
 async fn write_small(making: &Making) {
     let body = Body::Inline(Bytes::from_static(b"small"));
-    let new = New { size: 5, body, mark: None, condition: &Condition::Always, latest: None };
+    let new = New { size: 5, body, mark: None, condition: &Condition::Always, guard: None };
     making.objects.write(KEY, new).await.unwrap();
 }
 
@@ -124,7 +121,7 @@ async fn finish_on_its_way(node: &FakeNode, making: &Making) -> (u128, Vec<Part>
 #[tokio::test]
 async fn a_finish_that_is_made_again_names_no_content_that_was_freed() {
     let node = node().await;
-    let (first, other) = (making(&node, "", PATIENT).await, making(&node, "", PATIENT).await);
+    let (first, other) = (making(&node, "").await, making(&node, "").await);
     let (id, parts) = finish_without_an_answer(&node, &first).await;
     assert_eq!(read(&other).await.unwrap(), content());
     write_small(&other).await;
@@ -138,7 +135,7 @@ async fn a_finish_that_is_made_again_names_no_content_that_was_freed() {
 #[tokio::test]
 async fn a_finish_that_is_made_again_keeps_its_content_until_the_object_goes() {
     let node = node().await;
-    let (first, other) = (making(&node, "", PATIENT).await, making(&node, "", PATIENT).await);
+    let (first, other) = (making(&node, "").await, making(&node, "").await);
     let (id, parts) = finish_without_an_answer(&node, &first).await;
     patiently(async || first.finish(id, &parts, &Condition::Always).await).await.unwrap();
     idle(&first).await;
@@ -152,7 +149,7 @@ async fn a_finish_that_is_made_again_keeps_its_content_until_the_object_goes() {
 #[tokio::test]
 async fn a_finish_that_finds_what_its_lost_attempt_has_made_is_done() {
     let node = node().await;
-    let first = making(&node, "", PATIENT).await;
+    let first = making(&node, "").await;
     let (id, parts) = finish_without_an_answer(&node, &first).await;
     patiently(async || first.finish(id, &parts, &Condition::IfAbsent).await).await.unwrap();
     idle(&first).await;
@@ -164,26 +161,44 @@ async fn a_finish_that_finds_what_its_lost_attempt_has_made_is_done() {
 }
 
 #[tokio::test]
-async fn a_finish_that_fails_does_not_open_what_an_earlier_one_may_still_make() {
+async fn a_finish_that_fails_does_not_make_the_next_one_the_first() {
     let node = node().await;
-    let (first, other) = (making(&node, "", PATIENT).await, making(&node, "", PATIENT).await);
-    let (id, parts) = finish_on_its_way(&node, &first).await;
+    let (first, other) = (making(&node, "").await, making(&node, "").await);
+    let (id, parts) = finish_without_an_answer(&node, &first).await;
+    // A copy keeps the content alive when the object is replaced.
+    let copy = other.begin("copy", None).await.unwrap();
+    let part = other.copy_part(copy, 1, KEY, 0..100_000).await.unwrap();
+    other.finish(copy, &[part], &Condition::Always).await.unwrap();
     write_small(&other).await;
-    no_trouble(&node);
+    idle(&other).await;
     let again = patiently(async || first.finish(id, &parts, &Condition::IfAbsent).await).await;
     assert_eq!(again.unwrap_err().kind, ErrorKind::ConditionFailed);
-    let error = other.abandon(id).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Unavailable);
-    assert_eq!(segments(&node), 1);
-    // An hour later it can only have crashed.
-    making(&node, "", IMPATIENT).await.abandon(id).await.unwrap();
-    assert_eq!((segments(&node), in_the_making(&other).await), (0, 0));
+    first.finish(id, &parts, &Condition::Always).await.unwrap();
+    other.objects.delete("copy").await.unwrap();
+    idle(&other).await;
+    assert_eq!(read(&other).await.unwrap(), content());
+}
+
+#[tokio::test]
+async fn a_finish_that_is_abandoned_meanwhile_writes_nothing() {
+    let node = node().await;
+    let (first, purge) = (making(&node, "").await, making(&node, "").await);
+    let (id, parts) = begun(&first).await;
+    trouble(&node, &first, 1, Trouble::Waits);
+    let finishing = first.clone();
+    let finish = tokio::spawn(async move { finishing.finish(id, &parts, &Condition::Always).await });
+    until_waiting(&node).await;
+    purge.abandon(id).await.unwrap();
+    no_trouble(&node);
+    assert_eq!(finish.await.unwrap().unwrap_err().kind, ErrorKind::NotFound);
+    assert!(first.objects.find(KEY).await.map(drop).unwrap_err().is_not_found());
+    assert_eq!((segments(&node), in_the_making(&purge).await), (0, 0));
 }
 
 #[tokio::test]
 async fn a_finish_that_failed_for_certain_may_be_abandoned() {
     let node = node().await;
-    let first = making(&node, "", PATIENT).await;
+    let first = making(&node, "").await;
     write_small(&first).await;
     let (id, parts) = begun(&first).await;
     let error = first.finish(id, &parts, &Condition::IfAbsent).await.unwrap_err();
@@ -195,7 +210,7 @@ async fn a_finish_that_failed_for_certain_may_be_abandoned() {
 #[tokio::test]
 async fn a_record_that_comes_late_names_no_content_that_was_abandoned() {
     let node = node().await;
-    let (first, purge) = (making(&node, "", PATIENT).await, making(&node, "", IMPATIENT).await);
+    let (first, purge) = (making(&node, "").await, making(&node, "").await);
     let (id, _) = finish_on_its_way(&node, &first).await;
     purge.abandon(id).await.unwrap();
     assert_eq!(segments(&node), 0);
@@ -208,7 +223,7 @@ async fn a_record_that_comes_late_names_no_content_that_was_abandoned() {
 #[tokio::test]
 async fn what_is_abandoned_late_keeps_what_the_object_uses() {
     let node = node().await;
-    let (first, purge) = (making(&node, "", PATIENT).await, making(&node, "", IMPATIENT).await);
+    let (first, purge) = (making(&node, "").await, making(&node, "").await);
     let (id, _) = finish_without_an_answer(&node, &first).await;
     purge.abandon(id).await.unwrap();
     assert_eq!(read(&purge).await.unwrap(), content());
@@ -218,7 +233,7 @@ async fn what_is_abandoned_late_keeps_what_the_object_uses() {
 #[tokio::test]
 async fn nothing_is_abandoned_before_every_node_was_seen_once() {
     let node = node().await;
-    let first = making(&node, "127.0.0.1:1:2", PATIENT).await;
+    let first = making(&node, "127.0.0.1:1:2").await;
     let (id, _) = begun(&first).await;
     let error = first.abandon(id).await.unwrap_err();
     assert!(error.message.contains("127.0.0.1:1") && !error.retryable, "{error}");
@@ -228,7 +243,7 @@ async fn nothing_is_abandoned_before_every_node_was_seen_once() {
 #[tokio::test]
 async fn content_of_a_write_that_crashed_is_found_and_freed() {
     let node = node().await;
-    let (first, purge) = (making(&node, "", PATIENT).await, making(&node, "", IMPATIENT).await);
+    let (first, purge) = (making(&node, "").await, making(&node, "").await);
     trouble(&node, &first, 1, Trouble::Waits);
     let mut put = Box::pin(first.put(KEY, vec![content()], &Condition::Always, None));
     tokio::select! {
@@ -249,7 +264,7 @@ async fn content_of_a_write_that_crashed_is_found_and_freed() {
 #[tokio::test]
 async fn a_write_leaves_nothing_in_the_making_whatever_becomes_of_it() {
     let node = node().await;
-    let first = making(&node, "", PATIENT).await;
+    let first = making(&node, "").await;
     first.put(KEY, vec![content()], &Condition::IfAbsent, None).await.unwrap();
     let error = first.put(KEY, vec![content()], &Condition::IfAbsent, None).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::ConditionFailed);
@@ -262,7 +277,7 @@ async fn a_write_leaves_nothing_in_the_making_whatever_becomes_of_it() {
 async fn folders_of_what_was_begun_are_read_some_at_once() {
     use std::sync::atomic::Ordering;
     let node = node().await;
-    let first = making(&node, "", PATIENT).await;
+    let first = making(&node, "").await;
     for _ in 0..40 {
         first.begin(KEY, None).await.unwrap();
     }

@@ -15,7 +15,7 @@ use docker_registry_driver_api::{
     ByteStream, Condition, ETag, Error, ErrorKind, ReadRange, Result, byte_stream,
 };
 use docker_registry_object_storage::bucket::{Facts, Opened};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::sync::Semaphore;
 
 use crate::{
     bundle::Bundles,
@@ -23,7 +23,8 @@ use crate::{
     legacy::{Legacy, LegacyFile},
     names,
     record::{Body, Hold, Record, cut},
-    register::{Change, Current, Registers},
+    register::{Change, Guard, Registers},
+    value::Current,
     wire::Id,
 };
 
@@ -76,8 +77,8 @@ pub(crate) struct New<'a> {
     pub(crate) body: Body,
     pub(crate) mark: Option<&'a str>,
     pub(crate) condition: &'a Condition,
-    /// When it is too late to write it.
-    pub(crate) latest: Option<Instant>,
+    /// What must hold while it is written.
+    pub(crate) guard: Option<Guard>,
 }
 
 /// All objects.
@@ -176,11 +177,8 @@ impl Objects {
         let content = record.pack();
         let changed = self
             .registers
-            .change_once(self.record_id(path), |current| {
+            .change_once(self.record_id(path), new.guard, |current| {
                 expect_trusted(ensured)?;
-                if new.latest.is_some_and(|latest| latest <= Instant::now()) {
-                    return Err(Error::new(ErrorKind::Unavailable, "the write took too long"));
-                }
                 expect(new.condition, current, legacy.as_ref())?;
                 Ok(Change::Write(content.clone()))
             })
@@ -200,7 +198,7 @@ impl Objects {
         let content = Record::deleted(names::now()).pack();
         let changed = self
             .registers
-            .change_once(id, |current| {
+            .change_once(id, None, |current| {
                 let is_there = match current {
                     Some(current) => !Record::unpack(&current.content)?.is_deleted(),
                     None => legacy.is_some(),

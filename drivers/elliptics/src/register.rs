@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use docker_registry_driver_api::{Error, ErrorKind, Result};
 use tokio::{sync::Semaphore, time::sleep};
 use uuid::Uuid;
@@ -24,15 +24,14 @@ use crate::{
     envelope::{Ballot, Envelope, USER_FLAGS},
     look::{Look, Replica},
     replicas::{Answer, Pieces, Problem, Read, Replicas, worst},
-    wire::{Id, Reader, Timestamp, attribute::Writing},
+    value::{Current, REMEMBERED},
+    wire::{Id, Timestamp, attribute::Writing},
 };
 
 /// Bytes that are read at first. Longer registers take another read.
 const BEGINNING: u64 = 64 << 10;
 /// Longest register, in bytes.
 pub(crate) const LARGEST_REGISTER: u64 = 32 << 20;
-/// Changes that a value remembers, so that a client whose answer was lost finds its own.
-const REMEMBERED: usize = 8;
 /// How often a change is begun again when others are quicker.
 const MOST_ROUNDS: u32 = 60;
 /// How often a read waits for a change under way before it settles the change itself.
@@ -41,45 +40,6 @@ const LOOKS: u32 = 5;
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// Replicas that are brought up to date at once.
 const HEALED_AT_ONCE: usize = 4;
-
-/// The value of a register.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Current {
-    /// The changes that made it, the last one first.
-    changes: Vec<u128>,
-    pub(crate) content: Bytes,
-}
-
-impl Current {
-    /// A number that no other value has.
-    pub(crate) fn version(&self) -> u128 {
-        self.changes.first().copied().unwrap_or_default()
-    }
-
-    /// Whether a change that was made of `before` may be among those that made this value and are not remembered.
-    fn may_hide_one_of(&self, before: Option<&Self>) -> bool {
-        match before {
-            Some(before) => !self.changes.contains(&before.version()),
-            None => self.changes.len() >= REMEMBERED,
-        }
-    }
-
-    fn pack(&self) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(4 + 16 * self.changes.len() + self.content.len());
-        bytes.put_u32_le(self.changes.len() as u32);
-        self.changes.iter().for_each(|change| bytes.put_u128_le(*change));
-        bytes.put_slice(&self.content);
-        bytes.freeze()
-    }
-
-    pub(crate) fn unpack(payload: &Bytes) -> Option<Self> {
-        let mut reader = Reader::new(payload, "a value is cut off");
-        let count = reader.count(16).ok()?;
-        let changes = (0..count).map(|_| reader.u128().ok()).collect::<Option<Vec<u128>>>()?;
-        let content = payload.slice(payload.len() - reader.rest().len()..);
-        Some(Self { changes, content })
-    }
-}
 
 /// What is to become of a register.
 pub(crate) enum Change {
@@ -105,6 +65,14 @@ enum Said {
     Nothing,
 }
 
+/// Another register that must hold for a change to be made. It is read after the one that is changed, in each round: who
+/// changes it first, and then has [`Registers::fence`] close the other, stops every change for certain.
+#[derive(Clone, Copy)]
+pub(crate) struct Guard {
+    pub(crate) id: Id,
+    pub(crate) holds: fn(Option<&Current>) -> Result<()>,
+}
+
 /// All registers.
 #[derive(Clone)]
 pub(crate) struct Registers {
@@ -128,6 +96,17 @@ impl Registers {
     /// # Errors
     /// When too few groups answer.
     pub(crate) async fn get(&self, id: Id) -> Result<Option<Current>> {
+        match self.settled_look(id).await? {
+            Some(look) => {
+                self.heal(id, &look);
+                look.current().map(visible)
+            }
+            None => Ok(visible(self.change(id, |_| Ok(Change::Keep)).await?.after)),
+        }
+    }
+
+    /// Looks until the value is settled, or nobody can settle it; `None` when a change is under way all the time.
+    async fn settled_look(&self, id: Id) -> Result<Option<Look>> {
         let settings = self.replicas.settings();
         for number in 1..=LOOKS {
             let look = self.look(id, false).await;
@@ -136,14 +115,13 @@ impl Registers {
             }
             // Where a majority is not even there, nobody can settle anything.
             if look.is_settled(self.quorum()) || !look.can_be_written(settings) {
-                self.heal(id, &look);
-                return look.current();
+                return Ok(Some(look));
             }
             if number < LOOKS {
                 sleep(Duration::from_millis(1 << number).mul_f64(fastrand::f64())).await;
             }
         }
-        Ok(self.change(id, |_| Ok(Change::Keep)).await?.after)
+        Ok(None)
     }
 
     /// Changes a register in one step. `decide` may be asked several times, each time with the value that is there; an
@@ -157,26 +135,29 @@ impl Registers {
         id: Id,
         decide: impl FnMut(Option<&Current>) -> Result<Change>,
     ) -> Result<Changed> {
-        self.change_in_rounds(id, false, decide).await
+        self.change_in_rounds(id, false, None, decide).await
     }
 
     /// Like [`Registers::change`], for a change that must not be made twice: when an attempt may have come true before
     /// many changes of others, none is made again.
     ///
     /// # Errors
-    /// Those of [`Registers::change`]; `outcome_unknown` when nobody can tell any more whether it was made.
+    /// Those of [`Registers::change`] and of the guard; `outcome_unknown` when nobody can tell any more whether it was
+    /// made.
     pub(crate) async fn change_once(
         &self,
         id: Id,
+        guard: Option<Guard>,
         decide: impl FnMut(Option<&Current>) -> Result<Change>,
     ) -> Result<Changed> {
-        self.change_in_rounds(id, true, decide).await
+        self.change_in_rounds(id, true, guard, decide).await
     }
 
     async fn change_in_rounds(
         &self,
         id: Id,
         only_once: bool,
+        guard: Option<Guard>,
         mut decide: impl FnMut(Option<&Current>) -> Result<Change>,
     ) -> Result<Changed> {
         let turn = self.turn(id);
@@ -198,7 +179,16 @@ impl Registers {
                 (Some(before), Some(current)) => current.may_hide_one_of(before.as_ref()),
                 _ => false,
             };
-            let decision = if is_done { Ok(Change::Keep) } else { decide(current.as_ref()) };
+            let mut decision = if is_done {
+                Ok(Change::Keep)
+            } else {
+                decide(current.as_ref().filter(|current| !current.is_blank()))
+            };
+            if let (Ok(Change::Write(_)), Some(guard)) = (&decision, guard)
+                && let Err(error) = self.expect(guard).await
+            {
+                decision = Err(error);
+            }
             let (next, decided) = match decision {
                 Ok(Change::Write(_)) if is_hidden && only_once => (current.clone(), Err(superseded())),
                 Ok(Change::Write(content)) => {
@@ -214,14 +204,14 @@ impl Registers {
             if !writes && (is_settled || next.is_none()) {
                 self.heal(id, &look);
                 decided?;
-                let before = if is_done { was_sent.flatten() } else { current.clone() };
+                let before = visible(if is_done { was_sent.flatten() } else { current.clone() });
                 return Ok(Changed { before, after: current, written: own });
             }
             let Some(next) = next else { continue };
             match self.round(id, &look, &next, &mut pads).await {
                 Ok(true) => {
                     decided?;
-                    let before = if is_done { was_sent.flatten() } else { current };
+                    let before = visible(if is_done { was_sent.flatten() } else { current });
                     return Ok(Changed { before, after: Some(next), written: own });
                 }
                 Ok(false) => {
@@ -250,17 +240,19 @@ impl Registers {
         for round in 0..MOST_ROUNDS {
             pause(round).await;
             let look = self.look_for_write(id).await?;
-            let current = look.current()?;
-            // The value is written again, by a later attempt. Of nothing, a promise is enough.
-            let is_done = match &current {
-                Some(current) => self.round(id, &look, current, &mut pads).await?,
-                None => self.promise(id, &look, look.next_ballot(), pads).await?.is_some(),
-            };
-            if is_done {
-                return Ok(current);
+            // The value is written again, by a later attempt. Where there is none, one that means nothing is: what a
+            // minority has accepted would come back otherwise.
+            let next = look.current()?.unwrap_or_else(Current::blank);
+            if self.round(id, &look, &next, &mut pads).await? {
+                return Ok(visible(Some(next)));
             }
         }
         Err(busy())
+    }
+
+    async fn expect(&self, guard: Guard) -> Result<()> {
+        let look = self.settled_look(guard.id).await?.ok_or_else(busy)?;
+        (guard.holds)(visible(look.current()?).as_ref())
     }
 
     /// # Errors
@@ -451,6 +443,11 @@ impl Registers {
         turns.insert(id, Arc::downgrade(&turn));
         turn
     }
+}
+
+/// The value as it counts.
+fn visible(current: Option<Current>) -> Option<Current> {
+    current.filter(|current| !current.is_blank())
 }
 
 /// How a swap is written.

@@ -104,7 +104,8 @@ async fn a_damaged_copy_is_mended_by_reads_and_by_writes() {
 async fn a_change_that_may_have_been_made_before_many_others_is_not_made_again() {
     let (nodes, registers) = registers(1).await;
     let ballot = Ballot { time: 1, nonce: 1 };
-    let others = Current { changes: (1..=REMEMBERED as u128).collect(), content: Bytes::new() };
+    let others =
+        Current { changes: (1..=REMEMBERED as u128).collect(), content: Bytes::from_static(b"theirs") };
     let foreign = Envelope { promise: ballot, accepted: Some(ballot), payload: others.pack() }.pack();
     for only_once in [true, false] {
         let id = registers.replicas.id(&only_once.to_string());
@@ -117,11 +118,11 @@ async fn a_change_that_may_have_been_made_before_many_others_is_not_made_again()
             }
             Ok(Change::Write(Bytes::from_static(b"own")))
         };
-        let changed = registers.change_in_rounds(id, only_once, decide).await;
+        let changed = registers.change_in_rounds(id, only_once, None, decide).await;
         let content = content(&registers, id).await;
         if only_once {
             assert!(changed.map(drop).unwrap_err().outcome_unknown);
-            assert_eq!(content, "");
+            assert_eq!(content, "theirs");
         } else {
             changed.unwrap();
             assert_eq!(content, "own");
@@ -143,10 +144,13 @@ async fn nothing_comes_true_behind_a_fence() {
         assert_eq!(fenced.is_some(), is_there);
         let late = Current { changes: vec![9], content: Bytes::from_static(b"late") };
         assert!(!registers.round(id, &seen, &late, &mut false).await.unwrap());
-        let current = registers.get(id).await.unwrap();
-        assert_eq!(current, fenced);
+        assert_eq!(registers.get(id).await.unwrap(), fenced);
+        // What one group has accepted before comes to light.
+        let ballot = Ballot { time: 5, nonce: 5 };
+        let accepted = Envelope { promise: ballot, accepted: Some(ballot), payload: late.pack() }.pack();
+        store(&nodes[2], id, Stored { data: accepted.to_vec(), ..Stored::default() });
+        assert_eq!(registers.get(id).await.unwrap(), fenced);
     }
-    drop(nodes);
 }
 
 #[tokio::test]
