@@ -280,6 +280,9 @@ pub trait Bucket: Send + Sync + 'static {
     /// An address where anybody can fetch the object for a while. `None` when it cannot be made.
     async fn sign(&self, call: &SignCall) -> Result<Option<String>>;
 
+    /// Waits for what it does behind the callers' backs. The engine puts a limit around it.
+    async fn close(&self) {}
+
     /// An empty part list is not an object everywhere: content for a put of nothing.
     fn nothing(&self) -> Content {
         Content::from_bytes(Bytes::new())

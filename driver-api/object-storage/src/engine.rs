@@ -88,7 +88,11 @@ impl Engine {
     /// See [`Driver::close`](docker_registry_driver_api::Driver::close).
     pub async fn close(self: &Arc<Self>, grace: Duration) {
         // What stays is found by `list_uploads`.
-        let _ = tokio::time::timeout(grace, self.flush_garbage()).await;
+        let all = async {
+            self.flush_garbage().await;
+            self.bucket.close().await;
+        };
+        let _ = tokio::time::timeout(grace, all).await;
     }
 
     pub(crate) fn limits(&self) -> &Limits {

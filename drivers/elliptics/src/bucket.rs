@@ -8,21 +8,25 @@ use docker_registry_object_storage::{
     bucket::{Begun, Content, Facts, Limits, ListCall, Listing, NewPart, Opened, Part, SignCall},
 };
 
+use futures::{StreamExt, TryStreamExt, stream};
+
 use crate::{
-    begun::Making,
-    bundle::Bundles,
     cluster::Cluster,
     envelope::USER_FLAGS,
     legacy::Legacy,
     listing::begun_ids,
+    making::{Making, Unfinished},
     names,
     objects::{INLINE, New, Objects, whole},
-    record::{Body, Hold, Piece},
+    record::Body,
     register::Registers,
     replicas::{Pieces, Replicas},
     wire::Timestamp,
 };
 
+/// Large objects in the making that are listed in one page, and that are looked at at once.
+const LONGEST_PAGE: usize = 1_000;
+const LOOKS_AT_ONCE: usize = 32;
 /// Largest content of one write.
 const LARGEST_PUT: u64 = 64 << 20;
 
@@ -49,8 +53,6 @@ impl EllipticsBucket {
             largest_copy: u64::MAX,
             // One after the other, many at once: there are no batches.
             largest_batch: 1,
-            // A finish may still be on its way to a node that stalls.
-            abandons_whole: false,
             signs: false,
             ..Limits::s3()
         };
@@ -64,56 +66,11 @@ impl EllipticsBucket {
     /// Copies an object by a large object that shares everything with it.
     async fn share(&self, from: &str, to: &str, size: u64) -> Result<()> {
         let id = self.making.begin(to, None).await?;
-        let unfinished = Unfinished { making: self.making.clone(), id: Some(id) };
+        let unfinished = Unfinished::new(&self.making, id, false);
         let part = self.making.copy_part(id, 1, from, 0..size).await?;
         self.making.finish(id, &[part], &Condition::Always).await?;
         unfinished.finished();
         Ok(())
-    }
-}
-
-/// A large object that is abandoned when its call fails or is dropped.
-struct Unfinished {
-    making: Making,
-    id: Option<u128>,
-}
-
-impl Unfinished {
-    fn finished(mut self) {
-        self.id = None;
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        let Some(id) = self.id else { return };
-        let making = self.making.clone();
-        // Without a runtime the process is about to end; `list_uploads` finds it then.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        runtime.spawn(async move {
-            if let Err(error) = making.abandon(id).await {
-                tracing::debug!(%error, "what a copy began stays for now");
-            }
-        });
-    }
-}
-
-/// Segments of a write, until its record is there.
-struct Unrecorded {
-    bundles: Bundles,
-    hold: Option<Hold>,
-}
-
-impl Drop for Unrecorded {
-    fn drop(&mut self) {
-        let Some(hold) = self.hold else { return };
-        let bundles = self.bundles.clone();
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        runtime.spawn(async move {
-            if let Err(error) = bundles.release(hold).await {
-                tracing::debug!(%error, "content of a write that failed stays");
-            }
-        });
     }
 }
 
@@ -173,24 +130,11 @@ impl Bucket for EllipticsBucket {
         let size = content.content_length();
         let content: Vec<_> = content.iter().cloned().collect();
         if size <= INLINE {
-            let new = New { size: size as u64, body: Body::Inline(whole(&content)), mark, condition };
+            let body = Body::Inline(whole(&content));
+            let new = New { size: size as u64, body, mark, condition, guard: None };
             return self.objects.write(key, new).await.map(Some);
         }
-        let hold = Hold { bundle: uuid::Uuid::new_v4().as_u128(), owner: 0, parts: 1 };
-        let mut unrecorded = Unrecorded { bundles: self.objects.bundles.clone(), hold: Some(hold) };
-        let sent = self.objects.bundles.write_part(hold.bundle, 1, content).await;
-        // Segments alone change nothing.
-        sent.map_err(|error| Error { outcome_unknown: false, ..error })?;
-        let piece = Piece { hold: 0, part: 1, offset: 0, length: size as u64 };
-        let body = Body::Pieces { holds: vec![hold], pieces: vec![piece] };
-        let written = self.objects.write(key, New { size: size as u64, body, mark, condition });
-        // From here on a call that is dropped may have written the record, which needs them.
-        unrecorded.hold = None;
-        let written = written.await;
-        if written.as_ref().is_err_and(|error| !error.outcome_unknown) {
-            unrecorded.hold = Some(hold);
-        }
-        written.map(Some)
+        self.making.put(key, content, condition, mark).await.map(Some)
     }
 
     async fn delete(&self, key: &str) -> Result<()> {
@@ -219,7 +163,8 @@ impl Bucket for EllipticsBucket {
             let opened = self.objects.content(&found, 0, facts.size);
             let content = docker_registry_driver_api::collect(opened, INLINE).await?;
             let body = Body::Inline(content);
-            let new = New { size: facts.size, body, mark: None, condition: &Condition::Always };
+            let condition = &Condition::Always;
+            let new = New { size: facts.size, body, mark: None, condition, guard: None };
             return self.objects.write(to, new).await.map(drop);
         }
         if facts.size != size {
@@ -268,23 +213,19 @@ impl Bucket for EllipticsBucket {
     }
 
     async fn list_begun(&self, prefix: &str, after: Option<&str>) -> Result<(Vec<Begun>, Option<String>)> {
-        let call = ListCall {
-            prefix: names::BEGUN.to_owned(),
-            delimited: false,
-            after: None,
-            token: after.map(str::to_owned),
-            limit: 1_000,
-        };
-        let page = self.objects.list(&call).await?;
-        let mut begun = Vec::new();
-        for (id, object) in begun_ids(&page) {
-            let Some(key) = self.making.key_of(id).await? else { continue };
-            if key.starts_with(prefix) {
-                let when = object.modified.unwrap_or_else(SystemTime::now);
-                begun.push(Begun { key, id: format!("{id:032x}"), begun: when });
-            }
-        }
-        Ok((begun, page.next))
+        let page = self.objects.list_begun(after, LONGEST_PAGE).await?;
+        let looks = begun_ids(&page).map(|(id, object)| async move {
+            let begun = object.modified.unwrap_or_else(SystemTime::now);
+            let key = self.making.key_of(id).await?.filter(|key| key.starts_with(prefix));
+            Ok::<_, Error>(key.map(|key| Begun { key, id: format!("{id:032x}"), begun }))
+        });
+        let looks: Vec<_> = looks.collect();
+        let begun: Vec<_> = stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await?;
+        Ok((begun.into_iter().flatten().collect(), page.next))
+    }
+
+    async fn close(&self) {
+        self.replicas().0.behind.until_idle().await;
     }
 
     async fn sign(&self, _call: &SignCall) -> Result<Option<String>> {

@@ -5,7 +5,7 @@
 //! when the last one lets go, the bundle is dead and its segments are deleted. Who comes later finds it dead. So a copy
 //! moves no content, and no record is left without its segments.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use docker_registry_driver_api::{ByteStream, Error, ErrorKind, Result};
@@ -13,6 +13,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::{
     envelope::USER_FLAGS,
+    hedge::first_good,
     names,
     record::{Hold, Piece},
     register::{Change, Registers},
@@ -28,6 +29,8 @@ const SUM: u64 = 4;
 const WRITTEN_AT_ONCE: usize = 2;
 /// Parts that are deleted at once.
 const DELETED_AT_ONCE: usize = 8;
+/// After this time the next group is asked for a segment as well.
+const LATE: Duration = Duration::from_secs(2);
 /// More segments than a part has, as a guard.
 const MOST_SEGMENTS: u32 = 1 << 20;
 
@@ -146,19 +149,21 @@ impl Bundles {
         let id = self.segment(bundle, part, number);
         let mut groups = self.0.replicas.settings().groups.clone();
         fastrand::shuffle(&mut groups);
-        let mut answers = Vec::new();
-        for group in groups {
-            // A segment that is read from its beginning may be whole: its checksum is asked for as well.
-            let size = if offset == 0 { length + SUM } else { length };
-            let result = self.0.replicas.read_one(group, id, offset, size, true).await;
-            match result {
-                Ok(read) => match checked(&read.content, read.total_size, offset, length) {
-                    Some(content) => return Ok(content),
-                    None => tracing::warn!(group, %part, %number, "a segment is not whole in one group"),
-                },
-                Err(problem) => answers.push(Answer::<()> { group, result: Err(problem) }),
-            }
-        }
+        // A segment that is read from its beginning may be whole: its checksum is asked for as well.
+        let size = if offset == 0 { length + SUM } else { length };
+        let ask = async |group| {
+            let answer = |problem| Answer::<()> { group, result: Err(problem) };
+            let read = self.0.replicas.read_one(group, id, offset, size, true).await;
+            let read = read.map_err(|problem| Some(answer(problem)))?;
+            checked(&read.content, read.total_size, offset, length).ok_or_else(|| {
+                tracing::warn!(group, %part, %number, "a segment is not whole in one group");
+                None
+            })
+        };
+        let answers = match first_good(groups.into_iter().map(ask), LATE).await {
+            Ok(content) => return Ok(content),
+            Err(answers) => answers.into_iter().flatten().collect::<Vec<Answer<()>>>(),
+        };
         let is_gone = !answers.is_empty()
             && answers.iter().all(|answer| matches!(&answer.result, Err(problem) if problem.is_absent()));
         let mut error = worst(&answers);

@@ -1,9 +1,9 @@
 //! The nodes: connected, connected again, and found out about.
 //!
 //! Each address has a task of its own that keeps a pair of connections: one for small requests, and one for content,
-//! so that nobody waits behind megabytes. A pair that breaks leaves the route table at once and is made anew after a
-//! pause that doubles and is drawn by lot. Every `elliptics_check_timeout` each node is asked for the others that it
-//! knows, and those are connected as well.
+//! so that nobody waits behind megabytes. A pair that breaks is made anew after a pause that doubles and is drawn by lot;
+//! meanwhile the node keeps its ids in the route table, and what is asked of them has no answer. Every
+//! `elliptics_check_timeout` each node is asked for the others that it knows, and those are connected as well.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
@@ -19,7 +19,8 @@ use docker_registry_driver_api::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, mpsc};
 
 use crate::{
-    connection::{Connection, Refusal, Reply, Updates},
+    behind::Behind,
+    connection::{Connection, LARGEST_LIST, Refusal, Reply, Updates},
     routes::Routes,
     settings::EllipticsSettings,
     wire::{
@@ -33,9 +34,13 @@ use crate::{
 const LONGEST_CONNECT: Duration = Duration::from_secs(5);
 /// Pauses before a node is connected again.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// How often is looked whether a connection still lives.
 const LOOK: Duration = Duration::from_millis(100);
+/// Most nodes that are connected to. A list of more is none.
+const MOST_NODES: usize = 4096;
+/// News of backends that wait to be taken in. Who has more to say waits.
+const MOST_NEWS: usize = 64;
 
 /// Both connections to a node.
 pub(crate) struct Links {
@@ -47,7 +52,10 @@ pub(crate) struct Links {
 
 struct Node {
     links: Option<Arc<Links>>,
+    /// What it serves, or served when it was last connected.
     backends: Vec<Backend>,
+    /// Whether it was connected once, so that its ids are known.
+    is_seen: bool,
     /// Why it is not connected; `None` before the first attempt has ended and while it is connected.
     refusal: Option<Refusal>,
     is_tried: bool,
@@ -61,6 +69,8 @@ pub(crate) struct Cluster {
     updates: Updates,
     shards: AtomicU32,
     changed: Notify,
+    /// What goes on behind the callers' backs.
+    pub(crate) behind: Behind,
 }
 
 impl Cluster {
@@ -74,8 +84,10 @@ impl Cluster {
         for node in &settings.nodes {
             addresses.extend(node.resolve().await?);
         }
-        let (updates, heard) = mpsc::unbounded_channel();
+        let (updates, heard) = mpsc::channel(MOST_NEWS);
+        let behind = Behind::new(settings.memory_behind);
         let cluster = Arc::new(Self {
+            behind,
             settings,
             nodes: Mutex::default(),
             routes: RwLock::default(),
@@ -155,6 +167,23 @@ impl Cluster {
         absent(&self.lock())
     }
 
+    /// # Errors
+    /// `Unavailable` while there are nodes that were never connected. Nobody knows what they keep.
+    pub(crate) fn expect_all_seen(&self) -> Result<()> {
+        let nodes = self.lock();
+        let unseen: Vec<String> =
+            nodes.iter().filter(|(_, node)| !node.is_seen).map(|(address, _)| address.to_string()).collect();
+        if unseen.is_empty() {
+            return Ok(());
+        }
+        let nodes = unseen.join(", ");
+        let message = format!(
+            "nothing is cleared away before these nodes, of elliptics_nodes or known by others, have been connected \
+             once: {nodes}"
+        );
+        Err(Error::new(ErrorKind::Unavailable, message).retryable(false))
+    }
+
     /// Shards of an index, as the nodes say.
     pub(crate) fn index_shards(&self) -> u32 {
         match self.shards.load(Ordering::Relaxed) {
@@ -163,7 +192,7 @@ impl Cluster {
         }
     }
 
-    /// Who keeps an id in a group now.
+    /// Who keeps an id in a group; `None` while that node is away.
     pub(crate) fn links(&self, group: u32, id: &Id) -> Option<Arc<Links>> {
         self.routes().node(group, id).cloned()
     }
@@ -179,8 +208,12 @@ impl Cluster {
     /// Begins to keep a connection to a node, unless that is done already.
     fn add(self: &Arc<Self>, address: SocketAddr) {
         let mut nodes = self.lock();
+        if nodes.len() >= MOST_NODES {
+            return;
+        }
         if let Entry::Vacant(place) = nodes.entry(address) {
-            place.insert(Node { links: None, backends: Vec::new(), refusal: None, is_tried: false });
+            let backends = Vec::new();
+            place.insert(Node { links: None, backends, is_seen: false, refusal: None, is_tried: false });
             tokio::spawn(tend(Arc::downgrade(self), address));
         }
     }
@@ -191,8 +224,8 @@ impl Cluster {
         if let Some(node) = nodes.get_mut(&address) {
             change(node);
         }
-        let connected = nodes.values().filter_map(|node| Some((node.links.as_ref()?, &node.backends[..])));
-        let routes = Arc::new(Routes::new(connected));
+        let known = nodes.values().map(|node| (node.links.as_ref(), &node.backends[..]));
+        let routes = Arc::new(Routes::new(known));
         *self.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
         drop(nodes);
         self.changed.notify_waiters();
@@ -216,6 +249,7 @@ impl Cluster {
         self.change(address, |node| {
             node.links = Some(Arc::clone(&links));
             node.backends = introduction.backends;
+            node.is_seen = true;
             node.refusal = None;
             node.is_tried = true;
         });
@@ -225,8 +259,11 @@ impl Cluster {
     /// Asks a node for the others.
     async fn find_others(self: &Arc<Self>, links: &Links) -> std::result::Result<(), String> {
         let packet = vec![route_list().freeze()];
-        let replies =
-            links.small.request(packet, self.connect_limit()).await.map_err(|why| why.to_string())?;
+        let replies = links
+            .small
+            .request(packet, self.connect_limit(), LARGEST_LIST)
+            .await
+            .map_err(|why| why.to_string())?;
         if self.settings.asks_for_routes {
             for Reply { header, body } in replies.iter().filter(|reply| !reply.body.is_empty()) {
                 if header.status != 0 {
@@ -315,15 +352,18 @@ async fn until_lost(cluster: &Weak<Cluster>, links: &Links, period: Duration) ->
 }
 
 /// Takes in which backends come and go.
-async fn listen(cluster: Weak<Cluster>, mut heard: mpsc::UnboundedReceiver<(SocketAddr, Vec<Backend>)>) {
+async fn listen(cluster: Weak<Cluster>, mut heard: mpsc::Receiver<(SocketAddr, Vec<Backend>)>) {
     while let Some((address, news)) = heard.recv().await {
         let Some(cluster) = cluster.upgrade() else { return };
         cluster.change(address, |node| {
-            for backend in news {
-                node.backends.retain(|known| known.number != backend.number);
-                if !backend.is_gone {
-                    node.backends.push(backend);
+            for mut backend in news {
+                let place = node.backends.iter().position(|known| known.number == backend.number);
+                let known = place.map(|place| node.backends.swap_remove(place));
+                // What it kept is away with it.
+                if let Some(known) = known.filter(|_| backend.is_gone) {
+                    backend = Backend { is_gone: true, ..known };
                 }
+                node.backends.push(backend);
             }
         });
     }

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -32,8 +32,12 @@ use crate::wire::{
     version_of,
 };
 
-/// Largest body that is taken from a node.
+/// Largest body of a packet, wanted or not.
 const LARGEST_BODY: u64 = 64 << 20;
+/// Largest list of nodes or backends.
+pub(crate) const LARGEST_LIST: u64 = 16 << 20;
+/// Bytes of replies beside what was asked for: headers, attributes, acknowledgements.
+const ANSWER_ROOM: u64 = 4096;
 /// Packets that wait to be sent. More wait outside, where their callers hold them.
 const WAITING_PACKETS: usize = 64;
 /// After this silence a node that owes an answer is asked whether it is alive.
@@ -92,7 +96,7 @@ impl fmt::Display for Refusal {
 }
 
 /// Hears of backends that come and go.
-pub(crate) type Updates = mpsc::UnboundedSender<(SocketAddr, Vec<Backend>)>;
+pub(crate) type Updates = mpsc::Sender<(SocketAddr, Vec<Backend>)>;
 
 /// A packet, in pieces.
 pub(crate) type Packet = Vec<Bytes>;
@@ -116,6 +120,8 @@ struct Shared {
 
 struct Waiting {
     replies: Vec<Reply>,
+    /// Bytes that may still come, headers included.
+    room: u64,
     is_sent: bool,
     done: oneshot::Sender<Result<Vec<Reply>, Failure>>,
 }
@@ -169,12 +175,18 @@ impl Connection {
         self.shared.until_end().await
     }
 
-    /// Sends a request and waits for all of its replies. The number of the transaction is put into the header here.
-    pub(crate) async fn request(&self, packet: Packet, limit: Duration) -> Result<Vec<Reply>, Failure> {
+    /// Sends a request and waits for all of its replies, which have no more than so many bytes: a node that sends more is
+    /// none. The number of the transaction is put into the header here.
+    pub(crate) async fn request(
+        &self,
+        packet: Packet,
+        limit: Duration,
+        most: u64,
+    ) -> Result<Vec<Reply>, Failure> {
         let transaction = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let packet = numbered(packet, transaction);
         let (done, replies) = oneshot::channel();
-        self.shared.wait_for(transaction, done)?;
+        self.shared.wait_for(transaction, most, done)?;
         let _open = Open(&self.shared, transaction);
         let exchange = async {
             if self.outgoing.send((transaction, packet)).await.is_err() {
@@ -207,7 +219,7 @@ async fn greet(stream: &mut TcpStream) -> Result<(Introduction, u32), Refusal> {
     let mut head = [0; HEADER_SIZE];
     stream.read_exact(&mut head).await.map_err(unreachable)?;
     let header = Header::parse(&head).map_err(foreign)?;
-    if !header.is_reply() || header.size > LARGEST_BODY {
+    if !header.is_reply() || header.size > LARGEST_LIST {
         return Err(foreign(Malformed("the answer to the greeting is none")));
     }
     let (version, shards) = version_of(&header);
@@ -248,6 +260,7 @@ impl Shared {
     fn wait_for(
         &self,
         transaction: u64,
+        most: u64,
         done: oneshot::Sender<Result<Vec<Reply>, Failure>>,
     ) -> Result<(), Failure> {
         let mut guard = self.lock();
@@ -258,7 +271,8 @@ impl Shared {
             // Nothing was owed until now.
             self.heard();
         }
-        waiting.insert(transaction, Waiting { replies: Vec::new(), is_sent: false, done });
+        let room = most.saturating_add(ANSWER_ROOM);
+        waiting.insert(transaction, Waiting { replies: Vec::new(), room, is_sent: false, done });
         Ok(())
     }
 
@@ -343,6 +357,22 @@ impl Shared {
                 Ok(_) => return Malformed("a packet is too large").to_string(),
                 Err(error) => return error.to_string(),
             };
+            let room = match header {
+                _ if header.is_reply() => self.room(header.transaction),
+                _ if header.command == UPDATE_IDS => Some(LARGEST_LIST),
+                // Whatever else a node asks of a client is left unanswered, as the original client does.
+                _ => None,
+            };
+            let Some(room) = room else {
+                // Nobody waits for it any more.
+                if let Err(error) = self.skip(&mut socket, &mut bytes, header.size).await {
+                    return error.to_string();
+                }
+                continue;
+            };
+            if header.size.saturating_add(HEADER_SIZE as u64) > room {
+                return Malformed("an answer is more than what was asked for").to_string();
+            }
             let size = header.size as usize;
             if let Err(error) = self.fill(&mut socket, &mut bytes, size).await {
                 return error.to_string();
@@ -352,15 +382,36 @@ impl Shared {
             let body = if size < CHUNK / 4 { Bytes::copy_from_slice(&body) } else { body.freeze() };
             if header.is_reply() {
                 self.take(Reply { header, body });
-            } else if header.command == UPDATE_IDS {
-                match backends(&body) {
-                    // Nobody listens when the driver is being closed.
-                    Ok(backends) => drop(updates.send((address, backends))),
-                    Err(error) => return error.to_string(),
-                }
+                continue;
             }
-            // Whatever else a node asks of a client is left unanswered, as the original client does.
+            match backends(&body) {
+                // Nobody listens when the driver is being closed.
+                Ok(backends) => drop(updates.send((address, backends)).await),
+                Err(error) => return error.to_string(),
+            }
         }
+    }
+
+    /// Bytes that may still come for a transaction; `None` when nobody waits for it.
+    fn room(&self, transaction: u64) -> Option<u64> {
+        self.lock().as_ref()?.get(&transaction).map(|one| one.room)
+    }
+
+    /// Throws away so many bytes.
+    async fn skip(
+        &self,
+        socket: &mut OwnedReadHalf,
+        bytes: &mut BytesMut,
+        mut size: u64,
+    ) -> std::io::Result<()> {
+        while size > 0 {
+            let step = size.min(CHUNK as u64 / 4) as usize;
+            self.fill(socket, bytes, step.min(bytes.len().max(1))).await?;
+            let step = step.min(bytes.len());
+            bytes.advance(step);
+            size -= step as u64;
+        }
+        Ok(())
     }
 
     /// Reads until `size` bytes are there.
@@ -386,6 +437,7 @@ impl Shared {
         let transaction = reply.header.transaction;
         let Some(one) = waiting.get_mut(&transaction) else { return };
         let has_more = reply.header.has_more();
+        one.room = one.room.saturating_sub(reply.header.size.saturating_add(HEADER_SIZE as u64));
         one.replies.push(reply);
         if !has_more && let Some(one) = waiting.remove(&transaction) {
             drop(guard);
@@ -424,7 +476,8 @@ impl Shared {
     fn ask(&self, transaction: u64, done: oneshot::Sender<Result<Vec<Reply>, Failure>>) -> bool {
         let mut guard = self.lock();
         let Some(waiting) = guard.as_mut() else { return false };
-        waiting.insert(transaction, Waiting { replies: Vec::new(), is_sent: false, done });
+        waiting
+            .insert(transaction, Waiting { replies: Vec::new(), room: LARGEST_LIST, is_sent: false, done });
         true
     }
 }

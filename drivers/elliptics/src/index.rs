@@ -46,8 +46,8 @@ const DEEPEST: u8 = 3;
 const READ_AT_ONCE: usize = 16;
 /// How long a folder is not tidied up again.
 const TIDY_AGAIN: Duration = Duration::from_secs(10 * 60);
-/// Names that are looked at in one tidying.
-const TIDIED_AT_ONCE: usize = 64;
+/// Names that are looked at in one tidying of a folder.
+const TIDIED_AT_MOST: usize = 10_000;
 /// Names that a process remembers.
 const MOST_REMEMBERED: usize = 50_000;
 
@@ -359,16 +359,19 @@ impl Index {
         let now = names::now() / 1_000_000_000;
         let known = self.names(folder).await?;
         let total = known.len();
-        let mut edits = Vec::new();
-        for (name, mark) in
-            known.into_iter().filter(|(_, mark)| self.is_over(*mark, now)).take(TIDIED_AT_ONCE)
-        {
-            let path = format!("{folder}{name}");
-            let is_gone = match name.ends_with('/') {
-                true => Box::pin(self.tidy(&path)).await?,
-                false => self.is_gone(&path).await?,
-            };
-            edits.push(if is_gone { Edit::Drop(name, mark) } else { Edit::Insert(name) });
+        let over = known.into_iter().filter(|(_, mark)| self.is_over(*mark, now)).take(TIDIED_AT_MOST);
+        let (folders, others): (Vec<_>, Vec<_>) = over.partition(|(name, _)| name.ends_with('/'));
+        let settle = |is_gone, name, mark| if is_gone { Edit::Drop(name, mark) } else { Edit::Insert(name) };
+        let looks = others.into_iter().map(|(name, mark)| async move {
+            let is_gone = self.is_gone(&format!("{folder}{name}")).await?;
+            Ok::<_, Error>(settle(is_gone, name, mark))
+        });
+        let looks: Vec<_> = looks.collect();
+        let mut edits: Vec<Edit> = stream::iter(looks).buffer_unordered(READ_AT_ONCE).try_collect().await?;
+        // One after the other: each of them looks at many.
+        for (name, mark) in folders {
+            let is_gone = Box::pin(self.tidy(&format!("{folder}{name}"))).await?;
+            edits.push(settle(is_gone, name, mark));
         }
         let dropped = edits.iter().filter(|edit| matches!(edit, Edit::Drop(..))).count();
         if !edits.is_empty() {

@@ -3,13 +3,14 @@
 //! The original keeps a file under its path, `EMPTY` for an empty one and `DIRECTORY` for a folder, and tags it with two
 //! secondary indexes, `docker` and the folder, whose data is the path. Groups may differ: the newest time counts.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use docker_registry_driver_api::{ByteStream, Error, ErrorKind, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::{
+    hedge::first_good,
     names,
     replicas::{Problem, Replicas, worst},
     wire::{ENOTSUP, Id, Timestamp, indexes},
@@ -23,6 +24,8 @@ const TAG: &str = "docker";
 const BEGINNING: u64 = 16;
 /// Bytes of one read.
 const STEP: u64 = 1 << 20;
+/// After this time the next group is asked for the same bytes as well.
+const LATE: Duration = Duration::from_secs(2);
 /// Shards that are asked for at once, and names that are looked at.
 const AT_ONCE: usize = 32;
 
@@ -121,17 +124,19 @@ impl Legacy {
     }
 
     async fn read_step(&self, file: &LegacyFile, offset: u64, length: u64) -> Result<Bytes> {
-        let mut error = None;
-        for group in &file.groups {
-            match self.replicas.read_one(*group, file.id, offset, length, true).await {
+        let ask =
+            async |group: &u32| match self.replicas.read_one(*group, file.id, offset, length, true).await {
                 Ok(read) if read.timestamp == file.timestamp && read.content.len() as u64 == length => {
-                    return Ok(read.content);
+                    Ok(read.content)
                 }
-                Ok(_) => {}
-                Err(problem) if problem.is_absent() => {}
-                Err(problem) => error = Some(problem.error(*group)),
-            }
-        }
+                Ok(_) => Err(None),
+                Err(problem) if problem.is_absent() => Err(None),
+                Err(problem) => Err(Some(problem.error(*group))),
+            };
+        let error = match first_good(file.groups.iter().map(ask), LATE).await {
+            Ok(content) => return Ok(content),
+            Err(errors) => errors.into_iter().flatten().next_back(),
+        };
         let replaced =
             || Error::new(ErrorKind::Unavailable, "the object was replaced or deleted while it was read");
         Err(error.unwrap_or_else(replaced).retryable(true))

@@ -7,19 +7,23 @@
 //! - [`replicas`] asks all groups at once. [`register`] makes small values of them that all clients see the same, and
 //!   that survive a minority of the groups.
 //! - [`record`]s of objects are such registers, as are the [`index`] of each folder, the owners of a [`bundle`] of
-//!   content, and what is [`begun`]. [`legacy`] reads what the original driver has left.
+//!   content, and what is [`begun`]. [`making`] makes large objects. [`legacy`] reads what the original driver has left.
 //! - [`bucket`] offers that as a store to `docker-registry-object-storage`, which makes the driver of it: uploads, fences,
 //!   listings, retries.
 
 mod begun;
+mod behind;
 mod bucket;
 mod bundle;
 mod cluster;
 mod connection;
 mod envelope;
+mod hedge;
 mod index;
 mod legacy;
 mod listing;
+mod look;
+mod making;
 mod names;
 mod objects;
 mod record;
@@ -28,10 +32,18 @@ mod replicas;
 mod routes;
 mod settings;
 mod shard;
+mod sharing;
+mod value;
 mod wire;
 
 #[cfg(test)]
+#[allow(dead_code)]
+#[path = "../tests/fake/node.rs"]
+mod fake_node;
+#[cfg(test)]
 mod index_tests;
+#[cfg(test)]
+mod making_tests;
 
 use std::sync::Arc;
 

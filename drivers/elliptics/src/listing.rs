@@ -12,6 +12,8 @@ use crate::{names, objects::Objects};
 const LOOKS_AT_ONCE: usize = 64;
 /// Entries of a page that are looked at at once where some are folders.
 const ENTRIES_AT_ONCE: usize = 32;
+/// Folders of what was begun that are read at once.
+const FOLDERS_AT_ONCE: usize = 32;
 /// Objects that are looked at at once to find out whether a folder has any.
 const LOOKS_INTO_FOLDER: usize = 4;
 
@@ -60,6 +62,34 @@ impl Objects {
             }
         }
         Ok(listing)
+    }
+
+    /// One page of the records of what was begun. They are spread over many folders, of which some are read at once.
+    ///
+    /// # Errors
+    /// When too few groups answer.
+    pub(crate) async fn list_begun(&self, after: Option<&str>, limit: usize) -> Result<Listing> {
+        let mut folders = self.entries(names::BEGUN).await?;
+        folders
+            .retain(|folder| after.is_none_or(|after| folder.as_str() > after || after.starts_with(folder)));
+        let reads = folders.into_iter().map(|folder| async move { self.entries(&folder).await });
+        // Collected, so that the closure's borrows do not get in the way of `Send`.
+        let reads: Vec<_> = reads.collect();
+        let mut objects: Vec<Listed> = stream::iter(reads)
+            .buffered(FOLDERS_AT_ONCE)
+            .map_ok(|paths| stream::iter(paths.into_iter().map(Ok)))
+            .try_flatten()
+            .try_filter(|path| std::future::ready(after.is_none_or(|after| path.as_str() > after)))
+            .map_ok(|path| self.listed(path))
+            .try_buffered(LOOKS_AT_ONCE)
+            .try_filter_map(|listed| std::future::ready(Ok(listed)))
+            .take(limit + 1)
+            .try_collect()
+            .await?;
+        let is_cut = objects.len() > limit;
+        objects.truncate(limit);
+        let next = objects.last().map(|object| object.key.clone()).filter(|_| is_cut);
+        Ok(Listing { objects, next, ..Listing::default() })
     }
 
     /// The paths that may be in a folder, in byte order; those of folders end with `/`.

@@ -23,7 +23,8 @@ use crate::{
     legacy::{Legacy, LegacyFile},
     names,
     record::{Body, Hold, Record, cut},
-    register::{Change, Current, Registers},
+    register::{Change, Guard, Registers},
+    value::Current,
     wire::Id,
 };
 
@@ -76,6 +77,8 @@ pub(crate) struct New<'a> {
     pub(crate) body: Body,
     pub(crate) mark: Option<&'a str>,
     pub(crate) condition: &'a Condition,
+    /// What must hold while it is written.
+    pub(crate) guard: Option<Guard>,
 }
 
 /// All objects.
@@ -112,6 +115,16 @@ impl Objects {
             return Ok(Found::Record { version: current.version(), record });
         }
         self.legacy.file(path).await?.map(Found::Legacy).ok_or_else(absent)
+    }
+
+    /// What is at a path, after which nothing comes true that was on its way there. Files of the original do not count.
+    ///
+    /// # Errors
+    /// When too few groups answer.
+    pub(crate) async fn settled(&self, path: &str) -> Result<Option<Found>> {
+        let Some(current) = self.registers.fence(self.record_id(path)).await? else { return Ok(None) };
+        let record = Record::unpack(&current.content)?;
+        Ok((!record.is_deleted()).then(|| Found::Record { version: current.version(), record }))
     }
 
     /// Opens an object.
@@ -164,7 +177,7 @@ impl Objects {
         let content = record.pack();
         let changed = self
             .registers
-            .change(self.record_id(path), |current| {
+            .change_once(self.record_id(path), new.guard, |current| {
                 expect_trusted(ensured)?;
                 expect(new.condition, current, legacy.as_ref())?;
                 Ok(Change::Write(content.clone()))
@@ -185,7 +198,7 @@ impl Objects {
         let content = Record::deleted(names::now()).pack();
         let changed = self
             .registers
-            .change(id, |current| {
+            .change_once(id, None, |current| {
                 let is_there = match current {
                     Some(current) => !Record::unpack(&current.content)?.is_deleted(),
                     None => legacy.is_some(),
@@ -222,7 +235,7 @@ impl Objects {
     pub(crate) fn release_later(&self, holds: &[Hold]) {
         for hold in holds.iter().copied() {
             let objects = self.clone();
-            tokio::spawn(async move {
+            self.registers.replicas.0.behind.spawn(async move {
                 // It is never closed.
                 let Ok(_permit) = objects.releasing.acquire().await else { return };
                 let mut pause = Duration::from_millis(200);

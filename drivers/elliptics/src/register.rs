@@ -12,26 +12,26 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use docker_registry_driver_api::{Error, ErrorKind, Result};
 use tokio::{sync::Semaphore, time::sleep};
 use uuid::Uuid;
 
 use crate::{
     envelope::{Ballot, Envelope, USER_FLAGS},
+    look::{Look, Replica},
     replicas::{Answer, Pieces, Problem, Read, Replicas, worst},
-    wire::{Id, Reader, Timestamp, attribute::Writing},
+    value::{Current, REMEMBERED},
+    wire::{Id, Timestamp, attribute::Writing},
 };
 
 /// Bytes that are read at first. Longer registers take another read.
 const BEGINNING: u64 = 64 << 10;
-/// Longest register.
-const LONGEST: u64 = 32 << 20;
-/// Changes that a value remembers, so that a client whose answer was lost finds its own.
-const REMEMBERED: usize = 8;
+/// Longest register, in bytes.
+pub(crate) const LARGEST_REGISTER: u64 = 32 << 20;
 /// How often a change is begun again when others are quicker.
 const MOST_ROUNDS: u32 = 60;
 /// How often a read waits for a change under way before it settles the change itself.
@@ -40,45 +40,6 @@ const LOOKS: u32 = 5;
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// Replicas that are brought up to date at once.
 const HEALED_AT_ONCE: usize = 4;
-
-/// The value of a register.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Current {
-    /// The changes that made it, the last one first.
-    changes: Vec<u128>,
-    pub(crate) content: Bytes,
-}
-
-impl Current {
-    /// A number that no other value has.
-    pub(crate) fn version(&self) -> u128 {
-        self.changes.first().copied().unwrap_or_default()
-    }
-
-    /// Whether a change that was made of `before` may be among those that made this value and are not remembered.
-    fn may_hide_one_of(&self, before: Option<&Self>) -> bool {
-        match before {
-            Some(before) => !self.changes.contains(&before.version()),
-            None => self.changes.len() >= REMEMBERED,
-        }
-    }
-
-    fn pack(&self) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(4 + 16 * self.changes.len() + self.content.len());
-        bytes.put_u32_le(self.changes.len() as u32);
-        self.changes.iter().for_each(|change| bytes.put_u128_le(*change));
-        bytes.put_slice(&self.content);
-        bytes.freeze()
-    }
-
-    fn unpack(payload: &Bytes) -> Option<Self> {
-        let mut reader = Reader::new(payload, "a value is cut off");
-        let count = reader.count(16).ok()?;
-        let changes = (0..count).map(|_| reader.u128().ok()).collect::<Option<Vec<u128>>>()?;
-        let content = payload.slice(payload.len() - reader.rest().len()..);
-        Some(Self { changes, content })
-    }
-}
 
 /// What is to become of a register.
 pub(crate) enum Change {
@@ -94,68 +55,30 @@ pub(crate) struct Changed {
     pub(crate) written: u128,
 }
 
+/// What each group holds that has promised, and the size of what it held before.
+type Promises = HashMap<u32, (Bytes, u64)>;
+
+/// What one group says of a register.
+enum Said {
+    Whole(Replica),
+    Damaged(Replica),
+    Nothing,
+}
+
+/// Another register that must hold for a change to be made. It is read after the one that is changed, in each round: who
+/// changes it first, and then has [`Registers::fence`] close the other, stops every change for certain.
+#[derive(Clone, Copy)]
+pub(crate) struct Guard {
+    pub(crate) id: Id,
+    pub(crate) holds: fn(Option<&Current>) -> Result<()>,
+}
+
 /// All registers.
 #[derive(Clone)]
 pub(crate) struct Registers {
     pub(crate) replicas: Replicas,
     turns: Arc<Mutex<HashMap<Id, Weak<tokio::sync::Mutex<()>>>>>,
     healing: Arc<Semaphore>,
-}
-
-/// What one group holds.
-struct Replica {
-    group: u32,
-    /// `None` when there is nothing; an empty envelope when what is there is not whole.
-    held: Option<Envelope>,
-    /// Of all bytes there, as far as it is known.
-    checksum: Option<Id>,
-    size: u64,
-}
-
-/// What the groups hold that have answered.
-struct Look {
-    replicas: Vec<Replica>,
-    error: Option<Error>,
-}
-
-impl Look {
-    fn newest(&self) -> Option<Ballot> {
-        self.replicas.iter().filter_map(|replica| replica.held.as_ref()?.accepted).max()
-    }
-
-    fn current(&self) -> Result<Option<Current>> {
-        let Some(newest) = self.newest() else { return Ok(None) };
-        let mut held = self.replicas.iter().filter_map(|replica| replica.held.as_ref());
-        let payload = held.find(|held| held.accepted == Some(newest)).map(|held| &held.payload);
-        let current = payload.and_then(Current::unpack);
-        current
-            .map(Some)
-            .ok_or_else(|| Error::new(ErrorKind::Corrupt, "a record of this driver makes no sense"))
-    }
-
-    /// Whether a majority has the newest value, so that it will never be another.
-    fn is_settled(&self, quorum: usize) -> bool {
-        let Some(newest) = self.newest() else { return self.replicas.len() >= quorum };
-        let has =
-            |replica: &&Replica| replica.held.as_ref().is_some_and(|held| held.accepted == Some(newest));
-        self.replicas.iter().filter(has).count() >= quorum
-    }
-
-    /// A number for the next attempt.
-    fn next_ballot(&self) -> Ballot {
-        let held = self.replicas.iter().filter_map(|replica| replica.held.as_ref());
-        let last =
-            held.map(|held| held.promise.max(held.accepted.unwrap_or_default())).max().unwrap_or_default();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
-        // A clock that runs behind must not make a write look old.
-        Ballot { time: now.max(last.time.saturating_add(1)), nonce: fastrand::u64(1..) }
-    }
-
-    fn unavailable(self) -> Error {
-        self.error.unwrap_or_else(|| {
-            Error::new(ErrorKind::Unavailable, "too few groups of elliptics_groups answer")
-        })
-    }
 }
 
 impl Registers {
@@ -173,32 +96,68 @@ impl Registers {
     /// # Errors
     /// When too few groups answer.
     pub(crate) async fn get(&self, id: Id) -> Result<Option<Current>> {
-        let (quorum, read_quorum) = (self.quorum(), self.replicas.settings().read_quorum());
+        match self.settled_look(id).await? {
+            Some(look) => {
+                self.heal(id, &look);
+                look.current().map(visible)
+            }
+            None => Ok(visible(self.change(id, |_| Ok(Change::Keep)).await?.after)),
+        }
+    }
+
+    /// Looks until the value is settled, or nobody can settle it; `None` when a change is under way all the time.
+    async fn settled_look(&self, id: Id) -> Result<Option<Look>> {
+        let settings = self.replicas.settings();
         for number in 1..=LOOKS {
             let look = self.look(id, false).await;
-            if look.replicas.len() < read_quorum {
-                return Err(look.unavailable());
+            if !look.can_be_read(settings) {
+                return Err(look.unavailable(settings));
             }
             // Where a majority is not even there, nobody can settle anything.
-            if look.is_settled(quorum) || look.replicas.len() < quorum {
-                self.heal(id, &look);
-                return look.current();
+            if look.is_settled(self.quorum()) || !look.can_be_written(settings) {
+                return Ok(Some(look));
             }
             if number < LOOKS {
                 sleep(Duration::from_millis(1 << number).mul_f64(fastrand::f64())).await;
             }
         }
-        Ok(self.change(id, |_| Ok(Change::Keep)).await?.after)
+        Ok(None)
     }
 
     /// Changes a register in one step. `decide` may be asked several times, each time with the value that is there; an
-    /// error of it changes nothing.
+    /// error of it changes nothing. The change may be made twice, with changes of others between, so that it must be
+    /// one that does no harm then.
     ///
     /// # Errors
     /// That of `decide`; when too few groups answer, and then perhaps `outcome_unknown`.
     pub(crate) async fn change(
         &self,
         id: Id,
+        decide: impl FnMut(Option<&Current>) -> Result<Change>,
+    ) -> Result<Changed> {
+        self.change_in_rounds(id, false, None, decide).await
+    }
+
+    /// Like [`Registers::change`], for a change that must not be made twice: when an attempt may have come true before
+    /// many changes of others, none is made again.
+    ///
+    /// # Errors
+    /// Those of [`Registers::change`] and of the guard; `outcome_unknown` when nobody can tell any more whether it was
+    /// made.
+    pub(crate) async fn change_once(
+        &self,
+        id: Id,
+        guard: Option<Guard>,
+        decide: impl FnMut(Option<&Current>) -> Result<Change>,
+    ) -> Result<Changed> {
+        self.change_in_rounds(id, true, guard, decide).await
+    }
+
+    async fn change_in_rounds(
+        &self,
+        id: Id,
+        only_once: bool,
+        guard: Option<Guard>,
         mut decide: impl FnMut(Option<&Current>) -> Result<Change>,
     ) -> Result<Changed> {
         let turn = self.turn(id);
@@ -208,20 +167,30 @@ impl Registers {
         let mut was_sent: Option<Option<Current>> = None;
         let mut pads = false;
         for round in 0..MOST_ROUNDS {
-            if round > 0 {
-                let longest = Duration::from_millis(2 << round.min(8)).min(LONGEST_PAUSE);
-                sleep(longest.mul_f64(fastrand::f64())).await;
-            }
-            let look = self.look(id, true).await;
-            if look.replicas.len() < self.quorum() {
-                let error = look.unavailable();
-                return Err(if was_sent.is_some() { error.outcome_unknown() } else { error });
-            }
+            pause(round).await;
+            let look = match self.look_for_write(id).await {
+                Ok(look) => look,
+                Err(error) => return Err(if was_sent.is_some() { error.outcome_unknown() } else { error }),
+            };
             let current = look.current()?;
             let is_settled = look.is_settled(self.quorum());
             let is_done = current.as_ref().is_some_and(|current| current.changes.contains(&own));
-            let decision = if is_done { Ok(Change::Keep) } else { decide(current.as_ref()) };
+            let is_hidden = match (&was_sent, &current) {
+                (Some(before), Some(current)) => current.may_hide_one_of(before.as_ref()),
+                _ => false,
+            };
+            let mut decision = if is_done {
+                Ok(Change::Keep)
+            } else {
+                decide(current.as_ref().filter(|current| !current.is_blank()))
+            };
+            if let (Ok(Change::Write(_)), Some(guard)) = (&decision, guard)
+                && let Err(error) = self.expect(guard).await
+            {
+                decision = Err(error);
+            }
             let (next, decided) = match decision {
+                Ok(Change::Write(_)) if is_hidden && only_once => (current.clone(), Err(superseded())),
                 Ok(Change::Write(content)) => {
                     let mut changes = vec![own];
                     let earlier = current.iter().flat_map(|current| current.changes.iter().copied());
@@ -229,26 +198,20 @@ impl Registers {
                     (Some(Current { changes, content }), Ok(()))
                 }
                 Ok(Change::Keep) => (current.clone(), Ok(())),
-                Err(error) => {
-                    let is_hidden = match (&was_sent, &current) {
-                        (Some(before), Some(current)) => current.may_hide_one_of(before.as_ref()),
-                        _ => false,
-                    };
-                    (current.clone(), Err(if is_hidden { superseded() } else { error }))
-                }
+                Err(error) => (current.clone(), Err(if is_hidden { superseded() } else { error })),
             };
             let writes = next != current;
             if !writes && (is_settled || next.is_none()) {
                 self.heal(id, &look);
                 decided?;
-                let before = if is_done { was_sent.flatten() } else { current.clone() };
+                let before = visible(if is_done { was_sent.flatten() } else { current.clone() });
                 return Ok(Changed { before, after: current, written: own });
             }
             let Some(next) = next else { continue };
-            match self.round(id, look, &next, &mut pads).await {
+            match self.round(id, &look, &next, &mut pads).await {
                 Ok(true) => {
                     decided?;
-                    let before = if is_done { was_sent.flatten() } else { current };
+                    let before = visible(if is_done { was_sent.flatten() } else { current });
                     return Ok(Changed { before, after: Some(next), written: own });
                 }
                 Ok(false) => {
@@ -262,43 +225,87 @@ impl Registers {
                 }
             }
         }
-        let error = Error::new(ErrorKind::Unavailable, "others change the same record all the time");
-        Err(if was_sent.is_some() { error.outcome_unknown() } else { error })
+        Err(if was_sent.is_some() { busy().outcome_unknown() } else { busy() })
+    }
+
+    /// Ends every change that is under way: none that has read the register before comes true after this, unless it
+    /// reads it again. Returns the value.
+    ///
+    /// # Errors
+    /// When too few groups answer.
+    pub(crate) async fn fence(&self, id: Id) -> Result<Option<Current>> {
+        let turn = self.turn(id);
+        let _turn = turn.lock().await;
+        let mut pads = false;
+        for round in 0..MOST_ROUNDS {
+            pause(round).await;
+            let look = self.look_for_write(id).await?;
+            // The value is written again, by a later attempt. Where there is none, one that means nothing is: what a
+            // minority has accepted would come back otherwise.
+            let next = look.current()?.unwrap_or_else(Current::blank);
+            if self.round(id, &look, &next, &mut pads).await? {
+                return Ok(visible(Some(next)));
+            }
+        }
+        Err(busy())
+    }
+
+    async fn expect(&self, guard: Guard) -> Result<()> {
+        let look = self.settled_look(guard.id).await?.ok_or_else(busy)?;
+        (guard.holds)(visible(look.current()?).as_ref())
+    }
+
+    /// # Errors
+    /// When too few groups answer for a change.
+    async fn look_for_write(&self, id: Id) -> Result<Look> {
+        let look = self.look(id, true).await;
+        let settings = self.replicas.settings();
+        if look.can_be_read(settings) && look.can_be_written(settings) {
+            Ok(look)
+        } else {
+            Err(look.unavailable(settings))
+        }
+    }
+
+    /// Has a majority promise to accept no attempt before this one. Returns what each that did so holds now, and the
+    /// size of what it held before; `None` when others were quicker.
+    ///
+    /// # Errors
+    /// When too few groups answer. Nothing has changed then.
+    async fn promise(&self, id: Id, look: &Look, ballot: Ballot, pads: bool) -> Result<Option<Promises>> {
+        let mut promises = HashMap::new();
+        let mut writes = Vec::new();
+        for replica in look.replicas.iter().chain(&look.damaged) {
+            let held = replica.held.clone().unwrap_or_default();
+            let content =
+                padded(Envelope { promise: ballot, ..held }.pack(), if pads { replica.size } else { 0 });
+            // Of nothing the comparison succeeds in any case, and of anything it must fail.
+            let expected = replica.checksum.unwrap_or_else(random_id);
+            promises.insert(replica.group, (content.clone(), replica.size));
+            writes.push((replica.group, writing(id, ballot, expected), Pieces::from(content)));
+        }
+        let answers = self.replicas.write_each(writes, self.quorum()).await;
+        let promised: Vec<u32> =
+            answers.iter().filter(|answer| answer.result.is_ok()).map(|answer| answer.group).collect();
+        if promised.len() < self.quorum() {
+            return lost(&answers).map_or(Ok(None), |error| Err(Error { outcome_unknown: false, ..error }));
+        }
+        promises.retain(|group, _| promised.contains(group));
+        Ok(Some(promises))
     }
 
     /// One attempt. `false` when others were quicker.
     ///
     /// # Errors
     /// When too few groups answer; with `outcome_unknown` when some may have accepted.
-    async fn round(&self, id: Id, look: Look, next: &Current, pads: &mut bool) -> Result<bool> {
+    async fn round(&self, id: Id, look: &Look, next: &Current, pads: &mut bool) -> Result<bool> {
         let ballot = look.next_ballot();
         let quorum = self.quorum();
-        let timestamp = Timestamp::of_nanoseconds(ballot.time);
-        let writing =
-            |expected| Writing { id, timestamp, user_flags: USER_FLAGS, flags: 0, expected: Some(expected) };
-        // A replica that looked at an earlier round and still has it there does not cut what it keeps.
-        let mut promises = HashMap::new();
-        let mut writes = Vec::new();
-        for replica in look.replicas {
-            let held = replica.held.unwrap_or_default();
-            let promise = Envelope { promise: ballot, ..held };
-            let content = padded(promise.pack(), if *pads { replica.size } else { 0 });
-            // Of nothing the comparison succeeds in any case, and of anything it must fail.
-            let expected = replica.checksum.unwrap_or_else(random_id);
-            promises.insert(replica.group, (content.clone(), replica.size));
-            writes.push((replica.group, writing(expected), Pieces::from(content)));
-        }
-        let answers = self.replicas.write_each(writes, quorum).await;
-        let promised: Vec<u32> =
-            answers.iter().filter(|answer| answer.result.is_ok()).map(|answer| answer.group).collect();
-        if promised.len() < quorum {
-            return lost(&answers).map_or(Ok(false), |error| Err(Error { outcome_unknown: false, ..error }));
-        }
+        let Some(promises) = self.promise(id, look, ballot, *pads).await? else { return Ok(false) };
         let accepted = Envelope { promise: ballot, accepted: Some(ballot), payload: next.pack() }.pack();
-        let writes = promised.iter().filter_map(|group| {
-            let (promise, size) = promises.get(group)?;
+        let writes = promises.iter().map(|(group, (promise, size))| {
             let content = padded(accepted.clone(), if *pads { *size } else { 0 });
-            Some((*group, writing(Id::checksum(promise)), Pieces::from(content)))
+            (*group, writing(id, ballot, Id::checksum(promise)), Pieces::from(content))
         });
         let answers = self.replicas.write_each(writes.collect(), quorum).await;
         let done = answers.iter().filter(|answer| answer.result.is_ok()).count();
@@ -325,46 +332,59 @@ impl Registers {
     async fn look(&self, id: Id, whole: bool) -> Look {
         let answers = self.replicas.read_all(id, BEGINNING, self.quorum()).await;
         let error = answers.iter().any(|answer| answer.result.is_err()).then(|| worst(&answers));
-        let replicas = futures::future::join_all(
+        let said = futures::future::join_all(
             answers.into_iter().map(|Answer { group, result }| self.replica(id, group, result, whole)),
         );
-        Look { replicas: replicas.await.into_iter().flatten().collect(), error }
+        let mut look = Look { error, ..Look::default() };
+        for said in said.await {
+            match said {
+                Said::Whole(replica) => look.replicas.push(replica),
+                Said::Damaged(replica) => look.damaged.push(replica),
+                Said::Nothing => {}
+            }
+        }
+        look
     }
 
-    /// What one group holds; `None` when it does not say.
+    /// What one group holds.
     async fn replica(
         &self,
         id: Id,
         group: u32,
         result: std::result::Result<Read, Problem>,
         whole: bool,
-    ) -> Option<Replica> {
+    ) -> Said {
         let mut read = match result {
             Ok(read) => read,
-            Err(problem) if problem.is_absent() => {
-                return Some(Replica { group, held: None, checksum: None, size: 0 });
-            }
-            Err(_) => return None,
+            Err(problem) if problem.is_absent() => return Said::Whole(Replica::absent(group)),
+            Err(_) => return Said::Nothing,
         };
         let has_all = |read: &Read| read.total_size == read.content.len() as u64;
         let has_envelope =
             |read: &Read| Envelope::length(&read.content).is_none_or(|length| length <= read.content.len());
-        if !has_all(&read) && (whole || !has_envelope(&read)) && read.total_size <= LONGEST {
+        if !has_all(&read) && (whole || !has_envelope(&read)) && read.total_size <= LARGEST_REGISTER {
             read = match self.replicas.read_one(group, id, 0, 0, true).await {
                 Ok(read) => read,
-                Err(problem) if problem.is_absent() => {
-                    return Some(Replica { group, held: None, checksum: None, size: 0 });
-                }
-                Err(_) => return None,
+                Err(problem) if problem.is_absent() => return Said::Whole(Replica::absent(group)),
+                Err(_) => return Said::Nothing,
             };
         }
         let checksum = match has_all(&read) {
             true => Some(Id::checksum(&read.content)),
-            false if whole => Some(self.replicas.checksum_one(group, id).await.ok()?),
+            false if whole => match self.replicas.checksum_one(group, id).await {
+                Ok(checksum) => Some(checksum),
+                Err(_) => return Said::Nothing,
+            },
             false => None,
         };
-        let held = Envelope::unpack(&read.content).unwrap_or_default();
-        Some(Replica { group, held: Some(held), checksum, size: read.total_size })
+        let replica = |held| Replica { group, held: Some(held), checksum, size: read.total_size };
+        match Envelope::unpack(&read.content) {
+            Some(held) => Said::Whole(replica(held)),
+            None => {
+                tracing::warn!(group, ?id, "a record is damaged in one group");
+                Said::Damaged(replica(Envelope::default()))
+            }
+        }
     }
 
     /// Brings replicas up to date that have missed the value, behind the caller's back.
@@ -374,6 +394,7 @@ impl Registers {
             .replicas
             .iter()
             .filter(|replica| replica.held.as_ref().is_none_or(|held| held.promise < newest))
+            .chain(&look.damaged)
             .filter_map(|replica| {
                 // Without a checksum of what is there, it may be anything.
                 let expected = match (&replica.held, replica.checksum) {
@@ -390,14 +411,11 @@ impl Registers {
         }
         let Ok(permit) = Arc::clone(&self.healing).try_acquire_owned() else { return };
         let content = Envelope { promise: newest, ..held.clone() }.pack();
-        let timestamp = Timestamp::of_nanoseconds(newest.time);
         let replicas = self.replicas.clone();
         tokio::spawn(async move {
             let _permit = permit;
             let writes = behind.into_iter().map(|(group, expected)| {
-                let writing =
-                    Writing { id, timestamp, user_flags: USER_FLAGS, flags: 0, expected: Some(expected) };
-                (group, writing, Pieces::from(content.clone()))
+                (group, writing(id, newest, expected), Pieces::from(content.clone()))
             });
             // What it does not reach now is reached by another read.
             replicas.write_each(writes.collect(), usize::MAX).await;
@@ -427,6 +445,29 @@ impl Registers {
     }
 }
 
+/// The value as it counts.
+fn visible(current: Option<Current>) -> Option<Current> {
+    current.filter(|current| !current.is_blank())
+}
+
+/// How a swap is written.
+fn writing(id: Id, ballot: Ballot, expected: Id) -> Writing {
+    let timestamp = Timestamp::of_nanoseconds(ballot.time);
+    Writing { id, timestamp, user_flags: USER_FLAGS, flags: 0, expected: Some(expected) }
+}
+
+/// Waits a little before a round that is not the first.
+async fn pause(round: u32) {
+    if round > 0 {
+        let longest = Duration::from_millis(2 << round.min(8)).min(LONGEST_PAUSE);
+        sleep(longest.mul_f64(fastrand::f64())).await;
+    }
+}
+
+fn busy() -> Error {
+    Error::new(ErrorKind::Unavailable, "others change the same record all the time")
+}
+
 /// The error of answers among which no comparison failed.
 fn lost<T>(answers: &[Answer<T>]) -> Option<Error> {
     let is_mismatch = |answer: &Answer<T>| matches!(&answer.result, Err(problem) if problem.is_mismatch());
@@ -454,3 +495,7 @@ fn padded(content: Bytes, size: u64) -> Bytes {
     bytes.resize(size as usize, 0);
     bytes.freeze()
 }
+
+#[cfg(test)]
+#[path = "register_tests.rs"]
+mod tests;

@@ -1,10 +1,10 @@
 //! Requests to all groups at once: each group is a replica of everything.
 //!
 //! A request goes to every group in parallel. As soon as enough groups have answered, the others have a moment more;
-//! then their answers are not waited for, and writes go on behind the caller's back. So a node that hangs slows a
-//! call down a little and does not stop it.
+//! then their answers are not waited for, and writes go on behind the caller's back, as far as there is memory for that.
+//! So a node that hangs slows a call down a little and does not stop it, and one that is slow for long makes writes wait.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use docker_registry_driver_api::{Error, ErrorKind, Result};
@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     cluster::Cluster,
     connection::{Failure, Packet, Reply},
+    register::LARGEST_REGISTER,
     settings::EllipticsSettings,
     wire::{
         E2BIG, EBADFD, EILSEQ, ENOENT, ENOSPC, ENOTSUP, EROFS, FileInfo, Id, IoAttribute, Malformed,
@@ -25,11 +26,17 @@ use crate::{
 
 /// How long the other groups are waited for once enough have answered.
 const GRACE: Duration = Duration::from_secs(1);
+/// Bytes of an answer without content: an address, facts, the name of a file.
+const SMALL_ANSWER: u64 = 64 << 10;
+/// Bytes of what is found in a shard of an index of the original.
+const LARGEST_INDEX: u64 = 48 << 20;
+/// Bytes that a write without content counts for.
+const LEAST_MEMORY: u64 = 4096;
 
 /// Why a group did not do what it was asked.
 #[derive(Debug, Clone)]
 pub(crate) enum Problem {
-    /// No connected node serves the group.
+    /// The node that keeps the object is away, or nobody serves the group.
     Unserved,
     /// No answer.
     Failed(Failure),
@@ -78,7 +85,7 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unserved => formatter.write_str("no node that serves it is connected"),
+            Self::Unserved => formatter.write_str("the node that keeps the object is not connected"),
             Self::Failed(failure) => failure.fmt(formatter),
             Self::Status(ENOSPC) => formatter.write_str("the node has no room left"),
             Self::Status(EROFS) => formatter.write_str("the node takes no writes"),
@@ -148,10 +155,11 @@ impl Replicas {
         id: Id,
         packet: Packet,
         is_bulk: bool,
+        most: u64,
     ) -> std::result::Result<Vec<Reply>, Problem> {
         let links = self.0.links(group, &id).ok_or(Problem::Unserved)?;
         let connection = if is_bulk { &links.bulk } else { &links.small };
-        connection.request(packet, self.settings().wait_timeout).await.map_err(Problem::Failed)
+        connection.request(packet, self.settings().wait_timeout, most).await.map_err(Problem::Failed)
     }
 
     /// Reads from one group; no size is all to the end.
@@ -164,7 +172,8 @@ impl Replicas {
         is_bulk: bool,
     ) -> std::result::Result<Read, Problem> {
         let packet = vec![read(id, group, offset, size, self.flags()).freeze()];
-        let replies = self.clone().exchange(group, id, packet, is_bulk).await?;
+        let most = ATTRIBUTE_SIZE as u64 + if size == 0 { LARGEST_REGISTER } else { size };
+        let replies = self.clone().exchange(group, id, packet, is_bulk, most).await?;
         parse_read(&succeeded(replies)?, offset, size)
     }
 
@@ -178,7 +187,7 @@ impl Replicas {
             asked
         };
         let asked = self.settings().groups.iter().copied().map(ask).collect();
-        gather(asked, enough, |answer| answer.result.is_ok() || is_absent(answer), false).await
+        gather(asked, enough, |answer| answer.result.is_ok() || is_absent(answer), None).await
     }
 
     /// Writes to some groups, each what it is to have there, if what is there is as expected.
@@ -195,13 +204,15 @@ impl Replicas {
                 let is_bulk = size > 64 << 10;
                 let mut packet = vec![write(group, &writing, size).freeze()];
                 packet.extend(content.0.into_iter().filter(|piece| !piece.is_empty()));
-                let replies = replicas.exchange(group, writing.id, packet, is_bulk).await;
+                let replies = replicas.exchange(group, writing.id, packet, is_bulk, SMALL_ANSWER).await;
                 Answer { group, result: replies.and_then(succeeded).map(drop) }
             });
             asked
         };
+        // The groups share the memory of what they are sent.
+        let size = writes.iter().map(|(_, _, content)| content.length() as u64).max().unwrap_or_default();
         let asked = writes.into_iter().map(ask).collect();
-        gather(asked, enough, |answer| answer.result.is_ok(), true).await
+        gather(asked, enough, |answer| answer.result.is_ok(), Some(self.goes_on(size))).await
     }
 
     /// Writes whole content under a name that nobody else uses, to a majority of groups.
@@ -230,7 +241,8 @@ impl Replicas {
         let ask = |group| {
             let replicas = self.clone();
             let asked: Asked<bool> = Box::pin(async move {
-                let replies = replicas.exchange(group, id, vec![delete(id, group).freeze()], false).await;
+                let packet = vec![delete(id, group).freeze()];
+                let replies = replicas.exchange(group, id, packet, false, SMALL_ANSWER).await;
                 let result = match replies.and_then(succeeded) {
                     Ok(_) => Ok(true),
                     Err(problem) if problem.is_absent() => Ok(false),
@@ -241,14 +253,16 @@ impl Replicas {
             asked
         };
         let asked = self.settings().groups.iter().copied().map(ask).collect();
-        let answers = gather(asked, self.settings().quorum(), |answer| answer.result.is_ok(), true).await;
+        let goes_on = Some(self.goes_on(0));
+        let answers = gather(asked, self.settings().quorum(), |answer| answer.result.is_ok(), goes_on).await;
         self.expect_quorum(&answers)?;
         Ok(answers.iter().filter(|answer| matches!(answer.result, Ok(true))).count())
     }
 
     /// The checksum that the node of a group has of the whole content.
     pub(crate) async fn checksum_one(&self, group: u32, id: Id) -> std::result::Result<Id, Problem> {
-        let replies = self.clone().exchange(group, id, vec![lookup(id, group, true).freeze()], true).await?;
+        let packet = vec![lookup(id, group, true).freeze()];
+        let replies = self.clone().exchange(group, id, packet, true, SMALL_ANSWER).await?;
         let reply = succeeded(replies)?;
         FileInfo::parse(&reply.body).map(|info| info.checksum).map_err(Problem::Malformed)
     }
@@ -260,7 +274,7 @@ impl Replicas {
             let (replicas, shards) = (self.clone(), shards_of_indexes.to_vec());
             let asked: Asked<Vec<Bytes>> = Box::pin(async move {
                 let packet = vec![indexes::find(group, &shards).freeze()];
-                let replies = replicas.exchange(group, first, packet, false).await;
+                let replies = replicas.exchange(group, first, packet, false, LARGEST_INDEX).await;
                 let result = replies
                     .and_then(succeeded)
                     .and_then(|reply| indexes::parse_found(&reply.body).map_err(Problem::Malformed));
@@ -273,7 +287,7 @@ impl Replicas {
             asked,
             self.settings().read_quorum(),
             |answer| answer.result.is_ok() || is_absent(answer),
-            false,
+            None,
         )
         .await
     }
@@ -285,13 +299,19 @@ impl Replicas {
             let replicas = self.clone();
             let asked: Asked<()> = Box::pin(async move {
                 let packet = vec![indexes::clear(group, &object).freeze()];
-                let replies = replicas.exchange(group, table, packet, false).await;
+                let replies = replicas.exchange(group, table, packet, false, SMALL_ANSWER).await;
                 Answer { group, result: replies.and_then(succeeded).map(drop) }
             });
             asked
         };
         let asked = self.settings().groups.iter().copied().map(ask).collect();
-        gather(asked, self.settings().quorum(), |answer| answer.result.is_ok(), true).await
+        let goes_on = Some(self.goes_on(0));
+        gather(asked, self.settings().quorum(), |answer| answer.result.is_ok(), goes_on).await
+    }
+
+    /// Requests that go on behind the caller's back, with the bytes that they hold.
+    fn goes_on(&self, bytes: u64) -> GoesOn {
+        GoesOn { cluster: Arc::clone(&self.0), bytes: bytes.max(LEAST_MEMORY) }
     }
 
     /// # Errors
@@ -366,35 +386,89 @@ fn parse_read(reply: &Reply, offset: u64, size: u64) -> std::result::Result<Read
     Ok(Read { timestamp: attribute.timestamp, total_size: attribute.total_size, content })
 }
 
-/// Collects answers: all of them, or once enough count those that come within a moment.
+/// What becomes of requests that are not waited for.
+struct GoesOn {
+    cluster: Arc<Cluster>,
+    bytes: u64,
+}
+
+/// Collects answers: all of them, or once enough count those that come within a moment. The other requests are dropped,
+/// or go on when there is memory for that; until then they are waited for.
 async fn gather<T: Send + 'static>(
     asked: FuturesUnordered<Asked<T>>,
     enough: usize,
     counts: impl Fn(&Answer<T>) -> bool,
-    goes_on: bool,
+    goes_on: Option<GoesOn>,
 ) -> Vec<Answer<T>> {
     let mut asked = asked;
     let mut answers = Vec::with_capacity(asked.len());
     let mut counted = 0;
-    let mut end: Option<Instant> = None;
-    loop {
-        let next = match end {
-            None => asked.next().await,
-            Some(end) => match timeout_at(end, asked.next()).await {
-                Ok(next) => next,
-                Err(_) => {
-                    if goes_on {
-                        tokio::spawn(async move { while asked.next().await.is_some() {} });
-                    }
-                    return answers;
-                }
-            },
-        };
-        let Some(answer) = next else { return answers };
+    while counted < enough {
+        let Some(answer) = asked.next().await else { return answers };
         counted += usize::from(counts(&answer));
         answers.push(answer);
-        if counted >= enough && end.is_none() {
-            end = Some(Instant::now() + GRACE);
+    }
+    let end = Instant::now() + GRACE;
+    while let Ok(next) = timeout_at(end, asked.next()).await {
+        let Some(answer) = next else { return answers };
+        answers.push(answer);
+    }
+    let Some(GoesOn { cluster, bytes }) = goes_on else { return answers };
+    let mut room = pin!(cluster.behind.room(bytes));
+    loop {
+        tokio::select! {
+            biased;
+            held = &mut room => {
+                cluster.behind.spawn(async move {
+                    let _held = held;
+                    while asked.next().await.is_some() {}
+                });
+                return answers;
+            }
+            next = asked.next() => match next {
+                Some(answer) => answers.push(answer),
+                None => return answers,
+            },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use docker_registry_driver_api::Settings;
+    use futures::FutureExt;
+    use serde_json::json;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::fake_node::FakeNode;
+
+    #[tokio::test]
+    async fn writes_that_go_on_hold_no_more_memory_than_there_is() {
+        let node = FakeNode::start(1, false, Arc::default()).await;
+        let values = json!({ "elliptics_nodes": format!("{}:2", node.address), "part_size": 1 << 20,
+            "upload_memory": 1 << 20 });
+        let settings = Settings::new(values.as_object().cloned().unwrap());
+        let cluster = Cluster::open(EllipticsSettings::read(&settings).unwrap()).await.unwrap();
+        let write = |end: Option<oneshot::Receiver<()>>| {
+            let answered: Asked<()> = std::future::ready(Answer { group: 1, result: Ok(()) }).boxed();
+            let hangs: Asked<()> = async move {
+                match end {
+                    Some(end) => drop(end.await),
+                    None => std::future::pending().await,
+                }
+                Answer { group: 2, result: Ok(()) }
+            }
+            .boxed();
+            let goes_on = GoesOn { cluster: Arc::clone(&cluster), bytes: 150 << 10 };
+            gather([answered, hangs].into_iter().collect(), 1, |_| true, Some(goes_on))
+        };
+        let (end, ended) = oneshot::channel();
+        assert_eq!(write(Some(ended)).await.len(), 1, "the first one goes on behind");
+        let mut second = pin!(write(None));
+        let limit = GRACE * 2;
+        assert!(tokio::time::timeout(limit, &mut second).await.is_err(), "there is no room for another");
+        end.send(()).unwrap();
+        assert_eq!(second.await.len(), 1);
     }
 }

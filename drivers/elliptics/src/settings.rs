@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use docker_registry_driver_api::{ConfigurationKey, Error, ErrorKind, Result, Settings, ValueKind};
+use docker_registry_object_storage::settings::StoreSettings;
 use serde_json::Value;
 
 use crate::wire::address::{IPV4, IPV6};
@@ -40,6 +41,8 @@ pub(crate) struct EllipticsSettings {
     pub(crate) asks_for_routes: bool,
     /// Whether nodes are to check and keep checksums of content.
     pub(crate) has_checksums: bool,
+    /// Bytes of writes that go on when enough groups have taken them.
+    pub(crate) memory_behind: u64,
 }
 
 /// A node as the operator wrote it.
@@ -153,6 +156,7 @@ impl EllipticsSettings {
             check_timeout: seconds(settings, CHECK_TIMEOUT)?,
             asks_for_routes: !node_flags.iter().any(|flag| flag == "no_route_list"),
             has_checksums: !node_flags.iter().any(|flag| flag == "no_csum"),
+            memory_behind: StoreSettings::read(settings)?.upload_memory / 4,
         })
     }
 

@@ -169,8 +169,6 @@ fn with_attribute(command: Command, group: u32, attribute: &IoAttribute, content
 pub(crate) struct FileInfo {
     /// All zeros when it was not asked for.
     pub(crate) checksum: Id,
-    pub(crate) size: u64,
-    pub(crate) modified: Timestamp,
 }
 
 impl FileInfo {
@@ -180,14 +178,7 @@ impl FileInfo {
         WireAddress::parse(reader.take(ADDRESS_SIZE)?)?;
         // The length of the file's name, which follows.
         reader.u32()?;
-        let checksum = reader.id()?;
-        // The structure is not packed.
-        reader.u32()?;
-        // Bytes in the cache in older nodes, flags of the record in newer ones.
-        reader.u64()?;
-        let size = reader.u64()?;
-        reader.u64()?;
-        let modified = Timestamp { seconds: reader.u64()?, nanoseconds: reader.u64()? };
-        Ok(Self { checksum, size, modified })
+        // Sizes, times and flags follow.
+        Ok(Self { checksum: reader.id()? })
     }
 }

@@ -410,8 +410,6 @@ fn the_facts_of_an_object_stand_behind_the_address_and_are_not_packed() {
         "0900000000000000",                   // time, nanoseconds
         "61 00",                              // name
     ]);
-    let expected =
-        FileInfo { checksum: id(0x33), size: 255, modified: Timestamp { seconds: 7, nanoseconds: 9 } };
-    assert_eq!(FileInfo::parse(&body).unwrap(), expected);
-    assert!(FileInfo::parse(&body[..143]).is_err());
+    assert_eq!(FileInfo::parse(&body).unwrap(), FileInfo { checksum: id(0x33) });
+    assert!(FileInfo::parse(&body[..32 + 4 + 63]).is_err());
 }

@@ -24,6 +24,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("of_many_drivers_that_write_if_absent_one_wins", one_wins),
         trial("a_node_that_keeps_the_tail_of_longer_content_is_understood", tails),
         trial("answers_that_get_lost_lose_no_content", lost_answers),
+        trial("a_neighbour_does_not_answer_for_a_node_that_is_away", neighbour),
+        trial("a_driver_that_is_closed_has_freed_what_nobody_needs", closed),
         trial("a_counter_that_many_raise_while_nodes_come_and_go_is_never_wrong", counter),
     ]
 }
@@ -74,7 +76,7 @@ async fn push() {
 async fn hang() {
     let cluster = FakeCluster::start(3, 1, false).await;
     let driver = cluster.driver().await.unwrap();
-    cluster.nodes[1].hangs.store(true, Ordering::Relaxed);
+    cluster.nodes[1].behaviour.hangs.store(true, Ordering::Relaxed);
     put(&driver, "a/small", Bytes::from_static(b"small")).await.unwrap();
     put(&driver, "a/large", pattern(5 * MIB)).await.unwrap();
     assert_eq!(content(&driver, "a/small").await, "small");
@@ -170,6 +172,57 @@ async fn no_remains() {
     assert!(cluster.objects() > 0);
 }
 
+async fn neighbour() {
+    let cluster = FakeCluster::start(1, 3, false).await;
+    let driver = cluster.driver().await.unwrap();
+    let away = &cluster.nodes[1];
+    // Names that the node keeps, and others.
+    let (mut kept, mut others) = (Vec::new(), Vec::new());
+    for number in 0.. {
+        if kept.len() >= 2 && others.len() >= 2 {
+            break;
+        }
+        let name = format!("a/{number}");
+        put(&driver, &name, Bytes::from_static(b"old")).await.unwrap();
+        let record = id_of("DOCKER", &format!(".docker-registry/elliptics/record/{name}"));
+        let is_kept = cluster.copies(&record).iter().any(|(address, _)| *address == away.address);
+        if is_kept { kept.push(name) } else { others.push(name) }
+    }
+    away.stop();
+    let short = || CallContext::with_timeout(Duration::from_secs(3));
+    for name in kept.iter().take(2) {
+        let read = driver.get(&short(), &path(name), 100).await.map(drop).unwrap_err();
+        let new = Bytes::from_static(b"new");
+        let written = driver.put(&short(), &path(name), new, &Condition::Always).await.unwrap_err();
+        for error in [read, written] {
+            assert!(matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Timeout), "{error}");
+        }
+    }
+    for name in others.iter().take(2) {
+        assert_eq!(content(&driver, name).await, "old");
+    }
+    away.start_again().await;
+    for name in kept.iter().chain(&others) {
+        assert_eq!(content(&driver, name).await, "old");
+    }
+}
+
+async fn closed() {
+    let cluster = FakeCluster::start(2, 1, false).await;
+    let driver = cluster.driver().await.unwrap();
+    for number in 0..4 {
+        put(&driver, &format!("a/{number}"), pattern(9 * MIB)).await.unwrap();
+    }
+    for number in 0..4 {
+        driver.delete(&CallContext::default(), &path(&format!("a/{number}"))).await.unwrap();
+    }
+    driver.close(Duration::from_secs(60)).await;
+    for node in &cluster.nodes {
+        let disk = node.disk.lock().unwrap();
+        assert!(disk.objects.values().all(|stored| stored.data.len() < 100_000));
+    }
+}
+
 async fn one_wins() {
     let cluster = FakeCluster::start(3, 1, false).await;
     let mut writers = Vec::new();
@@ -246,7 +299,7 @@ async fn lost_answers() {
     let cluster = FakeCluster::start(2, 1, false).await;
     let driver = cluster.driver().await.unwrap();
     for node in &cluster.nodes {
-        node.lost_answers.store(4, Ordering::Relaxed);
+        node.behaviour.lost_answers.store(4, Ordering::Relaxed);
     }
     let call = CallContext::default();
     let mut expected: Vec<(String, Vec<Bytes>)> = Vec::new();
@@ -278,7 +331,7 @@ async fn lost_answers() {
         }
     }
     for node in &cluster.nodes {
-        node.lost_answers.store(0, Ordering::Relaxed);
+        node.behaviour.lost_answers.store(0, Ordering::Relaxed);
     }
     // What is cleared away behind the scenes, and by a purge, is nothing that is needed.
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -297,7 +350,7 @@ async fn lost_answers() {
 async fn tails() {
     let cluster = FakeCluster::start(3, 1, false).await;
     for node in &cluster.nodes {
-        node.keeps_tails.store(true, Ordering::Relaxed);
+        node.behaviour.keeps_tails.store(true, Ordering::Relaxed);
     }
     let driver = cluster.driver().await.unwrap();
     for size in [20_000, 10, 3 * MIB, 5_000, 0] {

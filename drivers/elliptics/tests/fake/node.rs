@@ -7,15 +7,17 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use sha2::{Digest, Sha512};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::watch,
+    sync::{mpsc, watch},
+    time::sleep,
 };
 
 pub(crate) type Id = [u8; 64];
@@ -42,16 +44,43 @@ pub(crate) struct Disk {
     pub(crate) shards: HashMap<Id, BTreeMap<Id, Vec<u8>>>,
 }
 
-/// A node that can be stopped, hung and started again.
-pub(crate) struct FakeNode {
-    pub(crate) group: u32,
-    pub(crate) address: SocketAddr,
-    pub(crate) disk: Arc<Mutex<Disk>>,
+/// What happens to one of the writes of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// It is done and not answered: the connection breaks.
+    LosesAnswer,
+    /// It waits until the trouble is over, and is done then.
+    Waits,
+}
+
+/// The trouble to come: of which object, at which of its writes from now on.
+pub(crate) type Coming = Arc<Mutex<Option<(Id, u32, Trouble)>>>;
+
+/// What happens on all connections of a node, and what was seen there.
+#[derive(Clone, Default)]
+pub(crate) struct Behaviour {
     pub(crate) hangs: Arc<AtomicBool>,
     /// So many of a hundred writes are done and not answered: the connection breaks.
     pub(crate) lost_answers: Arc<AtomicU32>,
     /// A shorter write leaves the end of what was there.
     pub(crate) keeps_tails: Arc<AtomicBool>,
+    /// Every answer takes a moment.
+    pub(crate) is_slow: Arc<AtomicBool>,
+    /// Every answer has so many bytes more than it should.
+    pub(crate) padding: Arc<AtomicUsize>,
+    pub(crate) trouble: Coming,
+    /// Whether a write waits until the trouble is over.
+    pub(crate) is_waiting: Arc<AtomicBool>,
+    /// Most requests of one connection that waited at once.
+    pub(crate) most_waiting: Arc<AtomicUsize>,
+}
+
+/// A node that can be stopped, hung and started again.
+pub(crate) struct FakeNode {
+    pub(crate) group: u32,
+    pub(crate) address: SocketAddr,
+    pub(crate) disk: Arc<Mutex<Disk>>,
+    pub(crate) behaviour: Behaviour,
     pub(crate) has_indexes: bool,
     ids: Vec<Id>,
     others: Arc<Mutex<Vec<SocketAddr>>>,
@@ -69,9 +98,7 @@ impl FakeNode {
             group,
             address,
             disk: Arc::default(),
-            hangs: Arc::default(),
-            lost_answers: Arc::default(),
-            keeps_tails: Arc::default(),
+            behaviour: Behaviour::default(),
             has_indexes,
             ids,
             others,
@@ -95,7 +122,7 @@ impl FakeNode {
             socket.set_reuseaddr(true).unwrap();
             match socket.bind(self.address).and_then(|()| socket.listen(128)) {
                 Ok(listener) => break listener,
-                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+                Err(_) => sleep(Duration::from_millis(20)).await,
             }
         };
         self.serve(listener);
@@ -106,9 +133,7 @@ impl FakeNode {
         *self.stop.lock().unwrap() = Some(stop);
         let talk = Arc::new(Talk {
             disk: Arc::clone(&self.disk),
-            hangs: Arc::clone(&self.hangs),
-            lost_answers: Arc::clone(&self.lost_answers),
-            keeps_tails: Arc::clone(&self.keeps_tails),
+            behaviour: self.behaviour.clone(),
             has_indexes: self.has_indexes,
             introduction: self.introduction(),
             others: Arc::clone(&self.others),
@@ -160,9 +185,7 @@ fn address_bytes(address: SocketAddr) -> [u8; 32] {
 
 struct Talk {
     disk: Arc<Mutex<Disk>>,
-    hangs: Arc<AtomicBool>,
-    lost_answers: Arc<AtomicU32>,
-    keeps_tails: Arc<AtomicBool>,
+    behaviour: Behaviour,
     has_indexes: bool,
     introduction: Vec<u8>,
     others: Arc<Mutex<Vec<SocketAddr>>>,
@@ -185,33 +208,90 @@ fn id_at(bytes: &[u8], place: usize) -> Id {
 }
 
 impl Talk {
-    async fn speak(&self, mut stream: TcpStream) -> std::io::Result<()> {
+    async fn speak(&self, stream: TcpStream) -> std::io::Result<()> {
         stream.set_nodelay(true)?;
-        loop {
-            let mut header = [0; 120];
-            stream.read_exact(&mut header).await?;
-            let mut body = vec![0; number(&header, 112) as usize];
-            stream.read_exact(&mut body).await?;
-            while self.hangs.load(Ordering::Relaxed) {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let (mut read, mut write) = stream.into_split();
+        let (requests, mut waiting) = mpsc::unbounded_channel();
+        let listen = async {
+            loop {
+                let mut header = [0; 120];
+                read.read_exact(&mut header).await?;
+                let mut body = vec![0; number(&header, 112) as usize];
+                read.read_exact(&mut body).await?;
+                let command = i32::from_le_bytes(header[80..84].try_into().unwrap());
+                let request = Request { header, command, flags: number(&header, 96), body };
+                // Whoever answers has gone, and so has the connection.
+                let _ = requests.send(request);
             }
-            let command = i32::from_le_bytes(header[80..84].try_into().unwrap());
-            let request = Request { header, command, flags: number(&header, 96), body };
-            let (status, answer) = match self.answer(&request) {
-                Ok(answer) => (0, answer),
-                Err(status) => (status, Vec::new()),
-            };
-            if command == 4 && fastrand::u32(..100) < self.lost_answers.load(Ordering::Relaxed) {
-                return Ok(());
+        };
+        let answer = async {
+            while let Some(request) = waiting.recv().await {
+                if self.behaviour.is_slow.load(Ordering::Relaxed) {
+                    sleep(Duration::from_millis(5)).await;
+                }
+                self.behaviour.most_waiting.fetch_max(waiting.len() + 1, Ordering::Relaxed);
+                match self.reply(&request).await {
+                    Some(reply) => write.write_all(&reply).await?,
+                    None => return Ok(()),
+                }
             }
-            let mut reply = request.header;
-            reply[76..80].copy_from_slice(&i32::to_le_bytes(status));
-            let flags = request.flags & !NEED_ACK | REPLY;
-            reply[96..104].copy_from_slice(&flags.to_le_bytes());
-            reply[112..120].copy_from_slice(&(answer.len() as u64).to_le_bytes());
-            stream.write_all(&reply).await?;
-            stream.write_all(&answer).await?;
+            Ok(())
+        };
+        tokio::select! {
+            ended = listen => ended,
+            ended = answer => ended,
         }
+    }
+
+    /// Does what is asked, and packs the reply; `None` when the connection breaks.
+    async fn reply(&self, request: &Request) -> Option<Vec<u8>> {
+        let behaviour = &self.behaviour;
+        while behaviour.hangs.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(50)).await;
+        }
+        let trouble = self.trouble_of(request);
+        if trouble == Some(Trouble::Waits) {
+            behaviour.is_waiting.store(true, Ordering::Relaxed);
+            while behaviour.trouble.lock().unwrap().is_some() {
+                sleep(Duration::from_millis(10)).await;
+            }
+            behaviour.is_waiting.store(false, Ordering::Relaxed);
+        }
+        let (status, mut answer) = match self.answer(request) {
+            Ok(answer) => (0, answer),
+            Err(status) => (status, Vec::new()),
+        };
+        let is_lost =
+            request.command == 4 && fastrand::u32(..100) < behaviour.lost_answers.load(Ordering::Relaxed);
+        if is_lost || trouble == Some(Trouble::LosesAnswer) {
+            return None;
+        }
+        answer.resize(answer.len() + behaviour.padding.load(Ordering::Relaxed), 0);
+        let mut reply = Vec::from(request.header);
+        reply[76..80].copy_from_slice(&i32::to_le_bytes(status));
+        let flags = request.flags & !NEED_ACK | REPLY;
+        reply[96..104].copy_from_slice(&flags.to_le_bytes());
+        reply[112..120].copy_from_slice(&(answer.len() as u64).to_le_bytes());
+        reply.extend(answer);
+        Some(reply)
+    }
+
+    /// What happens to this request.
+    fn trouble_of(&self, request: &Request) -> Option<Trouble> {
+        let mut coming = self.behaviour.trouble.lock().unwrap();
+        let (id, left, trouble) = coming.as_mut()?;
+        if request.command != 4 || id_at(&request.body, 64) != *id || *left == 0 {
+            return None;
+        }
+        *left -= 1;
+        if *left > 0 {
+            return None;
+        }
+        let trouble = *trouble;
+        if trouble == Trouble::LosesAnswer {
+            *coming = None;
+        }
+        Some(trouble)
     }
 
     fn answer(&self, request: &Request) -> Result<Vec<u8>, i32> {
@@ -229,7 +309,8 @@ impl Talk {
                 if version == 26 { Ok(self.introduction.clone()) } else { Err(-71) }
             }
             4 => {
-                let written = write(&mut disk, &request.body, self.keeps_tails.load(Ordering::Relaxed))?;
+                let written =
+                    write(&mut disk, &request.body, self.behaviour.keeps_tails.load(Ordering::Relaxed))?;
                 Ok(file_info(&written, false))
             }
             5 => read(&disk, &request.body),

@@ -1,0 +1,162 @@
+//! Registers over fake nodes: copies that are damaged, attempts that may be hidden, answers that are too long.
+
+use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
+
+use docker_registry_driver_api::Settings;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    cluster::Cluster,
+    fake_node::{FakeNode, Stored},
+    settings::EllipticsSettings,
+};
+
+/// So many groups of a node each.
+async fn registers(groups: u32) -> (Vec<FakeNode>, Registers) {
+    let mut nodes = Vec::new();
+    for group in 1..=groups {
+        nodes.push(FakeNode::start(group, false, Arc::default()).await);
+    }
+    let addresses: Vec<String> = nodes.iter().map(|node| format!("{}:2", node.address)).collect();
+    let numbers: Vec<u32> = (1..=groups).collect();
+    let values = json!({ "elliptics_nodes": addresses, "elliptics_groups": numbers });
+    let settings = Settings::new(values.as_object().cloned().unwrap());
+    let cluster = Cluster::open(EllipticsSettings::read(&settings).unwrap()).await.unwrap();
+    (nodes, Registers::new(Replicas(cluster)))
+}
+
+fn stored(node: &FakeNode, id: Id) -> Stored {
+    node.disk.lock().unwrap().objects.get(&id.0).cloned().unwrap()
+}
+
+fn store(node: &FakeNode, id: Id, stored: Stored) {
+    node.disk.lock().unwrap().objects.insert(id.0, stored);
+}
+
+fn damage(node: &FakeNode, id: Id) {
+    let mut damaged = stored(node, id);
+    damaged.data[20] ^= 1;
+    store(node, id, damaged);
+}
+
+async fn write(registers: &Registers, id: Id, content: &'static [u8]) {
+    registers.change(id, |_| Ok(Change::Write(Bytes::from_static(content)))).await.unwrap();
+}
+
+async fn content(registers: &Registers, id: Id) -> Bytes {
+    registers.get(id).await.unwrap().unwrap().content
+}
+
+#[tokio::test]
+async fn a_damaged_copy_is_one_that_does_not_answer() {
+    let (nodes, registers) = registers(3).await;
+    let id = registers.replicas.id("a");
+    write(&registers, id, b"old").await;
+    let old = stored(&nodes[2], id);
+    write(&registers, id, b"new").await;
+    // One group has missed the write, one has lost it, and one is away.
+    store(&nodes[2], id, old);
+    damage(&nodes[0], id);
+    nodes[1].stop();
+    for error in [
+        registers.get(id).await.map(drop).unwrap_err(),
+        registers.change(id, |_| Ok(Change::Write(Bytes::new()))).await.map(drop).unwrap_err(),
+        registers.fence(id).await.map(drop).unwrap_err(),
+    ] {
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+        assert!(error.message.contains("damaged copy of a record: 1"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_majority_is_an_error_that_says_so() {
+    for groups in [1, 3] {
+        let (nodes, registers) = registers(groups).await;
+        let id = registers.replicas.id("a");
+        write(&registers, id, b"content").await;
+        nodes.iter().take(2).for_each(|node| damage(node, id));
+        let error = registers.get(id).await.map(drop).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Corrupt, "{error}");
+        assert!(error.message.contains("damaged"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_copy_is_mended_by_reads_and_by_writes() {
+    for groups in [2, 3] {
+        let (nodes, registers) = registers(groups).await;
+        let id = registers.replicas.id("a");
+        write(&registers, id, b"one").await;
+        damage(&nodes[0], id);
+        assert_eq!(content(&registers, id).await, "one");
+        while Envelope::unpack(&stored(&nodes[0], id).data.into()).is_none() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        damage(&nodes[0], id);
+        write(&registers, id, b"two").await;
+        assert!(Envelope::unpack(&stored(&nodes[0], id).data.into()).is_some());
+        assert_eq!(content(&registers, id).await, "two");
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_may_have_been_made_before_many_others_is_not_made_again() {
+    let (nodes, registers) = registers(1).await;
+    let ballot = Ballot { time: 1, nonce: 1 };
+    let others =
+        Current { changes: (1..=REMEMBERED as u128).collect(), content: Bytes::from_static(b"theirs") };
+    let foreign = Envelope { promise: ballot, accepted: Some(ballot), payload: others.pack() }.pack();
+    for only_once in [true, false] {
+        let id = registers.replicas.id(&only_once.to_string());
+        let mut asked = 0;
+        let decide = |_: Option<&Current>| {
+            asked += 1;
+            if asked == 1 {
+                // Others are quicker, many times.
+                store(&nodes[0], id, Stored { data: foreign.to_vec(), ..Stored::default() });
+            }
+            Ok(Change::Write(Bytes::from_static(b"own")))
+        };
+        let changed = registers.change_in_rounds(id, only_once, None, decide).await;
+        let content = content(&registers, id).await;
+        if only_once {
+            assert!(changed.map(drop).unwrap_err().outcome_unknown);
+            assert_eq!(content, "theirs");
+        } else {
+            changed.unwrap();
+            assert_eq!(content, "own");
+        }
+        assert_eq!(asked, 2);
+    }
+}
+
+#[tokio::test]
+async fn nothing_comes_true_behind_a_fence() {
+    let (nodes, registers) = registers(3).await;
+    for (name, is_there) in [("absent", false), ("there", true)] {
+        let id = registers.replicas.id(name);
+        if is_there {
+            write(&registers, id, b"content").await;
+        }
+        let seen = registers.look_for_write(id).await.unwrap();
+        let fenced = registers.fence(id).await.unwrap();
+        assert_eq!(fenced.is_some(), is_there);
+        let late = Current { changes: vec![9], content: Bytes::from_static(b"late") };
+        assert!(!registers.round(id, &seen, &late, &mut false).await.unwrap());
+        assert_eq!(registers.get(id).await.unwrap(), fenced);
+        // What one group has accepted before comes to light.
+        let ballot = Ballot { time: 5, nonce: 5 };
+        let accepted = Envelope { promise: ballot, accepted: Some(ballot), payload: late.pack() }.pack();
+        store(&nodes[2], id, Stored { data: accepted.to_vec(), ..Stored::default() });
+        assert_eq!(registers.get(id).await.unwrap(), fenced);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_more_than_was_asked_for_is_none() {
+    let (nodes, registers) = registers(1).await;
+    nodes[0].behaviour.padding.store(1 << 20, Ordering::Relaxed);
+    let error = registers.get(registers.replicas.id("a")).await.map(drop).unwrap_err();
+    assert!(error.message.contains("more than what was asked for"), "{error}");
+}
