@@ -26,6 +26,9 @@ const AT_THE_END: Duration = Duration::from_secs(5);
 /// After a value that was good before was refused, its successors get this long to prove themselves.
 const GRACE: Duration = Duration::from_secs(30);
 
+/// After so many values that were refused at their first use it is the credentials that are wrong.
+const MOST_REFUSED_AT_ONCE: u32 = 2;
+
 /// What was fetched.
 #[derive(Debug)]
 pub struct Fresh<T> {
@@ -46,8 +49,8 @@ struct Known<T> {
     kept: Option<Kept<T>>,
     dropped: Option<Instant>,
     failed: Option<(Instant, Error)>,
-    /// A value was refused at its first use, and no other one was taken since.
-    is_doubted: bool,
+    /// How many values were refused at their first use, and no other one was taken since.
+    refused_at_once: u32,
 }
 
 struct Kept<T> {
@@ -60,7 +63,7 @@ struct Kept<T> {
 
 impl<T> Default for Renewed<T> {
     fn default() -> Self {
-        let known = Known { kept: None, dropped: None, failed: None, is_doubted: false };
+        let known = Known { kept: None, dropped: None, failed: None, refused_at_once: 0 };
         Self { fetching: tokio::sync::Mutex::default(), known: Mutex::new(known) }
     }
 }
@@ -147,14 +150,14 @@ impl<T> Renewed<T> {
 impl<T: Send + 'static> Renewal for Renewed<T> {
     fn accepted(&self) {
         let mut known = self.known();
-        known.is_doubted = false;
+        known.refused_at_once = 0;
         if let Some(kept) = &mut known.kept {
             kept.is_proved = true;
         }
     }
 
     /// What was good before and is refused is fetched anew, and so is what has ended by the store's clock. What is refused at
-    /// its first use is fetched once more: not every server of a store has heard of it at once.
+    /// its first use is fetched twice more: not every server of a store has heard of it at once.
     fn failed(&self, mut error: Error) -> Error {
         if error.kind != ErrorKind::Unauthenticated {
             return error;
@@ -164,15 +167,18 @@ impl<T: Send + 'static> Renewal for Renewed<T> {
         let soon = Instant::now() + AT_THE_END;
         let has_ended =
             known.kept.as_ref().is_some_and(|kept| error.retryable || kept.end.is_some_and(|end| end < soon));
-        let is_first = known.kept.is_some() && !is_proved && !std::mem::replace(&mut known.is_doubted, true);
+        let is_early = known.kept.is_some() && !is_proved && known.refused_at_once < MOST_REFUSED_AT_ONCE;
+        if is_early {
+            known.refused_at_once += 1;
+        }
         if is_proved || has_ended {
             known.dropped = Some(Instant::now());
         }
-        if is_proved || has_ended || is_first {
+        if is_proved || has_ended || is_early {
             known.kept = None;
         }
         let is_successor = known.dropped.is_some_and(|dropped| dropped.elapsed() < GRACE);
-        error.retryable = is_proved || is_first || is_successor;
+        error.retryable = is_proved || is_early || is_successor;
         error
     }
 }
@@ -242,13 +248,15 @@ mod tests {
     async fn a_refusal_counts_when_the_value_was_good_before() {
         let (renewed, source) = (Renewed::default(), Source(AtomicU32::new(1)));
         renewed.get(source.fetch(None)).await.unwrap();
-        assert!(renewed.failed(refused()).retryable, "the store may not have heard of it yet");
-        assert_eq!(renewed.get(source.fetch(None)).await.unwrap(), 2);
+        for next in [2, 3] {
+            assert!(renewed.failed(refused()).retryable, "the store may not have heard of it yet");
+            assert_eq!(renewed.get(source.fetch(None)).await.unwrap(), next);
+        }
         assert!(!renewed.failed(refused()).retryable, "none was ever good");
-        assert_eq!(renewed.get(source.fetch(None)).await.unwrap(), 2);
+        assert_eq!(renewed.get(source.fetch(None)).await.unwrap(), 3);
         renewed.accepted();
         assert!(renewed.failed(refused()).retryable);
-        assert_eq!(renewed.get(source.fetch(None)).await.unwrap(), 3);
+        assert_eq!(renewed.get(source.fetch(None)).await.unwrap(), 4);
         assert!(renewed.failed(refused()).retryable, "its successor is not proved yet");
     }
 }

@@ -19,7 +19,7 @@ use futures::try_join;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
 use crate::{
@@ -193,11 +193,14 @@ pub(crate) async fn finish(
     let replaced = upload.replaced.map(str::to_owned);
     let (account, key) = (Arc::clone(account), key.to_owned());
     tokio::spawn(async move {
-        if let Err(error) = deleting::alone(&account, &record).await {
+        if let Err(error) = persistently(|| deleting::alone(&account, &record)).await {
             tracing::debug!(%error, key, "the record of a finished object stays until uploads are purged");
         }
         if let Some(replaced) = replaced {
-            settle(&account, &key, &replaced).await;
+            let settled = persistently(|| abandon(&account, &key, &replaced)).await;
+            if let Err(error) = settled {
+                tracing::debug!(%error, key, "segments stay until uploads are purged");
+            }
         }
     });
     Ok(Some(tag))
@@ -290,6 +293,20 @@ fn refused(account: &Account, call: Call, written: &Written) -> Error {
     }
     let first = written.errors.first().map(|(name, reason)| format!("{name}, {reason}"));
     deleting::failed(account, call, &written.status, &first.unwrap_or_default())
+}
+
+/// Work that nobody waits for, again after a while when the cluster is not in the mood.
+async fn persistently<F>(make: impl Fn() -> F) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+{
+    for pause in [1, 2, 4, 8, 16] {
+        match make().await {
+            Err(error) if error.retryable => tokio::time::sleep(Duration::from_secs(pause)).await,
+            result => return result,
+        }
+    }
+    make().await
 }
 
 /// Ends a record: the segments go, unless they are the object's.
