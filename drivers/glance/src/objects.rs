@@ -37,6 +37,19 @@ const AFTERWARDS: Duration = Duration::from_secs(30);
 /// Contents of a write whose path is a small file's, above which nothing is kept in properties.
 const LARGEST_SMALL: usize = 180_000;
 
+/// Why an image was not written.
+struct Unwritten {
+    error: Error,
+    /// Whether another image may fare better: the step that failed was made once, and not as often as attempts are made.
+    is_sent_again: bool,
+}
+
+impl From<Error> for Unwritten {
+    fn from(error: Error) -> Self {
+        Self { error, is_sent_again: false }
+    }
+}
+
 /// Content that can be had again and again, and its size.
 pub(crate) type Again = (u64, ByteStream);
 
@@ -186,16 +199,18 @@ impl Glance {
         loop {
             number += 1;
             let (size, body) = open().await?;
-            let error = match self.write_once(call, path, small.clone(), Some(size), body).await {
-                Ok(info) => return Ok(info),
+            let Unwritten { mut error, is_sent_again } =
+                match self.write_once(call, path, small.clone(), Some(size), body).await {
+                    Ok(info) => return Ok(info),
+                    Err(unwritten) => unwritten,
+                };
+            if error.kind == ErrorKind::BodyFailed {
                 // The body is the one that was opened here, and no caller's.
-                Err(error) if error.kind == ErrorKind::BodyFailed => {
-                    Error { kind: ErrorKind::Unavailable, ..error }.retryable(true)
-                }
-                Err(error) => error,
-            };
+                error = Error { kind: ErrorKind::Unavailable, ..error }.retryable(true);
+            }
             // An image that was completed in spite of it is replaced by the next one, which has the same content.
-            let Some(pause) = self.attempts.again(call, &error, number) else { return Err(error) };
+            let pause = if is_sent_again { self.attempts.again(call, &error, number) } else { None };
+            let Some(pause) = pause else { return Err(error) };
             tracing::debug!(%error, number, "an image is sent again");
             tokio::time::sleep(pause).await;
         }
@@ -209,7 +224,8 @@ impl Glance {
         body: ByteStream,
     ) -> Result<ObjectInfo> {
         // The size that a caller tells promises nothing.
-        self.write_once(call, path, Map::new(), None, from_caller(body)).await
+        let written = self.write_once(call, path, Map::new(), None, from_caller(body)).await;
+        written.map_err(|unwritten| unwritten.error)
     }
 
     async fn write_once(
@@ -219,42 +235,36 @@ impl Glance {
         small: Map<String, serde_json::Value>,
         size: Option<u64>,
         body: ByteStream,
-    ) -> Result<ObjectInfo> {
+    ) -> Result<ObjectInfo, Unwritten> {
         let mut properties = small;
         if let Some((id, _)) = docker_image(path.as_str()) {
             properties.insert(ID.to_owned(), id.into());
         }
         let id = Uuid::new_v4().to_string();
         let _mark = self.under_way.begin(&id);
-        let filled = match self.create(call, &id, path.as_str(), properties).await {
-            Ok(()) => self.fill(call, path, &id, size, body).await,
-            Err(error) => {
-                if error.outcome_unknown {
-                    self.delete_later(id.clone());
-                }
-                Err(unseen(error))
+        if let Err(error) = self.create(call, &id, path.as_str(), properties).await {
+            if error.outcome_unknown {
+                self.delete_later(id, self.attempts.silence());
             }
-        };
-        if let Err(error) = &filled
-            && !error.outcome_unknown
+            return Err(unseen(error).into());
+        }
+        let filled = self.fill(call, path, &id, size, body).await;
+        if let Err(unwritten) = &filled
+            && !unwritten.error.outcome_unknown
         {
-            // The call itself may have no time left.
-            let call = CallContext::with_timeout(AFTERWARDS);
-            if let Err(left) = self.delete(&call, &id).await {
-                // It is found among the pending uploads.
-                tracing::debug!(error = %left, image = id, "an image that was not completed stays");
-            }
+            self.delete_later(id, Duration::ZERO);
         }
         filled
     }
 
-    /// Deletes an image that may still be made by a request whose answer was not waited for.
-    fn delete_later(self: &Arc<Self>, id: String) {
+    /// Deletes an image that was not completed, after a while when the request that makes it may still be under way.
+    fn delete_later(self: &Arc<Self>, id: String, pause: Duration) {
         let glance = Arc::clone(self);
         tokio::spawn(async move {
-            tokio::time::sleep(glance.attempts.silence()).await;
+            tokio::time::sleep(pause).await;
             if let Err(error) = glance.delete(&CallContext::with_timeout(AFTERWARDS), &id).await {
-                tracing::debug!(%error, image = id, "an image that was made late stays");
+                // It is found among the pending uploads.
+                tracing::debug!(%error, image = id, "an image that was not completed stays");
             }
         });
     }
@@ -267,16 +277,17 @@ impl Glance {
         id: &str,
         size: Option<u64>,
         body: ByteStream,
-    ) -> Result<ObjectInfo> {
+    ) -> Result<ObjectInfo, Unwritten> {
         let sent = Arc::new(AtomicU64::new(0));
-        self.upload(id, counted(body, Arc::clone(&sent), size), size).await?;
+        let again = |error| Unwritten { error, is_sent_again: true };
+        self.upload(id, counted(body, Arc::clone(&sent), size), size).await.map_err(again)?;
         let sent = sent.load(Ordering::Relaxed);
         let older = self.completed(call, path.as_str()).await?;
         let revision = older.last().map_or(0, Image::revision) + 1;
         let image = self.complete(call, id, sent, revision).await?;
         let Some(info) = image.info() else {
             let message = format!("Glance keeps {} bytes of {sent}", image.stored_size());
-            return Err(Error::new(ErrorKind::Unavailable, message).retryable(true));
+            return Err(again(Error::new(ErrorKind::Unavailable, message).retryable(true)));
         };
         self.tidy(call, path).await;
         Ok(info)
