@@ -144,6 +144,7 @@ fn the_driver_conforms_with_swift_as_the_other_driver() {
 }
 
 /// The cases that are about both sides at once, and one that moves contents.
+#[cfg(feature = "long")]
 #[test]
 fn listings_and_uploads_are_right_with_swift_as_the_other_driver() {
     let server = StoreServer::start("glance");
