@@ -16,6 +16,7 @@ use docker_registry_tests::flavor_variables::Variables;
 use docker_registry_tests::process::run;
 use docker_registry_tests::server::{Chosen, Launch, Place, Server};
 use docker_registry_tests::store_server::StoreServer;
+use docker_registry_tests::v1::{self, Image};
 use docker_registry_tests::v2;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -317,4 +318,16 @@ pub(crate) fn stores_an_image(server: &Server, large: usize) {
     v2::push_manifest(&client, "stores/image", "latest", &manifest).expect(201);
     assert!(v2::verify(&client, "stores/image", "latest").len() >= 3);
     assert_eq!(v2::tags(&client, "stores/image"), ["latest"]);
+}
+
+/// Pushes two images of V1, the upper one with a large layer, reads them back, and deletes their tag and repository.
+pub(crate) fn stores_images_of_v1(server: &Server, large: usize) {
+    let client = server.client();
+    let lower = Image::new(None, Content::bytes(21, 100_000));
+    let upper = Image::new(Some(&lower), Content::bytes(22, large as u64));
+    v1::push(&client, "old/image", "latest", &[&lower, &upper]);
+    v1::verify(&client, "old/image", "latest", &[&lower, &upper]);
+    client.send("DELETE", "/v1/repositories/old/image/tags/latest", &[], b"").expect(200);
+    client.send("DELETE", "/v1/repositories/old/image/", &[], b"").expect(200);
+    client.get("/v1/repositories/old/image/tags").expect(404);
 }

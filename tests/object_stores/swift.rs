@@ -10,10 +10,11 @@ use docker_registry_tests::flavor_variables::{at, swift_keystone, swift_tempauth
 use docker_registry_tests::http::Client;
 use docker_registry_tests::process::wait_for;
 use docker_registry_tests::store_server::StoreServer;
-use docker_registry_tests::v1::{self, Image};
 use docker_registry_tests::v2;
 
-use crate::running::{Subject, changed, goes_on_in_another_process, refused_with, serve, stores_an_image};
+use crate::running::{
+    Subject, changed, goes_on_in_another_process, refused_with, serve, stores_an_image, stores_images_of_v1,
+};
 
 /// Nobody listens here: ports below 1024 are never given out for port 0.
 const NOBODY: &str = "http://127.0.0.1:9";
@@ -148,14 +149,7 @@ fn flavor_swift_stores_images_of_both_protocols() {
     let server = StoreServer::start("swift-keystone");
     let registry = serve("swift", &swift_keystone(&server));
     stores_an_image(&registry, LARGE);
-    let lower = Image::new(None, Content::bytes(21, 100_000));
-    let upper = Image::new(Some(&lower), Content::bytes(22, LARGE as u64));
-    let client = registry.client();
-    v1::push(&client, "old/image", "latest", &[&lower, &upper]);
-    v1::verify(&client, "old/image", "latest", &[&lower, &upper]);
-    client.send("DELETE", "/v1/repositories/old/image/tags/latest", &[], b"").expect(200);
-    client.send("DELETE", "/v1/repositories/old/image/", &[], b"").expect(200);
-    client.get("/v1/repositories/old/image/tags").expect(404);
+    stores_images_of_v1(&registry, LARGE);
 }
 
 #[test]
