@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::process::PATIENCE;
 
@@ -11,6 +11,8 @@ use crate::process::PATIENCE;
 const HEAD_LIMIT: usize = 64 * 1024;
 /// How much is read from the socket at once.
 const BUFFER: usize = 256 * 1024;
+/// How much is thrown away at once.
+const DISCARDED: usize = 4 << 20;
 
 /// A complete response.
 #[derive(Clone, Debug)]
@@ -93,7 +95,15 @@ impl Client {
         stream.set_read_timeout(Some(self.patience))?;
         stream.set_write_timeout(Some(self.patience))?;
         let (host, always) = (self.address.to_string(), self.always.clone());
-        Ok(Connection { stream, host, always, buffer: vec![0; BUFFER], start: 0, end: 0 })
+        Ok(Connection {
+            stream,
+            host,
+            always,
+            buffer: vec![0; BUFFER],
+            start: 0,
+            end: 0,
+            discarded: Vec::new(),
+        })
     }
 
     /// Sends a request and reads the whole answer.
@@ -169,6 +179,8 @@ pub struct Connection {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// Room for bytes that nobody wants; empty until there are some.
+    discarded: Vec<u8>,
 }
 
 /// What a response head says about the body after it.
@@ -260,6 +272,31 @@ impl Connection {
         let mut bytes = 0;
         self.receive_body(request.starts_with(b"HEAD "), &head, &mut |piece| bytes += piece.len() as u64)?;
         Ok((head.status, bytes))
+    }
+
+    /// Like [`Connection::exchange`], for a large body of told size: its bytes are thrown away in the kernel, so that
+    /// reading them costs next to nothing, and not read on when `end` has come. The connection is of no use then.
+    pub fn exchange_until(&mut self, request: &[u8], end: Instant) -> io::Result<(u16, u64)> {
+        if self.discarded.is_empty() {
+            self.discarded = vec![0; DISCARDED];
+        }
+        self.stream.write_all(request)?;
+        let head = self.receive_head(false)?;
+        let Body::Sized(size) = head.body else { return Err(malformed("a large body of untold size")) };
+        let mut received = ((self.end - self.start) as u64).min(size);
+        self.start += received as usize;
+        while received < size && Instant::now() < end {
+            let most = (size - received).min(DISCARDED as u64) as usize;
+            // Nothing is written to the buffer, but its length counts.
+            let buffer = &mut self.discarded[..most];
+            match rustix::net::recv(&self.stream, buffer, rustix::net::RecvFlags::TRUNC) {
+                Ok((_, 0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok((_, count)) => received += count as u64,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok((head.status, received))
     }
 
     /// Reads the answer to a request, its body handed to `sink`. `head` tells that it answers a HEAD request.

@@ -17,6 +17,7 @@ pub mod fault_proxy;
 pub mod flavor_variables;
 pub mod http;
 pub mod images;
+pub mod peers;
 pub mod podman;
 pub mod process;
 pub mod projects;

@@ -12,12 +12,8 @@ use tempfile::TempDir;
 
 use crate::artifacts;
 use crate::http::Client;
+use crate::peers::Peer;
 use crate::process::{PATIENCE, Process, wait_for};
-
-/// The peer's configuration; the words in capitals are filled in.
-const DISTRIBUTION_CONFIGURATION: &str = include_str!("../servers/distribution.yml");
-/// Where Debian's package puts the peer. The name is ours as well, so the path does not decide.
-const DISTRIBUTION: &str = "/usr/bin/docker-registry";
 
 /// Which server a test or the benchmark runs against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +22,10 @@ pub enum Product {
     Ours,
     /// `docker-registry` as Debian 12 packages it: distribution 2.8.
     Distribution,
+    /// distribution 3, for the benchmark.
+    DistributionThree,
+    /// zot, for the benchmark.
+    Zot,
 }
 
 impl Product {
@@ -119,7 +119,7 @@ impl Launch {
         let product = Product::under_test();
         let artifacts = match product {
             Product::Ours => artifacts::folder().to_owned(),
-            Product::Distribution => PathBuf::new(),
+            _ => PathBuf::new(),
         };
         Launch {
             product,
@@ -163,6 +163,11 @@ impl Server {
     /// Which server this is.
     pub fn product(&self) -> Product {
         self.launch.product
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// `127.0.0.1:PORT`, the registry part of an image name.
@@ -224,7 +229,9 @@ fn try_start(launch: &Launch, place: &Place) -> Option<Started> {
     let log = place.file(&format!("server-{}.log", STARTS.fetch_add(1, Ordering::Relaxed)));
     match launch.product {
         Product::Ours => start_ours(launch, place, &log),
-        Product::Distribution => start_distribution(launch, place, &log),
+        Product::Distribution => start_peer(Peer::DistributionTwo, launch, place, &log),
+        Product::DistributionThree => start_peer(Peer::DistributionThree, launch, place, &log),
+        Product::Zot => start_peer(Peer::Zot, launch, place, &log),
     }
 }
 
@@ -267,23 +274,20 @@ fn start_ours(launch: &Launch, place: &Place, log: &Path) -> Option<Started> {
     Some((process, address, Some(admin)))
 }
 
-fn start_distribution(launch: &Launch, place: &Place, log: &Path) -> Option<Started> {
+fn start_peer(peer: Peer, launch: &Launch, place: &Place, log: &Path) -> Option<Started> {
+    let program = peer.program().unwrap_or_else(|error| panic!("{peer:?} cannot be installed: {error}"));
     let address = free_address();
-    let configuration = DISTRIBUTION_CONFIGURATION
-        .replace("ADDRESS", &address.to_string())
-        .replace("STORAGE", &launch.peer_storage.clone().unwrap_or_else(|| in_folder(&place.storage())))
-        .replace("LEVEL", if launch.verbose { "info" } else { "error" })
-        .replace("SILENT", if launch.verbose { "false" } else { "true" });
-    let file = place.file("distribution.yml");
+    let storage = launch.peer_storage.as_deref();
+    let (name, configuration) = peer.configuration(address, &place.storage(), storage, launch.verbose);
+    let file = place.file(name);
     fs::write(&file, configuration).expect("the configuration can be written");
-    let mut command = bare(Path::new(DISTRIBUTION), place);
-    command.arg("serve").arg(file);
-    await_answer(Process::start("distribution", &mut command, log), address)
-}
-
-/// What the peer's configuration says of a folder.
-fn in_folder(folder: &Path) -> String {
-    format!("filesystem:\n    rootdirectory: {}", folder.display())
+    let mut command = bare(&program, place);
+    // Nobody collects the traces that distribution 3 would send.
+    command
+        .args([Path::new("serve"), &file])
+        .env("OTEL_TRACES_EXPORTER", "none")
+        .env("HOME", place.folder.path());
+    await_answer(Process::start("the peer", &mut command, log), address)
 }
 
 /// A command that inherits no settings: both servers read variables that begin with `REGISTRY_`.

@@ -1,7 +1,8 @@
 //! `cargo xtask`: the few commands a developer needs, each of them complete on a bare machine.
 //!
 //! `run` builds and serves, `test` installs what the tests need and runs them all, `bench` compares this server
-//! with Debian's packaged registry, `dist` and `install` make what is handed out, `header` writes the header for drivers in plain C. Nothing here is part of the product.
+//! with other registries, `dist` and `install` make what is handed out, `header` writes the header for drivers in plain
+//! C. Nothing here is part of the product.
 
 mod bench;
 mod checks;
@@ -29,8 +30,11 @@ enum Command {
     Run(serve::Arguments),
     /// Install what the tests need, then check formatting and lints and run every test.
     Test(checks::Arguments),
-    /// Put the same load on this server and on Debian's docker-registry (distribution 2.8) and print the ratios.
+    /// Put the same load on this server and on others and print the ratios.
     Bench(bench::Arguments),
+    /// Be one of the programs that the benchmark compares with.
+    #[command(hide = true)]
+    Reference(bench::reference::Arguments),
     /// Build the release: archive, Debian packages and digests, or with --image the container image.
     Dist(dist::Arguments),
     /// Build the release and lay it out below a prefix, as the archive does.
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => serve::run(&workspace, arguments),
         Command::Test(arguments) => checks::run(&workspace, arguments),
         Command::Bench(arguments) => bench::run(&workspace, arguments),
+        Command::Reference(arguments) => bench::reference::run(arguments),
         Command::Dist(arguments) => dist::run(&workspace, arguments),
         Command::Install(arguments) => dist::install(&workspace, arguments),
         Command::Header => {

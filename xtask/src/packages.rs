@@ -47,7 +47,8 @@ pub(crate) const FOR_TESTS: &[Package] = &[
 ];
 
 /// What the benchmark starts.
-pub(crate) const FOR_BENCHMARK: &[Package] = &[PEER];
+pub(crate) const FOR_BENCHMARK: &[Package] =
+    &[Package { name: "curl", program: "curl" }, Package { name: "nginx", program: "nginx" }, PEER];
 
 /// Debian asks this script before it starts a service; 101 means "must not be started".
 const POLICY_SCRIPT: &str = "/usr/sbin/policy-rc.d";

@@ -7,13 +7,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use docker_registry_tests::http::Connection;
-use docker_registry_tests::server::Server;
+
+use super::contestants::Contestant;
+
+/// Bodies from here on are not read to their end when the time is over: what has come by then counts as a part.
+const LARGE: u64 = 1 << 20;
 
 /// What one measurement gave.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measurement {
-    /// Requests, or whole pushes.
-    pub(super) requests: u64,
+    /// Requests, or whole pushes, or whole images; a part of a large body as a fraction.
+    pub(super) requests: f64,
     /// From the first request to the last answer.
     pub(super) elapsed: Duration,
     /// Processor time of the server, user and system, all threads.
@@ -23,22 +27,47 @@ pub(super) struct Measurement {
 }
 
 /// One prepared request and the answer it must get.
-pub(super) struct Request {
+pub(super) struct Exchange {
     text: Vec<u8>,
-    body: u64,
+    /// Bytes of the answer's body; `None` when it may be any number.
+    body: Option<u64>,
 }
 
-impl Request {
+impl Exchange {
     /// A request without a body. Its answer is 200 with `body` bytes.
-    pub(super) fn new(server: &Server, method: &str, target: &str, headers: &str, body: u64) -> Request {
-        let text = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", server.registry());
-        Request { text: text.into_bytes(), body }
+    pub(super) fn new(
+        contestant: &Contestant,
+        method: &str,
+        target: &str,
+        headers: &str,
+        body: Option<u64>,
+    ) -> Exchange {
+        let text = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", contestant.address());
+        Exchange { text: text.into_bytes(), body }
     }
 
-    fn send(&self, connection: &mut Connection) -> Result<()> {
-        let (status, body) = connection.exchange(&self.text)?;
-        if (status, body) != (200, self.body) {
-            bail!("{status} and {body} bytes for {:?}", String::from_utf8_lossy(&self.text));
+    /// Sends it and reads the whole answer.
+    pub(super) fn send(&self, connection: &mut Connection) -> Result<()> {
+        self.judge(connection.exchange(&self.text)?)
+    }
+
+    /// Sends it and reads the answer until the time is over. Returns the part that came: 1 for the whole.
+    fn send_until(&self, connection: &mut Connection, end: Instant) -> Result<f64> {
+        let Some(size) = self.body.filter(|size| *size >= LARGE) else {
+            self.send(connection)?;
+            return Ok(1.0);
+        };
+        let (status, received) = connection.exchange_until(&self.text, end)?;
+        if received < size && Instant::now() >= end {
+            return Ok(received as f64 / size as f64);
+        }
+        self.judge((status, received))?;
+        Ok(1.0)
+    }
+
+    fn judge(&self, (status, received): (u16, u64)) -> Result<()> {
+        if status != 200 || self.body.is_some_and(|size| size != received) {
+            bail!("{status} and {received} bytes for {:?}", String::from_utf8_lossy(&self.text));
         }
         Ok(())
     }
@@ -46,22 +75,45 @@ impl Request {
 
 /// Sends a request over and over on so many connections until the time is over.
 pub(super) fn repeat(
-    server: &Server,
-    request: &Request,
+    contestant: &Contestant,
+    exchange: &Exchange,
     connections: u32,
     time: Duration,
 ) -> Result<Measurement> {
+    let mut opened = open(contestant, connections)?;
     // The first answers on a connection are not counted: they open it and fill caches.
-    let mut opened: Vec<Connection> = (0..connections).map(|_| connect(server)).collect::<Result<_>>()?;
-    for connection in &mut opened {
-        request.send(connection)?;
+    if exchange.body.is_none_or(|size| size < LARGE) {
+        for connection in &mut opened {
+            exchange.send(connection)?;
+        }
     }
-    measure(server, |start| {
+    measure(contestant, |start| {
         in_parallel(opened, |mut connection| {
-            let mut count = 0;
+            let (mut count, end) = (0.0, start + time);
+            while Instant::now() < end {
+                count += exchange.send_until(&mut connection, end)?;
+            }
+            Ok(count)
+        })
+    })
+}
+
+/// Sends requests one after the other, over and over, on so many connections until the time is over. Counts rounds.
+pub(super) fn repeat_sequence(
+    contestant: &Contestant,
+    steps: &[Exchange],
+    connections: u32,
+    time: Duration,
+) -> Result<Measurement> {
+    let mut opened = open(contestant, connections)?;
+    let all = |connection: &mut Connection| steps.iter().try_for_each(|step| step.send(connection));
+    all(&mut opened[0])?;
+    measure(contestant, |start| {
+        in_parallel(opened, |mut connection| {
+            let mut count = 0.0;
             while start.elapsed() < time {
-                request.send(&mut connection)?;
-                count += 1;
+                all(&mut connection)?;
+                count += 1.0;
             }
             Ok(count)
         })
@@ -70,32 +122,34 @@ pub(super) fn repeat(
 
 /// Does each of `jobs` once, on so many connections.
 pub(super) fn once_each<J: Sync>(
-    server: &Server,
+    contestant: &Contestant,
     jobs: &[J],
     connections: u32,
     job: impl Fn(&mut Connection, &J) -> io::Result<()> + Sync,
 ) -> Result<Measurement> {
-    let opened: Vec<Connection> = (0..connections).map(|_| connect(server)).collect::<Result<_>>()?;
+    let opened = open(contestant, connections)?;
     let next = AtomicU64::new(0);
-    measure(server, |_| {
+    measure(contestant, |_| {
         in_parallel(opened, |mut connection| {
-            let mut count = 0;
+            let mut count = 0.0;
             while let Some(todo) = jobs.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
                 job(&mut connection, todo)?;
-                count += 1;
+                count += 1.0;
             }
             Ok(count)
         })
     })
 }
 
-fn connect(server: &Server) -> Result<Connection> {
-    server.client().connect().with_context(|| format!("no connection to {}", server.registry()))
+fn open(contestant: &Contestant, connections: u32) -> Result<Vec<Connection>> {
+    let client = contestant.client();
+    let connect = |_| client.connect().with_context(|| format!("no connection to {}", contestant.name));
+    (0..connections).map(connect).collect()
 }
 
 /// Runs `work`, which returns how much it did, and reads what it cost.
-fn measure(server: &Server, work: impl FnOnce(Instant) -> Result<u64>) -> Result<Measurement> {
-    let process = server.process();
+fn measure(contestant: &Contestant, work: impl FnOnce(Instant) -> Result<f64>) -> Result<Measurement> {
+    let process = contestant.process();
     process.forget_peak();
     let (processor, start) = (process.cpu_time(), Instant::now());
     let requests = work(start)?;
@@ -105,7 +159,7 @@ fn measure(server: &Server, work: impl FnOnce(Instant) -> Result<u64>) -> Result
 }
 
 /// One thread per connection; the sum of what they return.
-fn in_parallel(connections: Vec<Connection>, work: impl Fn(Connection) -> Result<u64> + Sync) -> Result<u64> {
+fn in_parallel(connections: Vec<Connection>, work: impl Fn(Connection) -> Result<f64> + Sync) -> Result<f64> {
     thread::scope(|scope| {
         let work = &work;
         let threads: Vec<_> =

@@ -1,11 +1,17 @@
-//! `cargo xtask bench`: the same load on this server and on Debian's packaged registry, in one run.
+//! `cargo xtask bench`: the same load on this server and on others, in one run.
 //!
-//! Both servers run side by side on storages of their own (folders, or two roots in one S3 server), and rounds
-//! alternate between them, so that whatever else the machine does hits both. The load comes from blocking threads with
-//! kept-alive connections; it is bounded in time and in number.
+//! All of them run side by side on storages of their own (folders, or roots in one S3 server), and rounds alternate
+//! between them, so that whatever else the machine does hits everybody. The load comes from blocking threads with
+//! kept-alive connections, on other processors than the servers; it is bounded in time and in number.
 
+mod contestants;
+mod fixture;
+mod limits;
 mod load;
 mod object_store;
+mod pinning;
+mod record;
+pub(crate) mod reference;
 mod report;
 mod round_trips;
 mod rows;
@@ -13,15 +19,16 @@ mod rows;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use docker_registry_tests::flavor_variables;
-use docker_registry_tests::server::{Launch, Place, Product, Server};
 use docker_registry_tests::store_server::StoreServer;
 use xshell::cmd;
 
 use crate::packages;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, cargo};
+use contestants::{Ability, Contestant, Other};
+use fixture::Fixture;
+use pinning::Halves;
 use report::Report;
-use rows::{Fixture, ROWS, Row};
+use rows::{Effort, ROWS, Row};
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
@@ -29,7 +36,7 @@ pub(crate) struct Arguments {
     /// How often each row is measured on each server; the table shows medians.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Seconds that one measurement of small requests takes.
+    /// Seconds that one measurement of reads takes.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// Connections that send small requests at the same time.
@@ -38,26 +45,28 @@ pub(crate) struct Arguments {
     /// Only the rows whose name contains this text.
     #[arg(long)]
     only: Option<String>,
+    /// Who is measured beside this server. The bars of --check are against the first.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "distribution-2.8")]
+    against: Vec<Other>,
+    /// All rows instead of the few that tell most.
+    #[arg(long)]
+    all: bool,
+    /// Keep the result below docs/benchmarks.
+    #[arg(long)]
+    record: bool,
     /// Fail unless this server is nowhere slower and small reads take at most a fifth of the peer's processor time.
     #[arg(long)]
     check: bool,
-    /// Both servers store in one S3 server, MinIO, each with its own driver, instead of folders.
+    /// Everybody stores in one S3 server, MinIO, each with its own driver, instead of folders.
     #[arg(long)]
     s3: bool,
     /// Count the requests that this server makes to each kind of object store for each request of a client, beside those
     /// of distribution 2.8, and measure nothing.
     #[arg(long)]
     round_trips: bool,
-    /// Measure the peer against itself: how far the ratios are from 1 is the noise of this machine.
+    /// Let servers and load run on all processors, and not each on its half.
     #[arg(long)]
-    noise: bool,
-}
-
-/// How much load one measurement is.
-#[derive(Clone, Copy)]
-struct Effort {
-    connections: u32,
-    time: Duration,
+    unpinned: bool,
 }
 
 /// Builds, installs and starts what is needed, measures, and prints the table.
@@ -66,60 +75,71 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
         return round_trips::print(workspace, arguments.check);
     }
     let only = arguments.only.as_deref().unwrap_or_default();
-    let rows: Vec<&Row> = ROWS.iter().filter(|row| row.name.contains(only)).collect();
+    let chosen = |row: &&Row| (row.always || arguments.all) && row.name.contains(only);
+    let rows: Vec<&Row> = ROWS.iter().filter(chosen).collect();
     ensure!(!rows.is_empty(), "no row has {only:?} in its name");
 
     let shell = workspace.shell()?;
     packages::install_missing(&shell, packages::FOR_BENCHMARK)?;
-    let first = if arguments.noise {
-        Product::Distribution
-    } else {
-        workspace.build_release(&shell)?;
-        Product::Ours
-    };
+    workspace.build_release(&shell)?;
+    // The references are run from there.
+    let cargo = cargo();
+    cmd!(shell, "{cargo} build --quiet --package xtask").quiet().run()?;
     // Outlives the servers.
     let store = arguments.s3.then(|| StoreServer::start("minio"));
-    let servers = [first, Product::Distribution].map(|product| {
-        let launch = Launch {
-            product,
-            artifacts: workspace.artifacts(true),
-            verbose: false,
-            chosen: store.as_ref().map(|_| object_store::flavor(workspace, "s3", true)),
-            environment: store
-                .as_ref()
-                .map(|store| flavor_variables::s3(store, store.address()))
-                .unwrap_or_default(),
-            peer_storage: store.as_ref().map(object_store::peer),
-        };
-        Server::launch(launch, Place::new())
-    });
+    let fixture = Fixture::new();
+    let mut contestants = vec![Contestant::ours(workspace, store.as_ref())];
+    for other in &arguments.against {
+        match other.missing() {
+            None => contestants.push(Contestant::other(workspace, *other, &fixture, store.as_ref())?),
+            Some(error) => eprintln!("xtask: {} is left out: {error}", other.name()),
+        }
+    }
+    for contestant in contestants.iter().filter(|contestant| contestant.has(Ability::Registry)) {
+        let v1 = arguments.all && contestant.has(Ability::V1);
+        fixture.store(&contestant.client(), arguments.all, v1)?;
+    }
 
     let effort =
         Effort { connections: arguments.connections, time: Duration::from_secs_f64(arguments.seconds) };
-    let fixture = Fixture::default();
-    for server in &servers {
-        fixture.store(server)?;
-    }
-    let mut report = Report::new(&rows);
+    let halves = Halves::of_this_machine().filter(|_| !arguments.unpinned);
+    let mut report = Report::new(&rows, contestants.iter().map(|contestant| contestant.name).collect());
     for round in 0..arguments.rounds {
         for (index, row) in rows.iter().enumerate() {
             if row.rounds.is_some_and(|rounds| round >= rounds) {
                 continue;
             }
             eprintln!("xtask: round {} of {}, {}", round + 1, arguments.rounds, row.name);
+            let mut order: Vec<usize> =
+                (0..contestants.len()).filter(|place| contestants[*place].has(row.needs())).collect();
             // Who goes first alternates, too.
-            let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
+            if round % 2 == 1 {
+                order.reverse();
+            }
             for place in order {
                 // What earlier pushes left to be written must not slow this measurement.
                 cmd!(shell, "sync").quiet().run()?;
-                let measurement = (row.measure)(&servers[place], &fixture, effort, round)?;
-                report.add(index, place, measurement);
+                let contestant = &contestants[place];
+                let halves = halves.filter(|_| !row.writes());
+                let process = contestant.process().id();
+                if let Some(halves) = halves {
+                    halves.serve(process)?;
+                    halves.load()?;
+                }
+                let measurement = row.measure(contestant, &fixture, effort, round);
+                if let Some(halves) = halves {
+                    halves.release(process)?;
+                    halves.release_load()?;
+                }
+                report.add(index, place, measurement?);
             }
         }
     }
     println!("{report}");
-    if arguments.noise {
-        return Ok(());
+    if arguments.record {
+        let name = if arguments.s3 { "s3" } else { "local" };
+        let how = how(&arguments);
+        println!("kept in {}", record::write(workspace, &shell, name, &how, &report.markdown())?.display());
     }
     let missed = report.missed_bars();
     for bar in &missed {
@@ -127,4 +147,21 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     }
     ensure!(missed.is_empty() || !arguments.check, "{} bars are missed", missed.len());
     Ok(())
+}
+
+/// How the figures came about, in words.
+fn how(arguments: &Arguments) -> String {
+    let storage = if arguments.s3 { "on one MinIO, each with its own S3 driver" } else { "on a folder" };
+    let pinned = if arguments.unpinned {
+        "Servers and load share all processors."
+    } else {
+        "For reads, the server measured runs on one half of the processors and the load on the other; for pushes, both \
+         run on all."
+    };
+    format!(
+        "`cargo xtask bench`, every server {storage}, {} rounds that alternate between them, {} s for each measurement of \
+         reads, on one machine in one run. {pinned} A client throws bodies away in its kernel and does not look at \
+         them. The figures are ratios and say nothing of other machines.",
+        arguments.rounds, arguments.seconds
+    )
 }

@@ -1,138 +1,218 @@
 //! What is measured: one row of the table each.
 
-use std::io;
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use docker_registry_tests::content::Content;
-use docker_registry_tests::http::{Connection, Length};
-use docker_registry_tests::server::Server;
-use docker_registry_tests::v2::{self, OCTETS, completion};
+use anyhow::Result;
+use docker_registry_tests::http::Connection;
+use docker_registry_tests::v2;
 
-use super::Effort;
-use super::load::{Measurement, Request, once_each, repeat};
+use super::contestants::{Ability, Contestant};
+use super::fixture::{Fixture, GIBIBYTE, MEBIBYTE, REPOSITORY, V1_REPOSITORY, push, put};
+use super::load::{Exchange, Measurement, once_each, repeat, repeat_sequence};
 
-const REPOSITORY: &str = "bench/image";
 const KIBIBYTE: u64 = 1 << 10;
-const MEBIBYTE: u64 = 1 << 20;
-const GIBIBYTE: u64 = 1 << 30;
+
+/// How much load one measurement is.
+#[derive(Clone, Copy)]
+pub(super) struct Effort {
+    pub(super) connections: u32,
+    pub(super) time: Duration,
+}
 
 /// A kind of load.
 pub(super) struct Row {
     pub(super) name: &'static str,
+    load: Load,
+    /// Connections, where it is not the number on the command line.
+    clients: Option<u32>,
     /// Fewer rounds than the others, for what takes long.
     pub(super) rounds: Option<u32>,
     /// Whether this server has to do with a fifth of the peer's processor time.
     pub(super) light: bool,
-    pub(super) measure: fn(&Server, &Fixture, Effort, u32) -> Result<Measurement>,
+    /// Measured on every run, and not only for the record.
+    pub(super) always: bool,
 }
+
+enum Load {
+    ManifestByTag,
+    ManifestByDigest,
+    ManifestHead,
+    BlobHead,
+    Pull(u64),
+    /// Size, and how many are pushed.
+    Push(u64, u64),
+    Catalog,
+    Tags,
+    /// What docker asks for when it pulls an image that it has no layer of.
+    DockerPull,
+    /// The mix of zot's own benchmark, zb: one push to three pulls, of 1 MiB.
+    ZotMix,
+    V1Pull,
+}
+
+const fn always(name: &'static str, load: Load, light: bool) -> Row {
+    Row { name, load, clients: None, rounds: None, light, always: true }
+}
+
+const fn recorded(name: &'static str, load: Load, clients: u32, rounds: Option<u32>) -> Row {
+    Row { name, load, clients: Some(clients), rounds, light: false, always: false }
+}
+
+const MIB: u64 = MEBIBYTE;
 
 /// All rows, in the order they are measured.
 pub(super) const ROWS: &[Row] = &[
-    Row { name: "manifest GET by tag", rounds: None, light: true, measure: manifest_get },
-    Row { name: "blob HEAD", rounds: None, light: false, measure: blob_head },
-    Row { name: "1 KiB blob GET", rounds: None, light: true, measure: small_get },
-    Row { name: "1 GiB blob GET", rounds: None, light: false, measure: large_get },
-    Row { name: "100 x 1 MiB push", rounds: None, light: false, measure: small_pushes },
-    Row { name: "1 GiB push", rounds: Some(3), light: false, measure: large_push },
+    always("manifest GET by tag", Load::ManifestByTag, true),
+    recorded("manifest GET by digest", Load::ManifestByDigest, 8, None),
+    recorded("manifest HEAD by tag", Load::ManifestHead, 8, None),
+    always("blob HEAD", Load::BlobHead, false),
+    always("1 KiB blob GET", Load::Pull(KIBIBYTE), true),
+    recorded("1 KiB blob GET, 1 client", Load::Pull(KIBIBYTE), 1, None),
+    recorded("1 KiB blob GET, 64 clients", Load::Pull(KIBIBYTE), 64, None),
+    recorded("1 MiB blob GET, 1 client", Load::Pull(MIB), 1, None),
+    recorded("1 MiB blob GET, 8 clients", Load::Pull(MIB), 8, None),
+    recorded("1 MiB blob GET, 64 clients", Load::Pull(MIB), 64, None),
+    recorded("100 MiB blob GET, 1 client", Load::Pull(100 * MIB), 1, None),
+    recorded("100 MiB blob GET, 8 clients", Load::Pull(100 * MIB), 8, None),
+    recorded("100 MiB blob GET, 64 clients", Load::Pull(100 * MIB), 64, None),
+    Row { clients: Some(1), ..always("1 GiB blob GET", Load::Pull(GIBIBYTE), false) },
+    recorded("1 GiB blob GET, 8 clients", Load::Pull(GIBIBYTE), 8, None),
+    recorded("1 GiB blob GET, 64 clients", Load::Pull(GIBIBYTE), 64, None),
+    recorded("catalog page of 100", Load::Catalog, 8, None),
+    recorded("tags page of 100", Load::Tags, 8, None),
+    recorded("image pull as docker does it", Load::DockerPull, 8, None),
+    recorded("mix of zot's zb", Load::ZotMix, 8, None),
+    recorded("V1 image pull", Load::V1Pull, 8, None),
+    recorded("1 KiB push, 1 client", Load::Push(KIBIBYTE, 200), 1, None),
+    recorded("1 KiB push, 8 clients", Load::Push(KIBIBYTE, 400), 8, None),
+    recorded("1 KiB push, 64 clients", Load::Push(KIBIBYTE, 800), 64, None),
+    recorded("1 MiB push, 1 client", Load::Push(MIB, 50), 1, None),
+    always("100 x 1 MiB push", Load::Push(MIB, 100), false),
+    recorded("1 MiB push, 64 clients", Load::Push(MIB, 256), 64, None),
+    recorded("100 MiB push, 1 client", Load::Push(100 * MIB, 4), 1, Some(3)),
+    recorded("100 MiB push, 8 clients", Load::Push(100 * MIB, 16), 8, Some(3)),
+    Row { clients: Some(1), rounds: Some(3), ..always("1 GiB push", Load::Push(GIBIBYTE, 1), false) },
 ];
 
-/// What is stored before the first measurement.
-pub(super) struct Fixture {
-    manifest: String,
-    small: Vec<u8>,
-    small_digest: String,
-    large_digest: String,
-}
-
-impl Default for Fixture {
-    fn default() -> Fixture {
-        let small_digest = Content::digest(1, KIBIBYTE);
-        let large_digest = Content::digest(2, GIBIBYTE);
-        let blobs = [(small_digest.clone(), KIBIBYTE), (large_digest.clone(), GIBIBYTE)];
-        Fixture {
-            manifest: v2::manifest(&blobs),
-            small: Content::bytes(1, KIBIBYTE),
-            small_digest,
-            large_digest,
+impl Row {
+    /// What a contestant must be able to do.
+    pub(super) fn needs(&self) -> Ability {
+        match self.load {
+            Load::ManifestByTag | Load::ManifestByDigest => Ability::Manifest,
+            Load::BlobHead | Load::Pull(_) | Load::ManifestHead => Ability::Files,
+            Load::Push(..) => Ability::Receive,
+            Load::Catalog | Load::Tags => Ability::Lists,
+            Load::DockerPull | Load::ZotMix => Ability::Registry,
+            Load::V1Pull => Ability::V1,
         }
     }
-}
 
-impl Fixture {
-    /// Pushes everything to a server.
-    pub(super) fn store(&self, server: &Server) -> Result<()> {
-        let client = server.client();
-        ensure!(v2::push_blob(&client, REPOSITORY, &self.small) == self.small_digest);
-        push(&mut client.connect()?, &Blob { seed: 2, size: GIBIBYTE, digest: self.large_digest.clone() })?;
-        v2::push_manifest(&client, REPOSITORY, "latest", &self.manifest).expect(201);
-        Ok(())
+    /// Whether it moves bodies in both directions at the pace of the disk: then neither side is pinned.
+    pub(super) fn writes(&self) -> bool {
+        matches!(self.load, Load::Push(..) | Load::ZotMix)
     }
 
-    fn blob_request(&self, server: &Server, method: &str, digest: &str, body: u64) -> Request {
-        Request::new(server, method, &format!("/v2/{REPOSITORY}/blobs/{digest}"), "", body)
+    /// Puts the load on a contestant. Rounds are numbered so that no content is pushed twice.
+    pub(super) fn measure(
+        &self,
+        contestant: &Contestant,
+        fixture: &Fixture,
+        effort: Effort,
+        round: u32,
+    ) -> Result<Measurement> {
+        let clients = self.clients.unwrap_or(effort.connections);
+        let get = |target: String, body| Exchange::new(contestant, "GET", &target, "", body);
+        let accept = format!("Accept: {}\r\n", v2::MANIFEST);
+        let manifest_target = |reference: &str| format!("/v2/{REPOSITORY}/manifests/{reference}");
+        let blob_target = |size| format!("/v2/{REPOSITORY}/blobs/{}", fixture.digest_of(size));
+        let manifest = |method, reference: &str| {
+            let body = if method == "GET" { fixture.manifest.len() as u64 } else { 0 };
+            Exchange::new(contestant, method, &manifest_target(reference), &accept, Some(body))
+        };
+        let one = |exchange| repeat(contestant, &exchange, clients, effort.time);
+        match self.load {
+            Load::ManifestByTag => one(manifest("GET", "latest")),
+            Load::ManifestByDigest => one(manifest("GET", &fixture.manifest_digest)),
+            Load::ManifestHead => one(manifest("HEAD", "latest")),
+            Load::BlobHead => one(Exchange::new(contestant, "HEAD", &blob_target(GIBIBYTE), "", Some(0))),
+            Load::Pull(size) => one(get(blob_target(size), Some(size))),
+            Load::Catalog => one(get("/v2/_catalog?n=100".to_owned(), None)),
+            Load::Tags => one(get(format!("/v2/{REPOSITORY}/tags/list?n=100"), None)),
+            Load::DockerPull => {
+                let steps = [
+                    get("/v2/".to_owned(), None),
+                    manifest("HEAD", "latest"),
+                    manifest("GET", &fixture.manifest_digest),
+                    get(blob_target(KIBIBYTE), Some(KIBIBYTE)),
+                    get(blob_target(MIB), Some(MIB)),
+                ];
+                repeat_sequence(contestant, &steps, clients, effort.time)
+            }
+            Load::V1Pull => {
+                let mut steps = vec![
+                    get(format!("/v1/repositories/{V1_REPOSITORY}/images"), None),
+                    get(format!("/v1/repositories/{V1_REPOSITORY}/tags"), None),
+                    get(fixture.images[1].path("ancestry"), None),
+                ];
+                for image in &fixture.images {
+                    steps.push(get(image.path("json"), None));
+                    steps.push(get(image.path("layer"), Some(image.layer.len() as u64)));
+                }
+                repeat_sequence(contestant, &steps, clients, effort.time)
+            }
+            Load::ZotMix => self.mix(contestant, fixture, clients, round, &get(blob_target(MIB), Some(MIB))),
+            Load::Push(size, count) => self.pushes(contestant, fixture, clients, round, size, count),
+        }
+    }
+
+    fn pushes(
+        &self,
+        contestant: &Contestant,
+        fixture: &Fixture,
+        clients: u32,
+        round: u32,
+        size: u64,
+        count: u64,
+    ) -> Result<Measurement> {
+        let blobs: Vec<Blob> = (0..count)
+            .map(|index| {
+                // No two rows of one size and client count share a seed.
+                let seed = u64::from(clients) * 10_000_000 + (u64::from(round) + 1) * 10_000 + index;
+                Blob { seed, size, digest: fixture.digest_to_push(seed, size) }
+            })
+            .collect();
+        let send = if contestant.has(Ability::Registry) { push } else { put };
+        let measured = once_each(contestant, &blobs, clients, |connection: &mut Connection, blob: &Blob| {
+            send(connection, blob.seed, blob.size, &blob.digest)
+        });
+        contestant.forget(&blobs.into_iter().map(|blob| blob.digest).collect::<Vec<_>>());
+        measured
+    }
+
+    fn mix(
+        &self,
+        contestant: &Contestant,
+        fixture: &Fixture,
+        clients: u32,
+        round: u32,
+        pull: &Exchange,
+    ) -> Result<Measurement> {
+        let jobs: Vec<Option<Blob>> = (0..400)
+            .map(|index| {
+                let seed = 900_000_000 + u64::from(round) * 1000 + index;
+                (index % 4 == 0).then(|| Blob { seed, size: MIB, digest: fixture.digest_to_push(seed, MIB) })
+            })
+            .collect();
+        once_each(contestant, &jobs, clients, |connection, job| match job {
+            Some(blob) => push(connection, blob.seed, blob.size, &blob.digest),
+            None => pull.send(connection).map_err(std::io::Error::other),
+        })
     }
 }
 
-fn manifest_get(server: &Server, fixture: &Fixture, effort: Effort, _: u32) -> Result<Measurement> {
-    let target = format!("/v2/{REPOSITORY}/manifests/latest");
-    let accept = format!("Accept: {}\r\n", v2::MANIFEST);
-    let request = Request::new(server, "GET", &target, &accept, fixture.manifest.len() as u64);
-    repeat(server, &request, effort.connections, effort.time)
-}
-
-fn blob_head(server: &Server, fixture: &Fixture, effort: Effort, _: u32) -> Result<Measurement> {
-    let request = fixture.blob_request(server, "HEAD", &fixture.large_digest, 0);
-    repeat(server, &request, effort.connections, effort.time)
-}
-
-fn small_get(server: &Server, fixture: &Fixture, effort: Effort, _: u32) -> Result<Measurement> {
-    let request = fixture.blob_request(server, "GET", &fixture.small_digest, KIBIBYTE);
-    repeat(server, &request, effort.connections, effort.time)
-}
-
-fn large_get(server: &Server, fixture: &Fixture, effort: Effort, _: u32) -> Result<Measurement> {
-    let request = fixture.blob_request(server, "GET", &fixture.large_digest, GIBIBYTE);
-    repeat(server, &request, 1, effort.time)
-}
-
-fn small_pushes(server: &Server, _: &Fixture, effort: Effort, round: u32) -> Result<Measurement> {
-    let seeds = (0..100).map(|index| 1000 * (u64::from(round) + 1) + index);
-    let blobs: Vec<Blob> = seeds.map(|seed| Blob::new(seed, MEBIBYTE)).collect();
-    once_each(server, &blobs, effort.connections, push)
-}
-
-fn large_push(server: &Server, _: &Fixture, _: Effort, round: u32) -> Result<Measurement> {
-    once_each(server, &[Blob::new(1_000_000 + u64::from(round), GIBIBYTE)], 1, push)
-}
-
-/// A blob that no server has yet.
+/// A blob that no contestant has yet.
 struct Blob {
     seed: u64,
     size: u64,
     digest: String,
-}
-
-impl Blob {
-    /// Hashed here, so that it does not count.
-    fn new(seed: u64, size: u64) -> Blob {
-        Blob { seed, size, digest: Content::digest(seed, size) }
-    }
-}
-
-/// Pushes a blob in the three requests that docker, podman and skopeo make: POST, PATCH in chunks, PUT.
-fn push(connection: &mut Connection, blob: &Blob) -> io::Result<()> {
-    let target = format!("/v2/{REPOSITORY}/blobs/uploads/");
-    let location = connection.send("POST", &target, &[], b"")?.expect(202).location();
-    connection.begin("PATCH", &location, &[OCTETS], Length::Chunked)?;
-    let mut content = Content::new(blob.seed, blob.size);
-    loop {
-        let piece = content.piece();
-        connection.write_chunk(piece)?;
-        if piece.is_empty() {
-            break;
-        }
-    }
-    let location = connection.finish(false)?.expect(202).location();
-    connection.send("PUT", &completion(&location, &blob.digest), &[OCTETS], b"")?.expect(201);
-    Ok(())
 }

@@ -1,0 +1,96 @@
+//! The registries that this one is compared with: where their programs come from and what they are told.
+//!
+//! Each is told the same: this folder, this address, bodies without redirects, deletion allowed, no log of requests
+//! while it is measured, and otherwise what it does by itself.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::artifacts;
+use crate::process::try_run;
+
+/// The configuration of both generations of distribution; the words in capitals are filled in.
+const DISTRIBUTION_CONFIGURATION: &str = include_str!("../servers/distribution.yml");
+/// Where Debian's package puts distribution 2.8. The name is ours as well, so the path does not decide.
+const DISTRIBUTION: &str = "/usr/bin/docker-registry";
+/// Names a zot that somebody has built, for machines that cannot fetch its Go module.
+const ZOT_VARIABLE: &str = "DOCKER_REGISTRY_BENCH_ZOT";
+
+/// A registry of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Debian's package of distribution 2.8.
+    DistributionTwo,
+    /// distribution 3, from its Go module.
+    DistributionThree,
+    /// zot without extensions, from its Go module or `DOCKER_REGISTRY_BENCH_ZOT`.
+    Zot,
+}
+
+impl Peer {
+    /// The program, which is installed first where it is missing.
+    ///
+    /// # Errors
+    /// What the installation wrote when it failed.
+    pub fn program(self) -> Result<PathBuf, String> {
+        match self {
+            Peer::DistributionTwo => Ok(PathBuf::from(DISTRIBUTION)),
+            Peer::DistributionThree => installed("distribution-3"),
+            Peer::Zot => match env::var_os(ZOT_VARIABLE) {
+                Some(program) => Ok(PathBuf::from(program)),
+                None => installed("zot"),
+            },
+        }
+    }
+
+    /// The name of its configuration file and what stands in it. `storage` is what distribution is told instead of a
+    /// folder.
+    ///
+    /// # Panics
+    /// When zot is to store anywhere but in a folder.
+    pub(crate) fn configuration(
+        self,
+        address: std::net::SocketAddr,
+        folder: &Path,
+        storage: Option<&str>,
+        verbose: bool,
+    ) -> (&'static str, String) {
+        if self == Peer::Zot {
+            assert!(storage.is_none(), "zot is measured on a folder only");
+            let configuration = json!({
+                "distSpecVersion": "1.1.1",
+                "storage": {"rootDirectory": folder, "gc": false, "dedupe": true},
+                "http": {"address": address.ip(), "port": address.port().to_string()},
+                "log": {"level": if verbose { "info" } else { "error" }},
+            });
+            return ("zot.json", configuration.to_string());
+        }
+        let in_folder = format!("filesystem:\n    rootdirectory: {}", folder.display());
+        let configuration = DISTRIBUTION_CONFIGURATION
+            .replace("ADDRESS", &address.to_string())
+            .replace("STORAGE", storage.unwrap_or(&in_folder))
+            .replace("LEVEL", if verbose { "info" } else { "error" })
+            .replace("SILENT", if verbose { "false" } else { "true" });
+        ("distribution.yml", configuration)
+    }
+}
+
+/// Runs the script that installs a peer and says where.
+fn installed(name: &str) -> Result<PathBuf, String> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let path = folder.path().join("program");
+    let script = artifacts::workspace().join("tests/servers/peer.sh");
+    let mut command = Command::new("bash");
+    command
+        .args(["-c", r#""$1" "$2" "$3" > "$4""#, "peer"])
+        .arg(script)
+        .arg(folder.path())
+        .arg(name)
+        .arg(&path);
+    try_run(&mut command)?;
+    let program = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
+    Ok(PathBuf::from(program.trim()))
+}
