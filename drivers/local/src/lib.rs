@@ -9,7 +9,8 @@
 //! - A write becomes visible by one `rename(2)` and is on disk, name and content, before it returns.
 //! - Conditional writes hold between processes: `renameat2(2)` for absence, `flock(2)` for tags.
 //! - Uploads survive the process and go on in another one that sees the same folder.
-//! - Every call makes one hop to a blocking thread. Nothing touches a file on the polling thread.
+//! - No call waits for a disk on the polling thread: a look at what the kernel has in memory is answered there
+//!   ([`warm`]), everything else makes one hop to a thread that may block.
 //!
 //! # Symbolic links
 //! Links that an operator made are followed when objects are read and listed, folders included and
@@ -36,6 +37,7 @@ mod settings;
 mod staging;
 mod stop;
 mod uploads;
+mod warm;
 mod writing;
 
 use std::{
@@ -50,12 +52,14 @@ use docker_registry_driver_api::{
     async_trait,
 };
 
-use crate::{folders::SyncedFolders, root::Root, settings::LocalSettings, staging::Staging, stop::Stop};
+use crate::{
+    folders::SyncedFolders, root::Root, settings::LocalSettings, staging::Staging, stop::Stop, warm::Warm,
+};
 
 docker_registry_driver_api::export_driver! {
     name: "local",
     driver: LocalDriver,
-    // Every method works on a blocking thread.
+    // What may wait works on a blocking thread.
     nonblocking: true,
 }
 
@@ -70,6 +74,7 @@ pub(crate) struct Store {
     root: Root,
     staging: Staging,
     synced: SyncedFolders,
+    warm: Warm,
 }
 
 impl LocalDriver {
@@ -113,7 +118,8 @@ impl Driver for LocalDriver {
             let root = Root::open(&settings)?;
             let staging = Staging::open(root.folder(), &settings)?;
             let synced = SyncedFolders::default();
-            let store = Store { settings, root, staging, synced };
+            let warm = Warm::new(&root);
+            let store = Store { settings, root, staging, synced, warm };
             store.remove_broken_uploads();
             Ok(Self { store: Arc::new(store) })
         })
@@ -133,6 +139,9 @@ impl Driver for LocalDriver {
     }
 
     async fn get(&self, _call: &CallContext, path: &ObjectPath, max_size: u64) -> Result<Object> {
+        if let Some(found) = self.store.get_warm(path, max_size) {
+            return found;
+        }
         let path = path.clone();
         self.blocking(move |store| store.get(&path, max_size)).await
     }
@@ -149,6 +158,9 @@ impl Driver for LocalDriver {
     }
 
     async fn head(&self, _call: &CallContext, path: &ObjectPath) -> Result<ObjectInfo> {
+        if let Some(found) = self.store.head_warm(path) {
+            return found;
+        }
         let path = path.clone();
         self.blocking(move |store| store.head(&path)).await
     }
@@ -159,6 +171,9 @@ impl Driver for LocalDriver {
     }
 
     async fn read(&self, _call: &CallContext, path: &ObjectPath, range: ReadRange) -> Result<Reading> {
+        if let Some(found) = self.store.read_warm(path, range) {
+            return found;
+        }
         let path = path.clone();
         self.blocking(move |store| store.read(&path, range)).await
     }
