@@ -88,7 +88,7 @@ impl Legacy {
         }
         let id = self.replicas.id(path);
         let settings = self.replicas.settings();
-        let answers = self.replicas.read_all(id, BEGINNING, settings.quorum()).await;
+        let answers = self.replicas.read_all(id, BEGINNING, settings.quorum(), settings.read_quorum()).await;
         let says = |answer: &&crate::replicas::Answer<_>| match &answer.result {
             Ok(_) => true,
             Err(problem) => problem.is_absent(),
