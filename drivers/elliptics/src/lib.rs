@@ -37,6 +37,7 @@ mod settings;
 mod shard;
 mod sharing;
 mod value;
+mod walk;
 mod wire;
 
 #[cfg(test)]
