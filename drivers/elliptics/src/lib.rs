@@ -4,7 +4,7 @@
 //!
 //! - [`wire`] packs and unpacks packets, [`connection`] exchanges them with one node, [`cluster`] keeps the nodes
 //!   connected and knows by [`routes`] who keeps what.
-//! - [`replicas`] asks all groups at once. [`register`] makes small values of them that all clients see the same, and
+//! - [`replicas`] asks all groups at once, and with [`patience`] again. [`register`] makes small values of them that all clients see the same, and
 //!   that survive a minority of the groups.
 //! - [`record`]s of objects are such registers, as are the [`index`] of each folder, the owners of a [`bundle`] of
 //!   content, and what is [`begun`]. [`making`] makes large objects. [`legacy`] reads what the original driver has left.

@@ -354,8 +354,11 @@ impl Registers {
 
     /// What the groups hold. `whole` when all bytes count, because they are to be swapped.
     async fn look(&self, id: Id, whole: bool) -> Look {
-        // Whoever looks knows what is enough, and looks again.
-        let answers = self.replicas.read_all(id, BEGINNING, self.quorum(), 0).await;
+        let settings = self.replicas.settings();
+        // Of two groups one is enough to read, and the other one may hang.
+        let enough = if whole { settings.quorum() } else { settings.read_quorum() };
+        // Whoever looks knows what is too little, and looks again.
+        let answers = self.replicas.read_all(id, BEGINNING, enough, 0).await;
         let error = answers.iter().any(|answer| answer.result.is_err()).then(|| worst(&answers));
         let said = futures::future::join_all(
             answers.into_iter().map(|Answer { group, result }| self.replica(id, group, result, whole)),

@@ -238,3 +238,13 @@ async fn a_node_that_names_no_backend_yet_answers_for_nothing_and_nobody_for_it(
         assert_eq!(content(&registers, id).await, "content");
     }
 }
+
+#[tokio::test]
+async fn of_two_groups_one_that_hangs_does_not_stop_reads() {
+    let (nodes, registers) = registers(2).await;
+    let id = registers.replicas.id("a");
+    write(&registers, id, b"content").await;
+    nodes[1].behaviour.hangs.store(true, Ordering::Relaxed);
+    let read = tokio::time::timeout(Duration::from_secs(5), content(&registers, id)).await;
+    assert_eq!(read.expect("it waits for the group that hangs"), "content");
+}
