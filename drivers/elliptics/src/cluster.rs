@@ -24,6 +24,7 @@ use tokio::{
 use crate::{
     behind::Behind,
     connection::{Connection, LARGEST_LIST, Refusal, Reply, Updates},
+    patience::Patience,
     routes::Routes,
     settings::EllipticsSettings,
     wire::{
@@ -142,7 +143,13 @@ impl Cluster {
         let limit = cluster.connect_limit() * 3;
         // What is missing after that is said below.
         let _ = tokio::time::timeout(limit, cluster.until_tried()).await;
-        cluster.expect_usable(&addresses)?;
+        let mut patience = Patience::default();
+        while let Err(error) = cluster.expect_usable(&addresses) {
+            // A connection may have broken at its first use.
+            if !cluster.may_pass() || !patience.again().await {
+                return Err(error);
+            }
+        }
         Ok(cluster)
     }
 
@@ -160,6 +167,13 @@ impl Cluster {
             // A node may be tried between the look and the wait.
             let _ = tokio::time::timeout(LOOK, changed).await;
         }
+    }
+
+    /// Whether a node that cannot be used now may be used soon.
+    fn may_pass(&self) -> bool {
+        let nodes = self.lock();
+        let is_foreign = |node: &Node| matches!(node.refusal, Some(Refusal::Foreign(_)));
+        nodes.values().any(|node| node.links.is_none()) && !nodes.values().any(is_foreign)
     }
 
     fn expect_usable(&self, configured: &BTreeSet<SocketAddr>) -> Result<()> {

@@ -40,6 +40,18 @@ fn a_node_cannot_say_more_and_more() {
 }
 
 #[tokio::test]
+async fn an_opening_outlasts_a_connection_that_breaks() {
+    let fake = FakeNode::start(1, false, Arc::default()).await;
+    // The first request behind the greetings is not answered.
+    fake.behaviour.requests.store(1, Ordering::Relaxed);
+    fake.behaviour.breaks_every.store(2, Ordering::Relaxed);
+    let values = json!({ "elliptics_nodes": format!("{}:2", fake.address), "elliptics_groups": [1] });
+    let settings = Settings::new(values.as_object().cloned().unwrap());
+    Cluster::open(EllipticsSettings::read(&settings).unwrap()).await.map(drop).unwrap();
+    assert!(fake.behaviour.greetings.load(Ordering::Relaxed) > 2, "nothing broke");
+}
+
+#[tokio::test]
 async fn a_node_that_hangs_up_at_once_is_not_connected_in_a_hurry() {
     let fake = FakeNode::start(1, false, Arc::default()).await;
     let values = json!({ "elliptics_nodes": format!("{}:2", fake.address), "elliptics_groups": [1] });
