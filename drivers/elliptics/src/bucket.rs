@@ -21,7 +21,7 @@ use crate::{
     record::Body,
     register::Registers,
     replicas::{Pieces, Replicas},
-    wire::Timestamp,
+    wire::{Timestamp, attribute::Writing},
 };
 
 /// Large objects in the making that are listed in one page, and that are looked at at once.
@@ -85,7 +85,13 @@ impl Bucket for EllipticsBucket {
         let id = replicas.id(&names::health());
         let now = names::now();
         let content = Pieces::from(bytes::Bytes::copy_from_slice(&now.to_le_bytes()));
-        let written = replicas.write_new(id, Timestamp::of_nanoseconds(now), USER_FLAGS, content).await;
+        let timestamp = Timestamp::of_nanoseconds(now);
+        let writing = Writing { id, timestamp, user_flags: USER_FLAGS, flags: 0, expected: None };
+        // Once: it is to be told soon how it is.
+        let groups = replicas.settings().groups.iter();
+        let writes = groups.map(|group| (*group, writing, content.clone())).collect();
+        let written =
+            replicas.expect_quorum(&replicas.write_each(writes, replicas.settings().quorum()).await);
         let away = replicas.0.absent_nodes();
         match written {
             Ok(()) => {

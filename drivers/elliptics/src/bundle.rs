@@ -15,9 +15,10 @@ use crate::{
     envelope::USER_FLAGS,
     hedge::first_good,
     names,
+    patience::Failed,
     record::{Hold, Piece},
     register::{Change, Registers},
-    replicas::{Answer, Pieces, worst},
+    replicas::{Answer, Pieces, Problem, worst},
     wire::{Id, Reader, Timestamp},
 };
 
@@ -147,8 +148,6 @@ impl Bundles {
         length: u64,
     ) -> Result<Bytes> {
         let id = self.segment(bundle, part, number);
-        let mut groups = self.0.replicas.settings().groups.clone();
-        fastrand::shuffle(&mut groups);
         // A segment that is read from its beginning may be whole: its checksum is asked for as well.
         let size = if offset == 0 { length + SUM } else { length };
         let ask = async |group| {
@@ -160,19 +159,33 @@ impl Bundles {
                 None
             })
         };
-        let answers = match first_good(groups.into_iter().map(ask), LATE).await {
-            Ok(content) => return Ok(content),
-            Err(answers) => answers.into_iter().flatten().collect::<Vec<Answer<()>>>(),
-        };
-        let is_gone = !answers.is_empty()
-            && answers.iter().all(|answer| matches!(&answer.result, Err(problem) if problem.is_absent()));
-        let mut error = worst(&answers);
-        if is_gone {
-            // The reader looks at the object again, and finds it replaced or deleted.
-            error.message =
-                "the content is not there any more: the object was replaced or deleted".to_owned();
+        let mut failed = Failed::default();
+        loop {
+            let mut groups = self.0.replicas.settings().groups.clone();
+            fastrand::shuffle(&mut groups);
+            let bad = match first_good(groups.into_iter().map(ask), LATE).await {
+                Ok(content) => return Ok(content),
+                Err(bad) => bad,
+            };
+            let is_damaged = bad.iter().any(Option::is_none);
+            let answers: Vec<Answer<()>> = bad.into_iter().flatten().collect();
+            let is = |kind: fn(&Problem) -> bool| {
+                move |answer: &Answer<()>| answer.result.as_ref().is_err_and(kind)
+            };
+            let mut error = worst(&answers);
+            if answers.iter().any(is(Problem::may_pass)) {
+                failed.again(error.retryable(true)).await?;
+                continue;
+            }
+            if is_damaged {
+                error = Error::new(ErrorKind::Corrupt, "no group has a whole copy of the content");
+            } else if answers.iter().all(is(Problem::is_absent)) {
+                // The reader looks at the object again, and finds it replaced or deleted.
+                error.message =
+                    "the content is not there any more: the object was replaced or deleted".to_owned();
+            }
+            return Err(error.retryable(true));
         }
-        Err(error.retryable(true))
     }
 
     /// Becomes an owner of a bundle. `false` when the bundle is dead.

@@ -16,11 +16,15 @@ use std::{
 };
 
 use docker_registry_driver_api::{Error, ErrorKind, Result};
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 
 use crate::{
     behind::Behind,
     connection::{Connection, LARGEST_LIST, Refusal, Reply, Updates},
+    patience::Patience,
     routes::Routes,
     settings::EllipticsSettings,
     wire::{
@@ -39,6 +43,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(100);
 /// Most nodes that are connected to. A list of more is none.
 const MOST_NODES: usize = 4096;
+/// Most backends of a node, and ids of all of them. What is more is not heard.
+const MOST_BACKENDS: usize = 1024;
+const MOST_IDS: usize = 1 << 19;
 /// News of backends that wait to be taken in. Who has more to say waits.
 const MOST_NEWS: usize = 64;
 
@@ -50,6 +57,13 @@ pub(crate) struct Links {
     place: usize,
 }
 
+impl Links {
+    /// Whether they have answered more than the first question.
+    fn were_used(&self) -> bool {
+        self.small.answered() + self.bulk.answered() > 1
+    }
+}
+
 struct Node {
     links: Option<Arc<Links>>,
     /// What it serves, or served when it was last connected.
@@ -59,6 +73,33 @@ struct Node {
     /// Why it is not connected; `None` before the first attempt has ended and while it is connected.
     refusal: Option<Refusal>,
     is_tried: bool,
+}
+
+impl Node {
+    /// Takes in what a node says that it serves when it is connected. What it served before and does not name now is away:
+    /// a node that has just begun names its backends when they are ready.
+    fn introduce(&mut self, told: Vec<Backend>) {
+        for known in &mut self.backends {
+            known.is_gone = true;
+        }
+        self.learn(told);
+    }
+
+    /// Takes in news of some backends.
+    fn learn(&mut self, news: Vec<Backend>) {
+        for mut backend in news {
+            let place = self.backends.iter().position(|known| known.number == backend.number);
+            let known = place.map(|place| self.backends.swap_remove(place));
+            // What it kept is away with it.
+            if let Some(known) = known.filter(|_| backend.is_gone) {
+                backend = Backend { is_gone: true, ..known };
+            }
+            let ids: usize = self.backends.iter().map(|known| known.ids.len()).sum();
+            if self.backends.len() < MOST_BACKENDS && ids + backend.ids.len() <= MOST_IDS {
+                self.backends.push(backend);
+            }
+        }
+    }
 }
 
 /// All nodes that are known.
@@ -102,7 +143,13 @@ impl Cluster {
         let limit = cluster.connect_limit() * 3;
         // What is missing after that is said below.
         let _ = tokio::time::timeout(limit, cluster.until_tried()).await;
-        cluster.expect_usable(&addresses)?;
+        let mut patience = Patience::default();
+        while let Err(error) = cluster.expect_usable(&addresses) {
+            // A connection may have broken at its first use.
+            if !cluster.may_pass() || !patience.again().await {
+                return Err(error);
+            }
+        }
         Ok(cluster)
     }
 
@@ -120,6 +167,13 @@ impl Cluster {
             // A node may be tried between the look and the wait.
             let _ = tokio::time::timeout(LOOK, changed).await;
         }
+    }
+
+    /// Whether a node that cannot be used now may be used soon.
+    fn may_pass(&self) -> bool {
+        let nodes = self.lock();
+        let is_foreign = |node: &Node| matches!(node.refusal, Some(Refusal::Foreign(_)));
+        nodes.values().any(|node| node.links.is_none()) && !nodes.values().any(is_foreign)
     }
 
     fn expect_usable(&self, configured: &BTreeSet<SocketAddr>) -> Result<()> {
@@ -234,7 +288,8 @@ impl Cluster {
     /// Connects to a node once.
     async fn connect(self: &Arc<Self>, address: SocketAddr) -> std::result::Result<Arc<Links>, Refusal> {
         let limit = self.connect_limit();
-        let open = || Connection::open(address, limit, self.updates.clone());
+        let take_in = |told: &[Backend]| self.change(address, |node| node.introduce(told.to_vec()));
+        let open = || Connection::open(address, limit, self.updates.clone(), &take_in);
         let (small, introduction, shards) = open().await?;
         let (bulk, ..) = open().await?;
         if shards != 0 {
@@ -248,7 +303,6 @@ impl Cluster {
         }
         self.change(address, |node| {
             node.links = Some(Arc::clone(&links));
-            node.backends = introduction.backends;
             node.is_seen = true;
             node.refusal = None;
             node.is_tried = true;
@@ -308,9 +362,13 @@ async fn tend(cluster: Weak<Cluster>, address: SocketAddr) {
         match open.connect(address).await {
             Ok(links) => {
                 tracing::debug!(%address, "connected to a node");
-                pause = FIRST_PAUSE;
                 drop(open);
+                let begin = Instant::now();
                 let Some(why) = until_lost(&cluster, &links, period).await else { return };
+                // One that breaks off before it was of any use is not connected again in a hurry.
+                if links.were_used() || begin.elapsed() > LONGEST_PAUSE {
+                    pause = FIRST_PAUSE;
+                }
                 tracing::warn!(%address, why, "the connection to a node has ended");
                 let Some(open) = cluster.upgrade() else { return };
                 links.small.close(&why);
@@ -355,16 +413,10 @@ async fn until_lost(cluster: &Weak<Cluster>, links: &Links, period: Duration) ->
 async fn listen(cluster: Weak<Cluster>, mut heard: mpsc::Receiver<(SocketAddr, Vec<Backend>)>) {
     while let Some((address, news)) = heard.recv().await {
         let Some(cluster) = cluster.upgrade() else { return };
-        cluster.change(address, |node| {
-            for mut backend in news {
-                let place = node.backends.iter().position(|known| known.number == backend.number);
-                let known = place.map(|place| node.backends.swap_remove(place));
-                // What it kept is away with it.
-                if let Some(known) = known.filter(|_| backend.is_gone) {
-                    backend = Backend { is_gone: true, ..known };
-                }
-                node.backends.push(backend);
-            }
-        });
+        cluster.change(address, |node| node.learn(news));
     }
 }
+
+#[cfg(test)]
+#[path = "cluster_tests.rs"]
+mod tests;

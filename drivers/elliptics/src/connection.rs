@@ -111,6 +111,8 @@ struct Shared {
     /// `None` once the connection has ended.
     waiting: Mutex<Option<HashMap<u64, Waiting>>>,
     next: AtomicU64,
+    /// Transactions that were answered.
+    answered: AtomicU64,
     /// Since when nothing was heard, in milliseconds of `born`.
     quiet: AtomicU64,
     born: Instant,
@@ -138,11 +140,12 @@ impl Drop for Open<'_> {
 }
 
 impl Connection {
-    /// Connects and greets.
+    /// Connects and greets. `take_in` is given what the node serves, before anything that it says of that later.
     pub(crate) async fn open(
         address: SocketAddr,
         limit: Duration,
         updates: Updates,
+        take_in: &(dyn Fn(&[Backend]) + Sync),
     ) -> Result<(Self, Introduction, u32), Refusal> {
         let opening = async {
             let unreachable = |error: std::io::Error| Refusal::Unreachable(error.to_string());
@@ -155,14 +158,9 @@ impl Connection {
             let seconds = limit.as_secs_f64();
             Err(Refusal::Unreachable(format!("nobody answered the greeting within {seconds:.1} seconds")))
         })?;
+        take_in(&introduction.backends);
         let (outgoing, packets) = mpsc::channel(WAITING_PACKETS);
-        let shared = Arc::new(Shared {
-            waiting: Mutex::new(Some(HashMap::new())),
-            next: AtomicU64::new(1),
-            quiet: AtomicU64::new(0),
-            born: Instant::now(),
-            ended: watch::Sender::new(None),
-        });
+        let shared = Arc::new(Shared::new());
         let (read, write) = stream.into_split();
         tokio::spawn(Arc::clone(&shared).read_all(read, address, updates));
         tokio::spawn(Arc::clone(&shared).write_all(write, packets));
@@ -173,6 +171,11 @@ impl Connection {
     /// Waits until the connection has ended, and says why it did.
     pub(crate) async fn ended(&self) -> String {
         self.shared.until_end().await
+    }
+
+    /// How many requests were answered.
+    pub(crate) fn answered(&self) -> u64 {
+        self.shared.answered.load(Ordering::Relaxed)
     }
 
     /// Sends a request and waits for all of its replies, which have no more than so many bytes: a node that sends more is
@@ -196,7 +199,7 @@ impl Connection {
         };
         timeout(limit, exchange).await.unwrap_or_else(|_| {
             let text = format!("no answer within {:.1} seconds", limit.as_secs_f64());
-            Err(if self.shared.was_sent(transaction) { Failure::Lost(text) } else { Failure::NotSent(text) })
+            Err(if self.shared.withdraw(transaction) { Failure::Lost(text) } else { Failure::NotSent(text) })
         })
     }
 
@@ -253,6 +256,17 @@ fn numbered(mut packet: Packet, transaction: u64) -> Packet {
 }
 
 impl Shared {
+    fn new() -> Self {
+        Self {
+            waiting: Mutex::new(Some(HashMap::new())),
+            next: AtomicU64::new(1),
+            answered: AtomicU64::new(0),
+            quiet: AtomicU64::new(0),
+            born: Instant::now(),
+            ended: watch::Sender::new(None),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<HashMap<u64, Waiting>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -276,9 +290,10 @@ impl Shared {
         Ok(())
     }
 
-    fn was_sent(&self, transaction: u64) -> bool {
-        let guard = self.lock();
-        guard.as_ref().is_none_or(|waiting| waiting.get(&transaction).is_none_or(|one| one.is_sent))
+    /// Waits no longer for a transaction. Returns whether it was sent, for all that is known: what was not by now never is.
+    fn withdraw(&self, transaction: u64) -> bool {
+        let mut guard = self.lock();
+        guard.as_mut().is_none_or(|waiting| waiting.remove(&transaction).is_none_or(|one| one.is_sent))
     }
 
     /// Notes that the node is alive.
@@ -441,6 +456,7 @@ impl Shared {
         one.replies.push(reply);
         if !has_more && let Some(one) = waiting.remove(&transaction) {
             drop(guard);
+            self.answered.fetch_add(1, Ordering::Relaxed);
             let _ = one.done.send(Ok(one.replies));
         }
     }
@@ -462,22 +478,28 @@ impl Shared {
                 self.end(&format!("the node has been silent for {seconds:.1} seconds"));
                 return;
             }
-            let transaction = self.next.fetch_add(1, Ordering::Relaxed);
-            let (done, _) = oneshot::channel();
-            if self.ask(transaction, done) {
-                let packet = numbered(vec![route_list().freeze()], transaction);
-                // A full queue is no reason to wait.
-                let _ = outgoing.try_send((transaction, packet));
-            }
+            self.probe(&outgoing);
         }
     }
 
-    /// Registers a question whose answer nobody waits for.
-    fn ask(&self, transaction: u64, done: oneshot::Sender<Result<Vec<Reply>, Failure>>) -> bool {
-        let mut guard = self.lock();
-        let Some(waiting) = guard.as_mut() else { return false };
-        waiting
-            .insert(transaction, Waiting { replies: Vec::new(), room: LARGEST_LIST, is_sent: false, done });
-        true
+    /// Asks a question that every node can answer, and waits for no answer.
+    fn probe(&self, outgoing: &mpsc::Sender<(u64, Packet)>) {
+        let transaction = self.next.fetch_add(1, Ordering::Relaxed);
+        let (done, _) = oneshot::channel();
+        if let Some(waiting) = self.lock().as_mut() {
+            waiting.insert(
+                transaction,
+                Waiting { replies: Vec::new(), room: LARGEST_LIST, is_sent: false, done },
+            );
+        }
+        let packet = numbered(vec![route_list().freeze()], transaction);
+        // A full queue is no reason to wait. What is not asked is not owed.
+        if outgoing.try_send((transaction, packet)).is_err() {
+            self.withdraw(transaction);
+        }
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -73,6 +73,14 @@ struct State {
     tidied: HashMap<String, Instant>,
 }
 
+/// What became of changes of a shard.
+enum Applied {
+    /// They were made, or there was nothing to change. With `grown` new names go to that depth from now on.
+    Done { is_deserted: bool, grown: Option<u8> },
+    /// Nothing was changed: the folder was cut finer, and names go to this depth.
+    Elsewhere(u8),
+}
+
 struct Waiting {
     edit: Edit,
     done: oneshot::Sender<Result<bool>>,
@@ -148,6 +156,9 @@ impl Index {
     /// When too few groups answer.
     pub(crate) async fn names(&self, folder: &str) -> Result<BTreeMap<String, u64>> {
         let Shard { depth, names } = self.shard(folder, 0, 0).await?;
+        if depth > self.depth(folder) {
+            self.deepen(folder, depth);
+        }
         let mut all = names;
         let shards =
             (1..=depth.min(DEEPEST)).flat_map(|depth| (0..shards(depth)).map(move |shard| (depth, shard)));
@@ -243,16 +254,23 @@ impl Index {
         }
     }
 
-    /// Makes changes, each in the shards that it concerns.
+    /// Makes changes, each in the shards that it concerns. Returns whether nothing is left in the folder.
     async fn apply(&self, folder: &str, edits: &[Edit]) -> Result<bool> {
         let mut depth = self.depth(folder);
         if depth == 0 {
-            let (is_deserted, first_depth) = self.apply_to(folder, 0, 0, edits, true).await?;
-            if first_depth == 0 {
-                return Ok(is_deserted);
+            match self.apply_to(folder, 0, 0, edits, true).await? {
+                Applied::Done { is_deserted, grown } => {
+                    if let Some(grown) = grown {
+                        // It was written to the first shard, for the last time.
+                        self.deepen(folder, grown);
+                    }
+                    return Ok(is_deserted);
+                }
+                Applied::Elsewhere(first_depth) => {
+                    self.deepen(folder, first_depth);
+                    depth = self.depth(folder);
+                }
             }
-            depth = first_depth;
-            self.deepen(folder, depth);
         }
         let mut by_shard: BTreeMap<(u8, u32), Vec<Edit>> = BTreeMap::new();
         for edit in edits {
@@ -263,8 +281,10 @@ impl Index {
             }
         }
         for ((shard_depth, shard), edits) in by_shard {
-            let (_, grown) = self.apply_to(folder, shard_depth, shard, &edits, false).await?;
-            if shard_depth == depth && grown > depth {
+            let applied = self.apply_to(folder, shard_depth, shard, &edits, false).await?;
+            if let Applied::Done { grown: Some(grown), .. } = applied
+                && shard_depth == depth
+            {
                 self.grow(folder, grown).await?;
             }
         }
@@ -272,7 +292,7 @@ impl Index {
         Ok(false)
     }
 
-    /// Changes one shard. Returns whether nothing is left in it, and the depth that new names should go to.
+    /// Changes one shard; with `only_if_first` only while there are no others.
     async fn apply_to(
         &self,
         folder: &str,
@@ -280,26 +300,27 @@ impl Index {
         number: u32,
         edits: &[Edit],
         only_if_first: bool,
-    ) -> Result<(bool, u8)> {
+    ) -> Result<Applied> {
         let now = names::now() / 1_000_000_000;
-        let (mut result, mut is_stale) = ((false, depth), false);
+        let (mut applied, mut is_stale) = (Applied::Done { is_deserted: false, grown: None }, false);
         let id = self.0.registers.replicas.id(&names::index(folder, depth, number));
         let change = self.0.registers.change(id, |current| {
             let mut shard =
                 current.map_or_else(|| Ok(Shard::default()), |now| Shard::unpack(&now.content))?;
             if only_if_first && shard.depth > 0 {
-                result = (false, shard.depth);
+                applied = Applied::Elsewhere(shard.depth);
                 return Ok(Change::Keep);
             }
             let changes = edits.iter().filter(|edit| shard.apply(edit, now)).count();
             is_stale = shard.names.values().any(|mark| self.is_over(*mark, now));
-            result = (shard.is_deserted(), depth);
+            let is_deserted = shard.is_deserted();
+            applied = Applied::Done { is_deserted, grown: None };
             if changes == 0 {
                 return Ok(Change::Keep);
             }
             let mut content = shard.pack();
             if (shard.names.len() > MOST_NAMES || content.len() > MOST_BYTES) && depth < DEEPEST {
-                result.1 = depth + 1;
+                applied = Applied::Done { is_deserted, grown: Some(depth + 1) };
                 if depth == 0 && shard.depth == 0 {
                     shard.depth = 1;
                     content = shard.pack();
@@ -308,15 +329,10 @@ impl Index {
             Ok(Change::Write(content))
         });
         change.await?;
-        if depth == 0 && only_if_first && result.1 == 1 && !edits.is_empty() {
-            // It was written to the first shard, for the last time.
-            self.deepen(folder, 1);
-            result.1 = 0;
-        }
         if is_stale {
             self.tidy_later(folder);
         }
-        Ok(result)
+        Ok(applied)
     }
 
     /// Notes in the first shard that there are more.

@@ -19,6 +19,7 @@ use crate::{
     register::Registers,
     replicas::Replicas,
     settings::EllipticsSettings,
+    walk::{MOST_AHEAD, Walk},
 };
 
 async fn registers() -> (FakeNode, Registers) {
@@ -54,6 +55,61 @@ async fn a_large_folder_is_cut_into_shards_and_loses_no_name() {
     let marked: Vec<_> =
         found.iter().filter(|(_, mark)| **mark != 0).map(|(name, _)| name.as_str()).collect();
     assert_eq!(marked, ["0001", "2599"]);
+}
+
+#[tokio::test]
+async fn whoever_does_not_know_yet_that_a_folder_was_cut_changes_the_right_shards() {
+    let (_node, registers) = registers().await;
+    let index = Index::new(registers.clone());
+    let paths: Vec<String> = (0..1_300).map(|number| format!("folder/{number:04}")).collect();
+    let ensures = paths.iter().map(|path| index.ensure(path));
+    stream::iter(ensures).buffer_unordered(100).try_collect::<Vec<_>>().await.unwrap();
+    let other = Index::new(registers);
+    for path in [&paths[0], &paths[1_299]] {
+        other.mark(path).await.unwrap();
+    }
+    let found = index.names("folder/").await.unwrap();
+    assert_eq!(found.len(), 1_300);
+    assert!(found["0000"] != 0 && found["1299"] != 0, "a change is lost");
+}
+
+#[tokio::test]
+async fn a_walk_reads_the_folders_ahead_some_at_once_and_keeps_the_order() {
+    use std::sync::atomic::Ordering;
+    let (node, registers) = registers().await;
+    let legacy = Legacy::open(registers.replicas.clone()).await.unwrap();
+    let objects = Objects::new(registers, legacy);
+    let mut paths = Vec::new();
+    for outer in 0..7 {
+        for inner in ["", "a/", "b-/", "b/", "b/c/", "d/"] {
+            paths.extend(["0", "x", "z"].map(|name| format!("{outer}/{inner}{name}")));
+        }
+    }
+    for path in &paths {
+        objects.index.ensure(path).await.unwrap();
+    }
+    paths.sort();
+    node.behaviour.is_slow.store(true, Ordering::Relaxed);
+    for after in [None, Some("0/b/"), Some("3/b/c/x"), Some("3/b0"), Some("6/z")] {
+        node.behaviour.most_waiting.store(0, Ordering::Relaxed);
+        let entries = objects.entries("").await.unwrap();
+        let mut walk = Walk::new(objects.clone(), entries, after.map(str::to_owned), MOST_AHEAD);
+        let mut walked = Vec::new();
+        while let Some(path) = walk.next().await.unwrap() {
+            walked.push(path);
+        }
+        let expected = paths.iter().filter(|path| after.is_none_or(|after| path.as_str() > after));
+        assert_eq!(walked, expected.cloned().collect::<Vec<_>>(), "{after:?}");
+        let at_once = node.behaviour.most_waiting.load(Ordering::Relaxed);
+        assert!(at_once <= MOST_AHEAD, "{at_once} at once");
+        assert!(after.is_some() || at_once > 6, "{at_once} at once");
+    }
+    // Who wants one object reads no more than that takes.
+    node.behaviour.requests.store(0, Ordering::Relaxed);
+    let entries = objects.entries("").await.unwrap();
+    let mut walk = Walk::new(objects, entries, None, 1);
+    assert_eq!(walk.next().await.unwrap().as_deref(), Some("0/0"));
+    assert_eq!(node.behaviour.requests.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]

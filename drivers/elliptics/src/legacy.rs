@@ -3,11 +3,12 @@
 //! The original keeps a file under its path, `EMPTY` for an empty one and `DIRECTORY` for a folder, and tags it with two
 //! secondary indexes, `docker` and the folder, whose data is the path. Groups may differ: the newest time counts.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use docker_registry_driver_api::{ByteStream, Error, ErrorKind, Result};
 use futures::{StreamExt, TryStreamExt, stream};
+use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
     hedge::first_good,
@@ -26,6 +27,8 @@ const BEGINNING: u64 = 16;
 const STEP: u64 = 1 << 20;
 /// After this time the next group is asked for the same bytes as well.
 const LATE: Duration = Duration::from_secs(2);
+/// How long it is not looked again whether there is anything where there was nothing.
+const NOTHING: Duration = Duration::from_secs(10);
 /// Shards that are asked for at once, and names that are looked at.
 const AT_ONCE: usize = 32;
 
@@ -53,6 +56,17 @@ pub(crate) struct Legacy {
     replicas: Replicas,
     /// Whether the nodes answer about secondary indexes.
     has_indexes: bool,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What was seen of it in the root.
+#[derive(Debug, Clone, Copy)]
+enum Seen {
+    /// Nobody has looked.
+    Unknown,
+    Nothing(Instant),
+    /// This does not change.
+    Something,
 }
 
 impl Legacy {
@@ -71,7 +85,7 @@ impl Legacy {
             return Err(worst(&answers));
         }
         tracing::debug!(has_indexes, "whether the nodes have secondary indexes");
-        Ok(Self { replicas, has_indexes })
+        Ok(Self { replicas, has_indexes, seen: Arc::new(Mutex::new(Seen::Unknown)) })
     }
 
     /// The file at a path, by the newest of all groups.
@@ -87,13 +101,13 @@ impl Legacy {
             return Ok(None);
         }
         let id = self.replicas.id(path);
-        let settings = self.replicas.settings();
-        let answers = self.replicas.read_all(id, BEGINNING, settings.quorum()).await;
+        let least = self.replicas.settings().read_quorum();
+        let answers = self.replicas.read_all(id, BEGINNING, least, least).await;
         let says = |answer: &&crate::replicas::Answer<_>| match &answer.result {
             Ok(_) => true,
             Err(problem) => problem.is_absent(),
         };
-        if answers.iter().filter(says).count() < settings.read_quorum() {
+        if answers.iter().filter(says).count() < least {
             return Err(worst(&answers));
         }
         let found = answers.into_iter().filter_map(|answer| Some((answer.group, answer.result.ok()?)));
@@ -167,6 +181,47 @@ impl Legacy {
         if !self.has_indexes || names::is_own(folder) {
             return Ok(BTreeSet::new());
         }
+        if !self.is_there().await? {
+            return Ok(BTreeSet::new());
+        }
+        let found = self.tagged(folder).await?;
+        let paths: BTreeSet<String> = found
+            .into_iter()
+            .filter_map(|path| String::from_utf8(path.into()).ok())
+            .filter(|path| !path.is_empty() && names::split(path).0 == folder)
+            .collect();
+        let looks: Vec<_> = paths
+            .into_iter()
+            .map(|path| async move {
+                let name = names::split(&path).1.to_owned();
+                Ok::<_, Error>(match self.look(&path).await? {
+                    None => None,
+                    Some(file) if file.is_folder => Some(name + "/"),
+                    Some(_) => Some(name),
+                })
+            })
+            .collect();
+        let names: Vec<Option<String>> = stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await?;
+        Ok(names.into_iter().flatten().collect())
+    }
+
+    /// Whether the original has left anything: something is in the root then. A folder costs a request for each shard and
+    /// group, which is saved where there is nothing.
+    async fn is_there(&self) -> Result<bool> {
+        let mut seen = self.seen.lock().await;
+        match *seen {
+            Seen::Something => return Ok(true),
+            Seen::Nothing(when) if when.elapsed() < NOTHING => return Ok(false),
+            _ => {}
+        }
+        let when = Instant::now();
+        let is_there = !self.tagged("").await?.is_empty();
+        *seen = if is_there { Seen::Something } else { Seen::Nothing(when) };
+        Ok(is_there)
+    }
+
+    /// The paths that the indexes have for a folder.
+    async fn tagged(&self, folder: &str) -> Result<Vec<Bytes>> {
         let shards = self.replicas.0.index_shards();
         let of_index = [self.replicas.id(TAG), self.replicas.id(folder.trim_end_matches('/'))];
         let finds = (0..shards).map(|shard| {
@@ -186,24 +241,6 @@ impl Legacy {
         });
         let finds: Vec<_> = finds.collect();
         let found: Vec<Vec<Bytes>> = stream::iter(finds).buffer_unordered(AT_ONCE).try_collect().await?;
-        let paths: BTreeSet<String> = found
-            .into_iter()
-            .flatten()
-            .filter_map(|path| String::from_utf8(path.into()).ok())
-            .filter(|path| !path.is_empty() && names::split(path).0 == folder)
-            .collect();
-        let looks: Vec<_> = paths
-            .into_iter()
-            .map(|path| async move {
-                let name = names::split(&path).1.to_owned();
-                Ok::<_, Error>(match self.look(&path).await? {
-                    None => None,
-                    Some(file) if file.is_folder => Some(name + "/"),
-                    Some(_) => Some(name),
-                })
-            })
-            .collect();
-        let names: Vec<Option<String>> = stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await?;
-        Ok(names.into_iter().flatten().collect())
+        Ok(found.concat())
     }
 }

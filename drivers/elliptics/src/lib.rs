@@ -4,7 +4,7 @@
 //!
 //! - [`wire`] packs and unpacks packets, [`connection`] exchanges them with one node, [`cluster`] keeps the nodes
 //!   connected and knows by [`routes`] who keeps what.
-//! - [`replicas`] asks all groups at once. [`register`] makes small values of them that all clients see the same, and
+//! - [`replicas`] asks all groups at once, and with [`patience`] again. [`register`] makes small values of them that all clients see the same, and
 //!   that survive a minority of the groups.
 //! - [`record`]s of objects are such registers, as are the [`index`] of each folder, the owners of a [`bundle`] of
 //!   content, and what is [`begun`]. [`making`] makes large objects. [`legacy`] reads what the original driver has left.
@@ -18,6 +18,8 @@ mod bundle;
 mod cluster;
 mod connection;
 mod envelope;
+mod gather;
+mod healing;
 mod hedge;
 mod index;
 mod legacy;
@@ -26,6 +28,7 @@ mod look;
 mod making;
 mod names;
 mod objects;
+mod patience;
 mod record;
 mod register;
 mod replicas;
@@ -34,6 +37,7 @@ mod settings;
 mod shard;
 mod sharing;
 mod value;
+mod walk;
 mod wire;
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! Pages of a listing: the names of the indexes, looked at one by one.
+//! Pages of a listing: the names of the indexes, each looked at before it is shown.
 
 use std::collections::BTreeSet;
 
-use docker_registry_driver_api::{Error, Result};
+use docker_registry_driver_api::Result;
 use docker_registry_object_storage::bucket::{ListCall, Listed, Listing};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
-use crate::{names, objects::Objects};
+use crate::{names, objects::Objects, walk::Walk};
 
 /// Objects that are looked at at once.
 const LOOKS_AT_ONCE: usize = 64;
@@ -39,9 +39,10 @@ impl Objects {
         // One more than fits tells whether the page is the last.
         let mut found: Vec<Entry> = if call.delimited {
             entries.retain(|path| after.as_ref().is_none_or(|after| path > after));
-            let looks = entries.into_iter().map(|path| self.clone().look(path));
-            let looks: Vec<_> = looks.collect();
-            let looks = stream::iter(looks).buffered(ENTRIES_AT_ONCE.min(limit + 1));
+            // Each look is made when its turn comes: a folder may have any number of entries.
+            let objects = self.clone();
+            let looks = stream::iter(entries).map(move |path| objects.clone().look(path));
+            let looks = looks.buffered(ENTRIES_AT_ONCE.min(limit + 1));
             looks.try_filter_map(|entry| async { Ok(entry) }).take(limit + 1).try_collect().await?
         } else {
             let objects = self.walk(entries, after, LOOKS_AT_ONCE.min(limit + 1));
@@ -80,7 +81,7 @@ impl Objects {
             .map_ok(|paths| stream::iter(paths.into_iter().map(Ok)))
             .try_flatten()
             .try_filter(|path| std::future::ready(after.is_none_or(|after| path.as_str() > after)))
-            .map_ok(|path| self.listed(path))
+            .map_ok(|path| self.clone().listed(path))
             .try_buffered(LOOKS_AT_ONCE)
             .try_filter_map(|listed| std::future::ready(Ok(listed)))
             .take(limit + 1)
@@ -93,7 +94,7 @@ impl Objects {
     }
 
     /// The paths that may be in a folder, in byte order; those of folders end with `/`.
-    async fn entries(&self, folder: &str) -> Result<Vec<String>> {
+    pub(crate) async fn entries(&self, folder: &str) -> Result<Vec<String>> {
         let (own, legacy) = futures::future::join(self.index.names(folder), self.legacy.names(folder)).await;
         let mut names: BTreeSet<String> = own?.into_keys().collect();
         names.extend(legacy?);
@@ -111,7 +112,7 @@ impl Objects {
     }
 
     /// The object at a path; `None` when there is none.
-    async fn listed(&self, path: String) -> Result<Option<Listed>> {
+    async fn listed(self, path: String) -> Result<Option<Listed>> {
         match self.find(&path).await {
             Ok(found) => {
                 let facts = found.facts();
@@ -129,48 +130,12 @@ impl Objects {
         after: Option<String>,
         looks_at_once: usize,
     ) -> impl Stream<Item = Result<Listed>> + Send + use<> {
-        let walk = Walk { objects: self.clone(), open: vec![entries.into_iter()], after };
+        let walk = Walk::new(self.clone(), entries, after, looks_at_once);
         let objects = self.clone();
         stream::try_unfold(walk, |mut walk| async move { Ok(walk.next().await?.map(|path| (path, walk))) })
-            .map_ok(move |path| {
-                let objects = objects.clone();
-                async move { objects.listed(path).await }
-            })
+            .map_ok(move |path| objects.clone().listed(path))
             .try_buffered(looks_at_once)
             .try_filter_map(|listed| async { Ok(listed) })
-    }
-}
-
-/// A walk over everything below some paths.
-struct Walk {
-    objects: Objects,
-    /// What is left of each folder on the way, the deepest one last.
-    open: Vec<std::vec::IntoIter<String>>,
-    after: Option<String>,
-}
-
-impl Walk {
-    /// The next path that may be one of an object.
-    async fn next(&mut self) -> Result<Option<String>, Error> {
-        while let Some(entries) = self.open.last_mut() {
-            let Some(path) = entries.next() else {
-                self.open.pop();
-                continue;
-            };
-            let is_before = self
-                .after
-                .as_ref()
-                .is_some_and(|after| *after >= path && !(path.ends_with('/') && after.starts_with(&path)));
-            if is_before {
-                continue;
-            }
-            if !path.ends_with('/') {
-                return Ok(Some(path));
-            }
-            let below = self.objects.entries(&path).await?;
-            self.open.push(below.into_iter());
-        }
-        Ok(None)
     }
 }
 

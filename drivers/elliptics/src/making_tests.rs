@@ -98,12 +98,19 @@ async fn patiently<T>(ask: impl AsyncFn() -> Result<T>) -> Result<T> {
     }
 }
 
-/// A finish that has written the record, and whose answer was lost.
+/// A finish that has written the record, whose answer was lost, and whose caller does not wait for another.
 async fn finish_without_an_answer(node: &FakeNode, making: &Making) -> (u128, Vec<Part>) {
     let (id, parts) = begun(making).await;
     trouble(node, making, 2, Trouble::LosesAnswer);
-    let error = making.finish(id, &parts, &Condition::Always).await.unwrap_err();
-    assert!(error.outcome_unknown, "{error}");
+    let until_lost = async {
+        while node.behaviour.trouble.lock().unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        _ = making.finish(id, &parts, &Condition::Always) => panic!("nobody answers"),
+        () = until_lost => {}
+    }
     (id, parts)
 }
 
@@ -116,6 +123,35 @@ async fn finish_on_its_way(node: &FakeNode, making: &Making) -> (u128, Vec<Part>
         () = until_waiting(node) => {}
     }
     (id, parts)
+}
+
+#[tokio::test]
+async fn a_finish_whose_answer_is_lost_is_done_once() {
+    let node = node().await;
+    let first = making(&node, "").await;
+    let (id, parts) = begun(&first).await;
+    trouble(&node, &first, 2, Trouble::LosesAnswer);
+    first.finish(id, &parts, &Condition::IfAbsent).await.unwrap();
+    idle(&first).await;
+    assert_eq!(read(&first).await.unwrap(), content());
+    assert_eq!((segments(&node), in_the_making(&first).await), (1, 0));
+}
+
+#[tokio::test]
+async fn content_of_a_deleted_object_goes_also_when_the_caller_goes_meanwhile() {
+    let node = node().await;
+    let first = making(&node, "").await;
+    first.put(KEY, vec![content()], &Condition::Always, None).await.unwrap();
+    idle(&first).await;
+    let index = first.objects.registers.replicas.id(&crate::names::index("blobs/", 0, 0));
+    *node.behaviour.trouble.lock().unwrap() = Some((index.0, 1, Trouble::Waits));
+    tokio::select! {
+        _ = first.objects.delete(KEY) => panic!("the index waits"),
+        () = until_waiting(&node) => {}
+    }
+    no_trouble(&node);
+    idle(&first).await;
+    assert_eq!(segments(&node), 0);
 }
 
 #[tokio::test]

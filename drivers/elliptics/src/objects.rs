@@ -207,10 +207,10 @@ impl Objects {
             })
             .await?;
         // From here on the object is gone, whatever becomes of its remains.
+        self.clear_away(path, changed.before.as_ref(), &[], legacy.is_some()).await;
         if let Err(error) = self.index.mark(path).await {
             tracing::debug!(path, %error, "the index keeps the name of an object that is gone");
         }
-        self.clear_away(path, changed.before.as_ref(), &[], legacy.is_some()).await;
         if names::is_own(path)
             && let Err(error) = self.registers.forget(id).await
         {
@@ -222,12 +222,13 @@ impl Objects {
     /// Clears away what a change has replaced, but for what is in use as before: a write that is made again replaces
     /// its own record.
     async fn clear_away(&self, path: &str, before: Option<&Current>, used: &[Hold], had_legacy: bool) {
-        if had_legacy && let Err(error) = self.legacy.clear(path).await {
-            tracing::debug!(path, %error, "a file of the original stays behind the object that replaced it");
-        }
+        // At once: nobody else finds it when the caller goes away.
         if let Some(record) = before.and_then(|current| Record::unpack(&current.content).ok()) {
             let unused = record.holds().iter().filter(|hold| !used.iter().any(|other| other.is_same(hold)));
             self.release_later(&unused.copied().collect::<Vec<Hold>>());
+        }
+        if had_legacy && let Err(error) = self.legacy.clear(path).await {
+            tracing::debug!(path, %error, "a file of the original stays behind the object that replaced it");
         }
     }
 

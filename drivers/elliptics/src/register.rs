@@ -7,6 +7,9 @@
 //! and begins again with what the other has written. So a change is one step for everybody, whichever minority of
 //! groups is away, and a node that comes back with old content is outvoted.
 //!
+//! A round that fails for now, because connections break, is made again. An answer that was lost is found so: the value
+//! remembers the changes that made it.
+//!
 //! A register that holds a value is never deleted while anybody may write to it: a swap of nothing succeeds.
 
 use std::{
@@ -23,6 +26,7 @@ use uuid::Uuid;
 use crate::{
     envelope::{Ballot, Envelope, USER_FLAGS},
     look::{Look, Replica},
+    patience::Failed,
     replicas::{Answer, Pieces, Problem, Read, Replicas, worst},
     value::{Current, REMEMBERED},
     wire::{Id, Timestamp, attribute::Writing},
@@ -78,7 +82,7 @@ pub(crate) struct Guard {
 pub(crate) struct Registers {
     pub(crate) replicas: Replicas,
     turns: Arc<Mutex<HashMap<Id, Weak<tokio::sync::Mutex<()>>>>>,
-    healing: Arc<Semaphore>,
+    pub(crate) healing: Arc<Semaphore>,
 }
 
 impl Registers {
@@ -108,10 +112,13 @@ impl Registers {
     /// Looks until the value is settled, or nobody can settle it; `None` when a change is under way all the time.
     async fn settled_look(&self, id: Id) -> Result<Option<Look>> {
         let settings = self.replicas.settings();
-        for number in 1..=LOOKS {
+        let mut failed = Failed::default();
+        let mut number = 1;
+        while number <= LOOKS {
             let look = self.look(id, false).await;
             if !look.can_be_read(settings) {
-                return Err(look.unavailable(settings));
+                failed.again(look.unavailable(settings)).await?;
+                continue;
             }
             // Where a majority is not even there, nobody can settle anything.
             if look.is_settled(self.quorum()) || !look.can_be_written(settings) {
@@ -120,6 +127,7 @@ impl Registers {
             if number < LOOKS {
                 sleep(Duration::from_millis(1 << number).mul_f64(fastrand::f64())).await;
             }
+            number += 1;
         }
         Ok(None)
     }
@@ -165,12 +173,16 @@ impl Registers {
         let own = Uuid::new_v4().as_u128();
         // What an attempt of this change was made of, if its value may be there.
         let mut was_sent: Option<Option<Current>> = None;
-        let mut pads = false;
+        let (mut pads, mut failed) = (false, Failed::default());
         for round in 0..MOST_ROUNDS {
             pause(round).await;
             let look = match self.look_for_write(id).await {
                 Ok(look) => look,
-                Err(error) => return Err(if was_sent.is_some() { error.outcome_unknown() } else { error }),
+                Err(error) => {
+                    let again = failed.again(error).await;
+                    again.map_err(|error| known(error, was_sent.is_some()))?;
+                    continue;
+                }
             };
             let current = look.current()?;
             let is_settled = look.is_settled(self.quorum());
@@ -220,12 +232,16 @@ impl Registers {
                     }
                 }
                 Err(error) => {
-                    let is_unknown = error.outcome_unknown && (writes || was_sent.is_some());
-                    return Err(Error { outcome_unknown: is_unknown || was_sent.is_some(), ..error });
+                    if writes && error.outcome_unknown {
+                        was_sent = Some(current);
+                    }
+                    // The next round finds it if it was made.
+                    let again = failed.again(error).await;
+                    again.map_err(|error| known(error, was_sent.is_some()))?;
                 }
             }
         }
-        Err(if was_sent.is_some() { busy().outcome_unknown() } else { busy() })
+        Err(known(busy(), was_sent.is_some()))
     }
 
     /// Ends every change that is under way: none that has read the register before comes true after this, unless it
@@ -236,15 +252,23 @@ impl Registers {
     pub(crate) async fn fence(&self, id: Id) -> Result<Option<Current>> {
         let turn = self.turn(id);
         let _turn = turn.lock().await;
-        let mut pads = false;
+        let (mut pads, mut failed) = (false, Failed::default());
         for round in 0..MOST_ROUNDS {
             pause(round).await;
-            let look = self.look_for_write(id).await?;
+            let look = match self.look_for_write(id).await {
+                Ok(look) => look,
+                Err(error) => {
+                    failed.again(error).await?;
+                    continue;
+                }
+            };
             // The value is written again, by a later attempt. Where there is none, one that means nothing is: what a
             // minority has accepted would come back otherwise.
             let next = look.current()?.unwrap_or_else(Current::blank);
-            if self.round(id, &look, &next, &mut pads).await? {
-                return Ok(visible(Some(next)));
+            match self.round(id, &look, &next, &mut pads).await {
+                Ok(true) => return Ok(visible(Some(next))),
+                Ok(false) => {}
+                Err(error) => failed.again(error).await?,
             }
         }
         Err(busy())
@@ -330,7 +354,11 @@ impl Registers {
 
     /// What the groups hold. `whole` when all bytes count, because they are to be swapped.
     async fn look(&self, id: Id, whole: bool) -> Look {
-        let answers = self.replicas.read_all(id, BEGINNING, self.quorum()).await;
+        let settings = self.replicas.settings();
+        // Of two groups one is enough to read, and the other one may hang.
+        let enough = if whole { settings.quorum() } else { settings.read_quorum() };
+        // Whoever looks knows what is too little, and looks again.
+        let answers = self.replicas.read_all(id, BEGINNING, enough, 0).await;
         let error = answers.iter().any(|answer| answer.result.is_err()).then(|| worst(&answers));
         let said = futures::future::join_all(
             answers.into_iter().map(|Answer { group, result }| self.replica(id, group, result, whole)),
@@ -387,41 +415,6 @@ impl Registers {
         }
     }
 
-    /// Brings replicas up to date that have missed the value, behind the caller's back.
-    fn heal(&self, id: Id, look: &Look) {
-        let Some(newest) = look.newest().filter(|_| look.is_settled(self.quorum())) else { return };
-        let behind: Vec<_> = look
-            .replicas
-            .iter()
-            .filter(|replica| replica.held.as_ref().is_none_or(|held| held.promise < newest))
-            .chain(&look.damaged)
-            .filter_map(|replica| {
-                // Without a checksum of what is there, it may be anything.
-                let expected = match (&replica.held, replica.checksum) {
-                    (None, _) => random_id(),
-                    (Some(_), checksum) => checksum?,
-                };
-                Some((replica.group, expected))
-            })
-            .collect();
-        let held = look.replicas.iter().filter_map(|replica| replica.held.as_ref());
-        let Some(held) = held.into_iter().find(|held| held.accepted == Some(newest)) else { return };
-        if behind.is_empty() {
-            return;
-        }
-        let Ok(permit) = Arc::clone(&self.healing).try_acquire_owned() else { return };
-        let content = Envelope { promise: newest, ..held.clone() }.pack();
-        let replicas = self.replicas.clone();
-        tokio::spawn(async move {
-            let _permit = permit;
-            let writes = behind.into_iter().map(|(group, expected)| {
-                (group, writing(id, newest, expected), Pieces::from(content.clone()))
-            });
-            // What it does not reach now is reached by another read.
-            replicas.write_each(writes.collect(), usize::MAX).await;
-        });
-    }
-
     /// Deletes a register that nobody will ever write to again.
     ///
     /// # Errors
@@ -451,7 +444,7 @@ fn visible(current: Option<Current>) -> Option<Current> {
 }
 
 /// How a swap is written.
-fn writing(id: Id, ballot: Ballot, expected: Id) -> Writing {
+pub(crate) fn writing(id: Id, ballot: Ballot, expected: Id) -> Writing {
     let timestamp = Timestamp::of_nanoseconds(ballot.time);
     Writing { id, timestamp, user_flags: USER_FLAGS, flags: 0, expected: Some(expected) }
 }
@@ -462,6 +455,11 @@ async fn pause(round: u32) {
         let longest = Duration::from_millis(2 << round.min(8)).min(LONGEST_PAUSE);
         sleep(longest.mul_f64(fastrand::f64())).await;
     }
+}
+
+/// The error of a change, some of which may have been sent.
+fn known(error: Error, was_sent: bool) -> Error {
+    Error { outcome_unknown: was_sent, ..error }
 }
 
 fn busy() -> Error {
@@ -480,7 +478,7 @@ fn superseded() -> Error {
     Error::new(ErrorKind::Unavailable, message).outcome_unknown()
 }
 
-fn random_id() -> Id {
+pub(crate) fn random_id() -> Id {
     let mut id = Id::ZERO;
     fastrand::fill(&mut id.0);
     id

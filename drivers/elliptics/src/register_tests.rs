@@ -160,3 +160,91 @@ async fn an_answer_of_more_than_was_asked_for_is_none() {
     let error = registers.get(registers.replicas.id("a")).await.map(drop).unwrap_err();
     assert!(error.message.contains("more than what was asked for"), "{error}");
 }
+
+#[tokio::test]
+async fn changes_are_made_once_each_while_connections_break() {
+    let (nodes, registers) = registers(2).await;
+    let id = registers.replicas.id("counter");
+    for node in &nodes {
+        node.behaviour.breaks_every.store(7, Ordering::Relaxed);
+        node.behaviour.lost_answers.store(10, Ordering::Relaxed);
+    }
+    let mut expected = 0_u8;
+    for _ in 0..25 {
+        let raise = |current: Option<&Current>| {
+            let number = current.map_or(0, |current| current.content[0]);
+            Ok(Change::Write(Bytes::copy_from_slice(&[number + 1])))
+        };
+        registers.change_once(id, None, raise).await.unwrap();
+        expected += 1;
+        assert_eq!(content(&registers, id).await[0], expected);
+    }
+}
+
+#[tokio::test]
+async fn what_does_no_harm_twice_is_asked_again_until_it_is_done() {
+    let (nodes, registers) = registers(2).await;
+    let replicas = &registers.replicas;
+    let timestamp = Timestamp::of_nanoseconds(1);
+    for number in 0..20 {
+        let id = replicas.id(&format!("segment {number}"));
+        for node in &nodes {
+            node.behaviour.lost_answers.store(10, Ordering::Relaxed);
+            node.behaviour.breaks_every.store(9, Ordering::Relaxed);
+        }
+        replicas.write_new(id, timestamp, 0, Bytes::from_static(b"content").into()).await.unwrap();
+        assert_eq!(replicas.delete(id).await.unwrap(), 2);
+        for node in &nodes {
+            node.behaviour.lost_answers.store(0, Ordering::Relaxed);
+            node.behaviour.breaks_every.store(0, Ordering::Relaxed);
+        }
+        assert_eq!(replicas.delete(id).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_names_no_backend_yet_answers_for_nothing_and_nobody_for_it() {
+    let all = Arc::default();
+    let (one, other) =
+        (FakeNode::start(1, false, Arc::clone(&all)).await, FakeNode::start(1, false, all).await);
+    let values = json!({ "elliptics_nodes": format!("{}:2", one.address), "elliptics_groups": [1] });
+    let settings = Settings::new(values.as_object().cloned().unwrap());
+    let cluster = Cluster::open(EllipticsSettings::read(&settings).unwrap()).await.unwrap();
+    let registers = Registers::new(Replicas(Arc::clone(&cluster)));
+    let ids: Vec<Id> = (0..).map(|number| registers.replicas.id(&format!("{number}"))).take(40).collect();
+    for id in &ids {
+        write(&registers, *id, b"content").await;
+    }
+    let kept: Vec<Id> =
+        ids.into_iter().filter(|id| other.disk.lock().unwrap().objects.contains_key(&id.0)).collect();
+    assert!(!kept.is_empty());
+    other.stop();
+    other.behaviour.names_none.store(true, Ordering::Relaxed);
+    let greetings = other.behaviour.greetings.load(Ordering::Relaxed);
+    other.start_again().await;
+    // Both connections are there, and it was asked for the others.
+    while other.behaviour.greetings.load(Ordering::Relaxed) < greetings + 2
+        || !cluster.absent_nodes().is_empty()
+    {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let error = registers.get(kept[0]).await.map(drop).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+    // It is greeted again when it is ready.
+    other.behaviour.names_none.store(false, Ordering::Relaxed);
+    other.stop();
+    other.start_again().await;
+    for id in kept {
+        assert_eq!(content(&registers, id).await, "content");
+    }
+}
+
+#[tokio::test]
+async fn of_two_groups_one_that_hangs_does_not_stop_reads() {
+    let (nodes, registers) = registers(2).await;
+    let id = registers.replicas.id("a");
+    write(&registers, id, b"content").await;
+    nodes[1].behaviour.hangs.store(true, Ordering::Relaxed);
+    let read = tokio::time::timeout(Duration::from_secs(5), content(&registers, id)).await;
+    assert_eq!(read.expect("it waits for the group that hangs"), "content");
+}

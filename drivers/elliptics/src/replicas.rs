@@ -3,17 +3,20 @@
 //! A request goes to every group in parallel. As soon as enough groups have answered, the others have a moment more;
 //! then their answers are not waited for, and writes go on behind the caller's back, as far as there is memory for that.
 //! So a node that hangs slows a call down a little and does not stop it, and one that is slow for long makes writes wait.
+//!
+//! When too few have answered, those whose connection broke are asked again, some times: reads, deletions, and writes of
+//! what is the same each time. A write that compares is made once; what repeats it is a round of a register.
 
-use std::{fmt, pin::pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use bytes::Bytes;
 use docker_registry_driver_api::{Error, ErrorKind, Result};
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::time::{Instant, timeout_at};
 
 use crate::{
     cluster::Cluster,
     connection::{Failure, Packet, Reply},
+    gather::{Asked, GoesOn, gather},
+    patience::Patience,
     register::LARGEST_REGISTER,
     settings::EllipticsSettings,
     wire::{
@@ -24,8 +27,6 @@ use crate::{
     },
 };
 
-/// How long the other groups are waited for once enough have answered.
-const GRACE: Duration = Duration::from_secs(1);
 /// Bytes of an answer without content: an address, facts, the name of a file.
 const SMALL_ANSWER: u64 = 64 << 10;
 /// Bytes of what is found in a shard of an index of the original.
@@ -54,6 +55,16 @@ impl Problem {
     /// The comparison of a write did not hold.
     pub(crate) fn is_mismatch(&self) -> bool {
         matches!(self, Self::Status(EBADFD))
+    }
+
+    /// Whether the same request may get another answer soon.
+    pub(crate) fn may_pass(&self) -> bool {
+        const FINAL: [i32; 7] = [EBADFD, ENOENT, ENOSPC, EROFS, ENOTSUP, E2BIG, EILSEQ];
+        match self {
+            Self::Unserved | Self::Failed(_) => true,
+            Self::Malformed(_) => false,
+            Self::Status(status) => !FINAL.contains(status),
+        }
     }
 
     /// Whether a write may have happened all the same.
@@ -132,8 +143,6 @@ impl From<Bytes> for Pieces {
 #[derive(Clone)]
 pub(crate) struct Replicas(pub(crate) Arc<Cluster>);
 
-type Asked<T> = BoxFuture<'static, Answer<T>>;
-
 impl Replicas {
     pub(crate) fn settings(&self) -> &EllipticsSettings {
         &self.0.settings
@@ -177,8 +186,9 @@ impl Replicas {
         parse_read(&succeeded(replies)?, offset, size)
     }
 
-    /// Reads from all groups. Ends early once `enough` have answered.
-    pub(crate) async fn read_all(&self, id: Id, size: u64, enough: usize) -> Vec<Answer<Read>> {
+    /// Reads from all groups. Ends early once `enough` have answered. While fewer than `least` have, those that failed
+    /// for now are asked again.
+    pub(crate) async fn read_all(&self, id: Id, size: u64, enough: usize, least: usize) -> Vec<Answer<Read>> {
         let ask = |group| {
             let replicas = self.clone();
             let asked: Asked<Read> = Box::pin(async move {
@@ -186,36 +196,37 @@ impl Replicas {
             });
             asked
         };
-        let asked = self.settings().groups.iter().copied().map(ask).collect();
-        gather(asked, enough, |answer| answer.result.is_ok() || is_absent(answer), None).await
+        self.ask_all(enough, least, says, None, ask).await.0
     }
 
-    /// Writes to some groups, each what it is to have there, if what is there is as expected.
+    /// Writes to some groups once, each what it is to have there, if what is there is as expected.
     pub(crate) async fn write_each(
         &self,
         writes: Vec<(u32, Writing, Pieces)>,
         enough: usize,
     ) -> Vec<Answer<()>> {
-        let ask = |(group, mut writing, content): (u32, Writing, Pieces)| {
-            let replicas = self.clone();
-            writing.flags |= self.flags();
-            let asked: Asked<()> = Box::pin(async move {
-                let size = content.length();
-                let is_bulk = size > 64 << 10;
-                let mut packet = vec![write(group, &writing, size).freeze()];
-                packet.extend(content.0.into_iter().filter(|piece| !piece.is_empty()));
-                let replies = replicas.exchange(group, writing.id, packet, is_bulk, SMALL_ANSWER).await;
-                Answer { group, result: replies.and_then(succeeded).map(drop) }
-            });
-            asked
-        };
         // The groups share the memory of what they are sent.
         let size = writes.iter().map(|(_, _, content)| content.length() as u64).max().unwrap_or_default();
-        let asked = writes.into_iter().map(ask).collect();
-        gather(asked, enough, |answer| answer.result.is_ok(), Some(self.goes_on(size))).await
+        let asked =
+            writes.into_iter().map(|(group, writing, content)| self.write_one(group, writing, content));
+        gather(asked.collect(), enough, is_done, Some(self.goes_on(size))).await
     }
 
-    /// Writes whole content under a name that nobody else uses, to a majority of groups.
+    fn write_one(&self, group: u32, mut writing: Writing, content: Pieces) -> Asked<()> {
+        let replicas = self.clone();
+        writing.flags |= self.flags();
+        Box::pin(async move {
+            let size = content.length();
+            let is_bulk = size > 64 << 10;
+            let mut packet = vec![write(group, &writing, size).freeze()];
+            packet.extend(content.0.into_iter().filter(|piece| !piece.is_empty()));
+            let replies = replicas.exchange(group, writing.id, packet, is_bulk, SMALL_ANSWER).await;
+            Answer { group, result: replies.and_then(succeeded).map(drop) }
+        })
+    }
+
+    /// Writes whole content under a name that nobody else uses, to a majority of groups. Done twice, it is as if it were
+    /// done once, so that it is asked for again where it failed for now.
     ///
     /// # Errors
     /// When too few groups have taken it.
@@ -227,13 +238,13 @@ impl Replicas {
         content: Pieces,
     ) -> Result<()> {
         let writing = Writing { id, timestamp, user_flags: flags, flags: 0, expected: None };
-        let groups = self.settings().groups.iter();
-        let writes = groups.map(|group| (*group, writing, content.clone())).collect();
-        let answers = self.write_each(writes, self.settings().quorum()).await;
+        let (quorum, size) = (self.settings().quorum(), content.length() as u64);
+        let ask = |group| self.write_one(group, writing, content.clone());
+        let (answers, _) = self.ask_all(quorum, quorum, is_done, Some(size), ask).await;
         self.expect_quorum(&answers)
     }
 
-    /// Deletes from all groups; absent ones are fine. Returns how many had it.
+    /// Deletes from all groups; absent ones are fine. Returns how many had it, or may have had it.
     ///
     /// # Errors
     /// When too few groups have answered.
@@ -252,11 +263,57 @@ impl Replicas {
             });
             asked
         };
-        let asked = self.settings().groups.iter().copied().map(ask).collect();
-        let goes_on = Some(self.goes_on(0));
-        let answers = gather(asked, self.settings().quorum(), |answer| answer.result.is_ok(), goes_on).await;
+        let quorum = self.settings().quorum();
+        let (answers, lost) = self.ask_all(quorum, quorum, is_done, Some(0), ask).await;
         self.expect_quorum(&answers)?;
-        Ok(answers.iter().filter(|answer| matches!(answer.result, Ok(true))).count())
+        // Where an answer was lost, what is absent now may have been there before.
+        let had = |answer: &&Answer<bool>| match answer.result {
+            Ok(was_there) => was_there || lost.contains_key(&answer.group),
+            Err(_) => false,
+        };
+        Ok(answers.iter().filter(had).count())
+    }
+
+    /// Asks all groups. Ends early once `enough` count. While fewer than `least` count, those that failed for now are
+    /// asked again, which must do no harm. Returns what each said last, and the groups that may have done it before
+    /// that.
+    async fn ask_all<T: Send + 'static>(
+        &self,
+        enough: usize,
+        least: usize,
+        counts: impl Fn(&Answer<T>) -> bool,
+        goes_on: Option<u64>,
+        ask: impl Fn(u32) -> Asked<T>,
+    ) -> (Vec<Answer<T>>, HashMap<u32, Problem>) {
+        let mut groups = self.settings().groups.clone();
+        let (mut counted, mut first, mut lost) = (Vec::new(), HashMap::new(), HashMap::new());
+        let mut patience = Patience::default();
+        loop {
+            let asked = groups.iter().map(|group| ask(*group)).collect();
+            let goes_on = goes_on.map(|bytes| self.goes_on(bytes));
+            let answers = gather(asked, enough.saturating_sub(counted.len()), &counts, goes_on).await;
+            let (good, mut bad): (Vec<_>, Vec<_>) = answers.into_iter().partition(&counts);
+            counted.extend(good);
+            groups.clear();
+            for Answer { group, result } in &mut bad {
+                let Err(problem) = result else { continue };
+                if problem.may_pass() {
+                    groups.push(*group);
+                }
+                if problem.may_have_happened() {
+                    lost.insert(*group, problem.clone());
+                }
+                let first = first.entry(*group).or_insert_with(|| problem.clone());
+                // That a node is away says less than how it went.
+                if matches!(problem, Problem::Unserved) {
+                    *problem = lost.get(group).unwrap_or(first).clone();
+                }
+            }
+            if counted.len() >= least || groups.is_empty() || !patience.again().await {
+                counted.extend(bad);
+                return (counted, lost);
+            }
+        }
     }
 
     /// The checksum that the node of a group has of the whole content.
@@ -282,14 +339,12 @@ impl Replicas {
             });
             asked
         };
-        let asked = self.settings().groups.iter().copied().map(ask).collect();
-        gather(
-            asked,
-            self.settings().read_quorum(),
-            |answer| answer.result.is_ok() || is_absent(answer),
-            None,
-        )
-        .await
+        let least = self.settings().read_quorum();
+        let has_said = |answer: &Answer<Vec<Bytes>>| match &answer.result {
+            Ok(_) => true,
+            Err(problem) => !problem.may_pass(),
+        };
+        self.ask_all(least, least, has_said, None, ask).await.0
     }
 
     /// Takes an object out of all of its indexes, as far as the nodes have indexes.
@@ -304,9 +359,8 @@ impl Replicas {
             });
             asked
         };
-        let asked = self.settings().groups.iter().copied().map(ask).collect();
-        let goes_on = Some(self.goes_on(0));
-        gather(asked, self.settings().quorum(), |answer| answer.result.is_ok(), goes_on).await
+        let quorum = self.settings().quorum();
+        self.ask_all(quorum, quorum, is_done, Some(0), ask).await.0
     }
 
     /// Requests that go on behind the caller's back, with the bytes that they hold.
@@ -316,7 +370,7 @@ impl Replicas {
 
     /// # Errors
     /// What kept a majority from doing it.
-    fn expect_quorum<T>(&self, answers: &[Answer<T>]) -> Result<()> {
+    pub(crate) fn expect_quorum<T>(&self, answers: &[Answer<T>]) -> Result<()> {
         let done = answers.iter().filter(|answer| answer.result.is_ok()).count();
         if done >= self.settings().quorum() {
             return Ok(());
@@ -356,8 +410,13 @@ pub(crate) fn worst<T>(answers: &[Answer<T>]) -> Error {
     }
 }
 
-fn is_absent<T>(answer: &Answer<T>) -> bool {
-    matches!(&answer.result, Err(problem) if problem.is_absent())
+fn is_done<T>(answer: &Answer<T>) -> bool {
+    answer.result.is_ok()
+}
+
+/// Whether a group has said what it has, be it nothing.
+fn says<T>(answer: &Answer<T>) -> bool {
+    answer.result.as_ref().map_or_else(Problem::is_absent, |_| true)
 }
 
 /// The reply that counts, if the node did what it was asked.
@@ -384,91 +443,4 @@ fn parse_read(reply: &Reply, offset: u64, size: u64) -> std::result::Result<Read
         return Err(malformed("an answer to a read has another length than it says"));
     }
     Ok(Read { timestamp: attribute.timestamp, total_size: attribute.total_size, content })
-}
-
-/// What becomes of requests that are not waited for.
-struct GoesOn {
-    cluster: Arc<Cluster>,
-    bytes: u64,
-}
-
-/// Collects answers: all of them, or once enough count those that come within a moment. The other requests are dropped,
-/// or go on when there is memory for that; until then they are waited for.
-async fn gather<T: Send + 'static>(
-    asked: FuturesUnordered<Asked<T>>,
-    enough: usize,
-    counts: impl Fn(&Answer<T>) -> bool,
-    goes_on: Option<GoesOn>,
-) -> Vec<Answer<T>> {
-    let mut asked = asked;
-    let mut answers = Vec::with_capacity(asked.len());
-    let mut counted = 0;
-    while counted < enough {
-        let Some(answer) = asked.next().await else { return answers };
-        counted += usize::from(counts(&answer));
-        answers.push(answer);
-    }
-    let end = Instant::now() + GRACE;
-    while let Ok(next) = timeout_at(end, asked.next()).await {
-        let Some(answer) = next else { return answers };
-        answers.push(answer);
-    }
-    let Some(GoesOn { cluster, bytes }) = goes_on else { return answers };
-    let mut room = pin!(cluster.behind.room(bytes));
-    loop {
-        tokio::select! {
-            biased;
-            held = &mut room => {
-                cluster.behind.spawn(async move {
-                    let _held = held;
-                    while asked.next().await.is_some() {}
-                });
-                return answers;
-            }
-            next = asked.next() => match next {
-                Some(answer) => answers.push(answer),
-                None => return answers,
-            },
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use docker_registry_driver_api::Settings;
-    use futures::FutureExt;
-    use serde_json::json;
-    use tokio::sync::oneshot;
-
-    use super::*;
-    use crate::fake_node::FakeNode;
-
-    #[tokio::test]
-    async fn writes_that_go_on_hold_no_more_memory_than_there_is() {
-        let node = FakeNode::start(1, false, Arc::default()).await;
-        let values = json!({ "elliptics_nodes": format!("{}:2", node.address), "part_size": 1 << 20,
-            "upload_memory": 1 << 20 });
-        let settings = Settings::new(values.as_object().cloned().unwrap());
-        let cluster = Cluster::open(EllipticsSettings::read(&settings).unwrap()).await.unwrap();
-        let write = |end: Option<oneshot::Receiver<()>>| {
-            let answered: Asked<()> = std::future::ready(Answer { group: 1, result: Ok(()) }).boxed();
-            let hangs: Asked<()> = async move {
-                match end {
-                    Some(end) => drop(end.await),
-                    None => std::future::pending().await,
-                }
-                Answer { group: 2, result: Ok(()) }
-            }
-            .boxed();
-            let goes_on = GoesOn { cluster: Arc::clone(&cluster), bytes: 150 << 10 };
-            gather([answered, hangs].into_iter().collect(), 1, |_| true, Some(goes_on))
-        };
-        let (end, ended) = oneshot::channel();
-        assert_eq!(write(Some(ended)).await.len(), 1, "the first one goes on behind");
-        let mut second = pin!(write(None));
-        let limit = GRACE * 2;
-        assert!(tokio::time::timeout(limit, &mut second).await.is_err(), "there is no room for another");
-        end.send(()).unwrap();
-        assert_eq!(second.await.len(), 1);
-    }
 }

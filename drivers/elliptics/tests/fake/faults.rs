@@ -1,6 +1,9 @@
 //! Nodes that go, hang and come back.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use docker_registry_driver_api::{
     Bytes, CallContext, Condition, Driver, ErrorKind, ListRequest, ObjectPath, Prefix, UploadHint,
@@ -8,6 +11,7 @@ use docker_registry_driver_api::{
 };
 use docker_registry_driver_elliptics::EllipticsDriver;
 use libtest_mimic::Trial;
+use serde_json::json;
 
 use crate::{cluster::FakeCluster, node::id_of, trial};
 
@@ -25,6 +29,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_node_that_keeps_the_tail_of_longer_content_is_understood", tails),
         trial("answers_that_get_lost_lose_no_content", lost_answers),
         trial("a_neighbour_does_not_answer_for_a_node_that_is_away", neighbour),
+        trial("with_two_groups_a_push_waits_for_nodes_that_are_away_and_completes", two_groups),
+        trial("calls_of_many_requests_get_through_while_connections_break", breaks),
         trial("a_driver_that_is_closed_has_freed_what_nobody_needs", closed),
         trial("a_counter_that_many_raise_while_nodes_come_and_go_is_never_wrong", counter),
     ]
@@ -71,6 +77,73 @@ async fn push() {
     assert_eq!(content(&driver, "blobs/data").await, whole);
     put(&driver, "links/tag", Bytes::from_static(b"tag")).await.unwrap();
     assert_eq!(content(&driver, "links/tag").await, "tag");
+}
+
+/// A node of each group goes at the same time: nobody else may take what they keep.
+async fn two_groups() {
+    let cluster = FakeCluster::start(2, 2, false).await;
+    let driver = Arc::new(cluster.driver().await.unwrap());
+    let call = CallContext::default();
+    for number in 0..20 {
+        put(&driver, &format!("tags/{number}"), Bytes::from_static(b"old")).await.unwrap();
+    }
+    let state = driver.open_upload(&call, &UploadHint::default()).await.unwrap();
+    let halves = [pattern(3 * MIB), pattern(4 * MIB)];
+    let state = driver.append(&call, &state, 0, byte_stream([halves[0].clone()])).await.unwrap().state;
+    cluster.nodes[0].stop();
+    cluster.nodes[2].stop();
+    let pushing = tokio::spawn({
+        let (driver, second) = (Arc::clone(&driver), halves[1].clone());
+        async move {
+            let call = CallContext::default();
+            let appended = driver.append(&call, &state, 3 * MIB as u64, byte_stream([second])).await.unwrap();
+            driver.commit(&call, &appended.state, &path("blobs/data"), &Condition::Always).await.unwrap();
+            for number in 0..20 {
+                put(&driver, &format!("tags/{number}"), Bytes::from_static(b"new")).await.unwrap();
+            }
+        }
+    });
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(!pushing.is_finished(), "of what both keep nothing can be written");
+    cluster.nodes[0].start_again().await;
+    cluster.nodes[2].start_again().await;
+    pushing.await.unwrap();
+    // Whichever copy is alone.
+    for away in 0..4 {
+        cluster.nodes[away].stop();
+        for number in 0..20 {
+            assert_eq!(content(&driver, &format!("tags/{number}")).await, "new");
+        }
+        assert_eq!(content(&driver, "blobs/data").await, halves.concat());
+        cluster.nodes[away].start_again().await;
+    }
+}
+
+async fn breaks() {
+    let cluster = FakeCluster::start(2, 1, true).await;
+    let mut settings = cluster.settings();
+    settings["most_attempts"] = json!(1);
+    let driver = crate::cluster::open(settings).await.unwrap();
+    let call = CallContext::default();
+    let mut states = Vec::new();
+    for _ in 0..30 {
+        let state = driver.open_upload(&call, &UploadHint::default()).await.unwrap();
+        let piece = byte_stream([Bytes::from_static(b"piece")]);
+        states.push(driver.append(&call, &state, 0, piece).await.unwrap().state);
+    }
+    for node in &cluster.nodes {
+        node.behaviour.breaks_every.store(40, Ordering::Relaxed);
+    }
+    for (number, state) in states.iter().take(10).enumerate() {
+        let path = path(&format!("{number}/{number}/blob"));
+        driver.commit(&call, state, &path, &Condition::IfAbsent).await.unwrap();
+    }
+    let later = std::time::SystemTime::now() + Duration::from_secs(60);
+    let page = driver.list_uploads(&call, later, None, 1000).await.unwrap();
+    assert_eq!(page.uploads.len(), 20);
+    let request = ListRequest { recursive: true, ..ListRequest::below(Prefix::root()) };
+    assert_eq!(driver.list(&call, &request).await.unwrap().entries.len(), 10);
+    assert_eq!(driver.delete_tree(&call, &Prefix::root()).await.unwrap(), 10);
 }
 
 async fn hang() {
@@ -255,11 +328,11 @@ async fn counter() {
     let cluster = FakeCluster::start(3, 1, false).await;
     let first = cluster.driver().await.unwrap();
     put(&first, "counter", Bytes::from_static(b"0")).await.unwrap();
-    let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_over = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let mut raisers = Vec::new();
     for _ in 0..3 {
         let driver = cluster.driver().await.unwrap();
-        let is_over = std::sync::Arc::clone(&is_over);
+        let is_over = Arc::clone(&is_over);
         raisers.push(tokio::spawn(async move {
             let (mut raised, mut unknown) = (0, 0);
             while !is_over.load(Ordering::Relaxed) {

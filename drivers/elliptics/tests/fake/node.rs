@@ -60,7 +60,7 @@ pub(crate) type Coming = Arc<Mutex<Option<(Id, u32, Trouble)>>>;
 #[derive(Clone, Default)]
 pub(crate) struct Behaviour {
     pub(crate) hangs: Arc<AtomicBool>,
-    /// So many of a hundred writes are done and not answered: the connection breaks.
+    /// So many of a hundred writes and deletions are done and not answered: the connection breaks.
     pub(crate) lost_answers: Arc<AtomicU32>,
     /// A shorter write leaves the end of what was there.
     pub(crate) keeps_tails: Arc<AtomicBool>,
@@ -73,6 +73,16 @@ pub(crate) struct Behaviour {
     pub(crate) is_waiting: Arc<AtomicBool>,
     /// Most requests of one connection that waited at once.
     pub(crate) most_waiting: Arc<AtomicUsize>,
+    /// It hangs up once it has said which nodes there are.
+    pub(crate) hangs_up: Arc<AtomicBool>,
+    /// It names no backend when it is greeted.
+    pub(crate) names_none: Arc<AtomicBool>,
+    /// How often it was greeted.
+    pub(crate) greetings: Arc<AtomicUsize>,
+    /// Each so many requests it hangs up instead of an answer; 0 for never.
+    pub(crate) breaks_every: Arc<AtomicUsize>,
+    /// Requests so far, greetings not counted.
+    pub(crate) requests: Arc<AtomicUsize>,
 }
 
 /// A node that can be stopped, hung and started again.
@@ -234,6 +244,9 @@ impl Talk {
                     Some(reply) => write.write_all(&reply).await?,
                     None => return Ok(()),
                 }
+                if request.command == 8 && self.behaviour.hangs_up.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
             }
             Ok(())
         };
@@ -249,6 +262,15 @@ impl Talk {
         while behaviour.hangs.load(Ordering::Relaxed) {
             sleep(Duration::from_millis(50)).await;
         }
+        if request.command == 2 {
+            behaviour.greetings.fetch_add(1, Ordering::Relaxed);
+        } else {
+            let requests = behaviour.requests.fetch_add(1, Ordering::Relaxed) + 1;
+            let every = behaviour.breaks_every.load(Ordering::Relaxed);
+            if every > 0 && requests.is_multiple_of(every) {
+                return None;
+            }
+        }
         let trouble = self.trouble_of(request);
         if trouble == Some(Trouble::Waits) {
             behaviour.is_waiting.store(true, Ordering::Relaxed);
@@ -261,8 +283,8 @@ impl Talk {
             Ok(answer) => (0, answer),
             Err(status) => (status, Vec::new()),
         };
-        let is_lost =
-            request.command == 4 && fastrand::u32(..100) < behaviour.lost_answers.load(Ordering::Relaxed);
+        let is_lost = [4, 11].contains(&request.command)
+            && fastrand::u32(..100) < behaviour.lost_answers.load(Ordering::Relaxed);
         if is_lost || trouble == Some(Trouble::LosesAnswer) {
             return None;
         }
@@ -306,7 +328,14 @@ impl Talk {
             // Reverse lookup: the greeting.
             2 => {
                 let version = u64::from(u32::from_le_bytes(request.header[4..8].try_into().unwrap()));
-                if version == 26 { Ok(self.introduction.clone()) } else { Err(-71) }
+                let names_none = self.behaviour.names_none.load(Ordering::Relaxed);
+                // An address, and behind it the backends.
+                let end = if names_none { 40 } else { self.introduction.len() };
+                let mut introduction = self.introduction[..end].to_vec();
+                if names_none {
+                    introduction.extend(0_u32.to_le_bytes());
+                }
+                if version == 26 { Ok(introduction) } else { Err(-71) }
             }
             4 => {
                 let written =

@@ -15,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("the_newest_copy_of_a_file_of_the_original_counts", newest),
         trial("a_file_of_the_original_is_replaced_copied_and_deleted", replaced),
         trial("files_of_the_original_are_read_where_nodes_have_no_indexes", without_indexes),
+        trial("where_the_original_has_left_nothing_its_indexes_are_asked_once", nothing_left),
     ]
 }
 
@@ -98,4 +99,20 @@ async fn without_indexes() {
     assert_eq!(content(&driver, "a/file").await, "old");
     // What is not in an index cannot be found by looking.
     assert_eq!(children(&driver, "a").await, []);
+}
+
+async fn nothing_left() {
+    let cluster = FakeCluster::start(1, 1, true).await;
+    let driver = cluster.driver().await.unwrap();
+    let call = CallContext::default();
+    for number in 0..20 {
+        let content = Bytes::from_static(b"content");
+        driver.put(&call, &path(&format!("{number}/a")), content, &Condition::Always).await.unwrap();
+    }
+    let requests = &cluster.nodes[0].behaviour.requests;
+    requests.store(0, std::sync::atomic::Ordering::Relaxed);
+    let request = ListRequest { recursive: true, ..ListRequest::below(Prefix::root()) };
+    assert_eq!(driver.list(&call, &request).await.unwrap().entries.len(), 20);
+    let count = requests.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(count < 100, "{count} requests for twenty folders and as many objects");
 }
