@@ -36,8 +36,8 @@ use crate::{
 
 /// Longest time for a connection and its greeting.
 const LONGEST_CONNECT: Duration = Duration::from_secs(5);
-/// Pauses before a node is connected again.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Pauses before a node is connected again. The first one is short: a node that was of use until now most likely is there.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// How often is looked whether a connection still lives.
 const LOOK: Duration = Duration::from_millis(100);

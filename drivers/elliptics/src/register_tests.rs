@@ -166,8 +166,8 @@ async fn changes_are_made_once_each_while_connections_break() {
     let (nodes, registers) = registers(2).await;
     let id = registers.replicas.id("counter");
     for node in &nodes {
-        node.behaviour.breaks_every.store(7, Ordering::Relaxed);
-        node.behaviour.lost_answers.store(10, Ordering::Relaxed);
+        node.behaviour.breaks_every.store(30, Ordering::Relaxed);
+        node.behaviour.lost_answers.store(3, Ordering::Relaxed);
     }
     let mut expected = 0_u8;
     for _ in 0..25 {
