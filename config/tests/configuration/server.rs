@@ -161,14 +161,14 @@ fn a_registry_that_asked_an_index_does_not_open_silently() {
 
 #[test]
 fn what_has_no_effect_is_said() {
-    let variables = [("CACHE_LRU_REDIS_HOST", "redis"), ("GUNICORN_WORKERS", "8"), ("GUNICORN_OPTS", "")];
+    let variables = [("CACHE_REDIS_HOST", "redis"), ("GUNICORN_WORKERS", "8"), ("GUNICORN_OPTS", "")];
     let loaded =
         load("dev: {storage: s, mirroring: {source: 'https://x'}, storage_redirect: false}\n", &variables);
     assert_eq!(
         loaded.notices,
         [
             "mirroring.source has no effect: this release does not mirror another registry",
-            "cache_lru.host has no effect: this release does not use a cache",
+            "cache.host has no effect: this release does not keep mirrored tags or a diff queue in Redis",
             "GUNICORN_WORKERS has no effect: one process uses all processors, so there are no workers to count",
         ]
     );
