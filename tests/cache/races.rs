@@ -197,6 +197,10 @@ async fn a_process_that_dies_between_storage_and_cache_leaves_its_tombstone() {
     let writer = writing(&pair.one, "new");
     gate.reached().await;
     // Nobody opens the gate: the writer never comes to what follows the storage.
+    eventually("the other replica sees what nobody acknowledged", async || {
+        pair.other.read(TAG).await == "new"
+    })
+    .await;
     assert_eq!(pair.other.read(TAG).await, "new");
     assert_eq!(pair.redis.letter("tag_latest").as_deref(), Some("T"));
     writer.abort();

@@ -31,7 +31,7 @@ pub(super) type Listener = Arc<dyn Fn(PushInfo) + Send + Sync>;
 /// A connection that was tried.
 pub(super) struct Made {
     pub(super) connection: Connection,
-    /// Whether it tells of changes of the keys with the prefix.
+    /// Whether it tells of changes of what it has read.
     pub(super) tracks: bool,
     /// What an operator should know of the memory of this Redis.
     pub(super) doubt: Option<&'static str>,
@@ -53,7 +53,7 @@ impl Connector {
         }
     }
 
-    /// Makes a connection that is told of changes below `prefix`, where that can be had.
+    /// Makes a connection that is told of changes, where that can be had. `prefix` is what names begin with.
     ///
     /// # Errors
     /// A sentence without secrets.
@@ -114,7 +114,7 @@ impl Connector {
         trial.arg("x");
         let _: i64 = connection.clone().run(&trial).await?;
         // A Cluster would have to tell it for each of its nodes, which come and go.
-        let tracks = resp3 && matches!(connection, Connection::One(_)) && track(&connection, prefix).await;
+        let tracks = resp3 && matches!(connection, Connection::One(_)) && track(&connection).await;
         let doubt = doubt(&connection).await;
         Ok(Made { connection, tracks, doubt })
     }
@@ -236,10 +236,10 @@ fn text(password: &SecretKey) -> String {
     String::from_utf8_lossy(password.as_bytes()).into_owned()
 }
 
-/// Asks to be told of every change below the prefix but our own.
-async fn track(connection: &Connection, prefix: &str) -> bool {
+/// Asks to be told of every change of what the connection has read, but our own changes.
+async fn track(connection: &Connection) -> bool {
     let mut command = redis::cmd("CLIENT");
-    command.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(prefix).arg("NOLOOP");
+    command.arg("TRACKING").arg("ON").arg("NOLOOP");
     let answer: RedisResult<Value> = connection.clone().query(&command).await;
     answer.is_ok()
 }

@@ -1,7 +1,8 @@
 //! Readings under way: those of one path at the same time are one.
 //!
 //! A reading belongs to nobody who waits for it, so that one client that goes away takes it from no other. A reading
-//! that a write or an invalidation overtakes is *overtaken*: nobody joins it any more, and what it read is not kept.
+//! that a write of this process overtakes is *overtaken*, one that Redis has news about is *outdated*: nobody joins
+//! either any more, and what it read is not kept here.
 
 use std::{
     collections::HashMap,
@@ -28,7 +29,10 @@ pub(super) struct Flight {
 struct State {
     /// It has its answer: whoever comes now reads anew.
     answered: bool,
+    /// By a write of this process: what was read is kept nowhere.
     overtaken: bool,
+    /// By news of Redis: what was read is not kept here. Redis itself knows by the lease.
+    outdated: bool,
 }
 
 /// How a reader goes on.
@@ -90,6 +94,17 @@ impl Flights {
         }
     }
 
+    /// Outdates the readings of a path, or of all that belongs to a scope.
+    pub(super) fn outdate(&self, target: &str) {
+        let flights = self.lock();
+        for flight in flights.get(target).into_iter().flatten() {
+            flight.state().outdated = true;
+        }
+        for flight in flights.values().flatten().filter(|flight| flight.scope.as_deref() == Some(target)) {
+            flight.state().outdated = true;
+        }
+    }
+
     /// Overtakes all of them.
     pub(super) fn overtake_all(&self) {
         self.lock().values().flatten().for_each(|flight| flight.state().overtaken = true);
@@ -103,7 +118,7 @@ impl Flight {
 
     fn is_joinable(&self) -> bool {
         let state = self.state();
-        !state.answered && !state.overtaken
+        !state.answered && !state.overtaken && !state.outdated
     }
 
     /// The answer, for the reader that leads.
@@ -123,7 +138,7 @@ impl Flight {
     /// Keeps what was read, unless it was overtaken. Whoever overtakes it afterwards finds it kept, and removes it.
     pub(super) fn keep(&self, keep: impl FnOnce()) {
         let state = self.state();
-        if !state.overtaken {
+        if !state.overtaken && !state.outdated {
             keep();
         }
     }
@@ -163,6 +178,14 @@ mod tests {
         for target in ["s/a", "s"] {
             let flights = Flights::default();
             let (flight, other) = (lead(&flights, "s/a", Some("s")), lead(&flights, "t/a", Some("t")));
+            let (overtaken, news) = (Flights::overtake, Flights::outdate);
+            for happens in [overtaken, news] {
+                let flights = Flights::default();
+                let flight = lead(&flights, "s/a", Some("s"));
+                happens(&flights, target);
+                assert!(!waits(&flights, "s/a", 10));
+                flight.keep(|| panic!("it is old"));
+            }
             flights.overtake(target);
             assert!(!waits(&flights, "s/a", 10) && waits(&flights, "t/a", 10));
             flight.keep(|| panic!("it was overtaken"));

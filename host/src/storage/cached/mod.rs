@@ -154,6 +154,13 @@ impl Shared {
         self.memory.forget_scope(target);
     }
 
+    /// Redis says that a path or a scope has changed.
+    fn heard(&self, target: &str) {
+        self.flights.outdate(target);
+        self.memory.remove(target);
+        self.memory.forget_scope(target);
+    }
+
     /// The name in Redis of a path or a scope that is written.
     fn name_of(&self, live: &Live, target: &str) -> String {
         let path = ObjectPath::new(target);

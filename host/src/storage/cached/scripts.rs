@@ -2,7 +2,8 @@
 //!
 //! An entry is absent, a value (`V`), the lease of a reader that is on its way to the storage (`L`), or the
 //! tombstone of writers (`T` and a random id for each). An epoch is absent, a random id (`E`), or a tombstone. The
-//! keys of one script have one hash slot. Nothing here trusts what it finds: what is of another type is deleted.
+//! keys of one script have one hash slot. A connection is told of changes of what it has read last, and its own change
+//! ends that: so a script that writes what is to be watched reads it afterwards (`PTTL`). Nothing here trusts what it finds: what is of another type is deleted.
 
 use redis::Script;
 
@@ -20,6 +21,7 @@ if KEYS[2] then
     local put = redis.pcall('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
     if put.err then return {'miss'} end
     epoch = ARGV[3]
+    redis.call('PTTL', KEYS[2])
   end
   if string.sub(epoch, 1, 1) ~= 'E' then return {'miss'} end
 end
@@ -33,6 +35,7 @@ if there then
 end
 local put = redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 if put.err then return {'miss'} end
+redis.call('PTTL', KEYS[1])
 return {'lease', epoch}
 ";
 
@@ -41,6 +44,7 @@ const FILL: &str = r"
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if KEYS[2] and redis.call('GET', KEYS[2]) ~= ARGV[2] then return 0 end
 redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+redis.call('PTTL', KEYS[1])
 return 1
 ";
 

@@ -129,7 +129,7 @@ fn listener(shared: &Arc<Shared>, seal: &Arc<Seal>, number: u64) -> Listener {
                         let Value::BulkString(name) = name else { continue };
                         let target = std::str::from_utf8(&name).ok().and_then(|name| seal.path_of(name));
                         if let Some(target) = target {
-                            shared.changed(&target);
+                            shared.heard(&target);
                         }
                     }
                 }
