@@ -37,6 +37,10 @@ pub struct AuthSettings {
 pub struct SecretKey(String);
 
 impl SecretKey {
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+
     /// The bytes of the key.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()

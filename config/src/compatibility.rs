@@ -60,6 +60,6 @@ pub struct Caches {
 impl Caches {
     pub(crate) fn read(reader: &Reader<'_>) -> Caches {
         let has = |name| reader.text(name).is_some_and(|host| !host.is_empty());
-        Caches { storage: has("cache.host"), lru: has("cache_lru.host") }
+        Caches { storage: has("cache.host"), lru: has("cache_lru.host") || has("cache_lru.url") }
     }
 }

@@ -27,9 +27,10 @@
 //! The modules, in the order a file passes them: `locate` (which file), `yaml` and `marks` (text to nodes
 //! with lines), `merge` (`<<`), `flavor` (which part of the file), `env_value` (`_env:`), `scalar` (YAML 1.1
 //! types), `typed` (the type a key asks for), `server_keys` (the table of all keys), `reader` and `settings`
-//! (with `listening`, `tls`, `auth`, `search`, `logging` and `compatibility`), `driver` and `show`.
+//! (with `listening`, `tls`, `auth`, `cache`, `search`, `logging` and `compatibility`), `driver` and `show`.
 
 mod auth;
+mod cache;
 mod compatibility;
 mod distribution_variables;
 mod driver;
@@ -57,6 +58,7 @@ mod typed;
 mod yaml;
 
 pub use auth::{AccessRight, AccessRule, AccessWho, AuthSettings, SecretKey};
+pub use cache::{CacheSettings, RedisKind, RedisPlace};
 pub use compatibility::{Caches, Compatibility};
 pub use driver::DriverSettings;
 pub use environment::{Environment, NotUnicode};

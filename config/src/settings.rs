@@ -1,6 +1,7 @@
 //! The server's own settings, with types and within their bounds.
 
 use crate::auth::AuthSettings;
+use crate::cache::CacheSettings;
 use crate::compatibility::{Caches, Compatibility};
 use crate::flavor::{DEFAULT_FLAVOR, Flavor};
 use crate::listening::Listening;
@@ -71,6 +72,8 @@ pub struct Settings {
     pub registry_endpoints: Vec<String>,
     /// Where the search index is; `None` when nothing is indexed and every search comes back empty.
     pub search: Option<IndexDatabase>,
+    /// The cache in front of small reads; `None` without one.
+    pub cache: Option<CacheSettings>,
     /// Passwords and rights; `None` when nobody is asked for a password.
     pub auth: Option<AuthSettings>,
 }
@@ -233,6 +236,7 @@ pub(crate) fn build(
         },
         registry_endpoints: reader.list("registry_endpoints"),
         search: reader.search(),
+        cache: reader.cache(),
         auth: reader.auth(),
     }
 }

@@ -22,6 +22,7 @@ pub mod podman;
 pub mod process;
 pub mod projects;
 pub mod recording;
+pub mod redis;
 pub mod round_trips;
 pub mod server;
 pub mod skopeo;

@@ -42,6 +42,8 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     Package { name: "python3", program: "python3" },
     Package { name: "python3-venv", program: "/usr/lib/python3.11/ensurepip/__main__.py" },
     Package { name: "radosgw", program: "radosgw" },
+    Package { name: "redis-sentinel", program: "redis-sentinel" },
+    Package { name: "redis-server", program: "redis-server" },
     Package { name: "skopeo", program: "skopeo" },
     Package { name: "systemd", program: "systemd-analyze" },
 ];

@@ -161,14 +161,14 @@ fn a_registry_that_asked_an_index_does_not_open_silently() {
 
 #[test]
 fn what_has_no_effect_is_said() {
-    let variables = [("CACHE_LRU_REDIS_HOST", "redis"), ("GUNICORN_WORKERS", "8"), ("GUNICORN_OPTS", "")];
+    let variables = [("CACHE_REDIS_HOST", "redis"), ("GUNICORN_WORKERS", "8"), ("GUNICORN_OPTS", "")];
     let loaded =
         load("dev: {storage: s, mirroring: {source: 'https://x'}, storage_redirect: false}\n", &variables);
     assert_eq!(
         loaded.notices,
         [
             "mirroring.source has no effect: this release does not mirror another registry",
-            "cache_lru.host has no effect: this release does not use a cache",
+            "cache.host has no effect: this release does not keep mirrored tags or a diff queue in Redis",
             "GUNICORN_WORKERS has no effect: one process uses all processors, so there are no workers to count",
         ]
     );
@@ -236,4 +236,34 @@ fn the_table_is_sound() {
         assert!(!sounds_secret || key.secret, "{} must be secret", key.name);
         assert!(!(key.kind == KeyKind::Map && key.default.is_some()), "{}", key.name);
     }
+}
+
+#[test]
+fn what_is_wrong_with_the_cache_is_named_by_its_key_and_without_its_password() {
+    let problems = |keys: &str, variables: &[(&str, &str)]| {
+        let file = format!("dev:\n  storage: s\n  storage_path: /x\n  cache_lru: {{{keys}}}\n");
+        load(&file, variables).check(None).to_string()
+    };
+    for (keys, key) in [
+        ("url: 'mysql://root:hunter2@db'", "cache_lru.url"),
+        ("url: 'redis://:hunter2@db', host: db", "cache_lru.url"),
+        ("url: 'redis://:hunter2@[::1'", "cache_lru.url"),
+        ("host: db, port: 70000", "cache_lru.port"),
+        ("host: db, db: -1", "cache_lru.db"),
+        ("host: db, tag_ttl: 2h", "cache_lru.tag_ttl"),
+        ("host: db, tag_ttl: 0", "cache_lru.tag_ttl"),
+        ("host: db, patience: 1h", "cache_lru.patience"),
+        ("host: db, max_value_size: 1GiB", "cache_lru.max_value_size"),
+        ("url: 'redis+cluster://:hunter2@db', db: 3", "cache_lru.db"),
+    ] {
+        let said = problems(keys, &[]);
+        assert!(said.contains(&format!("{key}: ")) && !said.contains("hunter2"), "{keys}: {said}");
+    }
+    assert_eq!(problems("host: ''", &[]), "", "the sample's way to have none");
+    assert_eq!(problems("", &[("CACHE_LRU_REDIS_URL", "redis://db")]), "");
+    let loaded = load("dev: {storage: s}\n", &[("CACHE_LRU_REDIS_URL", "redis://:hunter2@db")]);
+    assert!(!format!("{:?}", loaded.settings).contains("hunter2"));
+    let cache = loaded.settings.cache.expect("a cache");
+    assert_eq!((cache.tag_ttl, cache.patience), (Duration::from_secs(60), Duration::from_millis(1)));
+    assert_eq!((cache.memory, cache.max_value_size), (64 << 20, 1 << 20));
 }

@@ -34,7 +34,7 @@ fn a_file_of_0_6_gets_common_under_its_flavor() {
         assert_eq!(settings.into_json(), json!({"storage_path": path}));
         assert!(loaded.notices.iter().any(|notice| notice.contains("`common` is merged under flavor")));
         let cache = loaded.notices.iter().filter(|notice| notice.starts_with("cache")).count();
-        assert_eq!(cache, if flavor == "prod" { 2 } else { 0 });
+        assert_eq!(cache, if flavor == "prod" { 1 } else { 0 });
     }
 }
 

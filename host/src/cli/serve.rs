@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use docker_registry_config::{
     Caches, LogFile, LogFormat as Format, LogLevel, LogSettings, Settings, Severity,
 };
-use docker_registry_driver_api::CallContext;
+use docker_registry_driver_api::{CallContext, ObjectPath};
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
@@ -28,9 +28,10 @@ use crate::{
         server::{Drained, Limits, Server, raise_file_limit},
         v1, v2,
     },
+    layout::kept::{CACHE_SECRET, Kept},
     registry::{abandoned, v2::Registry},
     search::Search,
-    storage::{self, Storage},
+    storage::{self, Cache, Storage},
     telemetry::{
         logs::{self, Logging, Logs},
         metrics,
@@ -212,6 +213,11 @@ async fn serve(
         .map_err(Failure::failed)?;
     let stopping = stop_signal(Arc::clone(&health), Arc::clone(logs))?;
     tokio::pin!(stopping);
+    let cache = cache(settings, &storage)?;
+    let (storage, reads) = match &cache {
+        Some(cache) => (Arc::clone(&cache.storage), Arc::clone(&cache.reads)),
+        None => (Arc::clone(&storage), storage),
+    };
     let checking = {
         let (health, storage) = (Arc::clone(&health), Arc::clone(&storage));
         tokio::spawn(async move { health.check_storage(storage, CHECK_INTERVAL).await })
@@ -231,7 +237,7 @@ async fn serve(
     };
     let drained = if is_ready {
         health.set_started();
-        let handler = handler(routes(settings, &storage, &search), authority);
+        let handler = handler(routes(settings, &storage, &reads, &search), authority);
         server.run(handler, stopping).await
     } else {
         Drained { cut_off: 0 }
@@ -308,12 +314,21 @@ fn handler(routes: Routes, authority: Option<Arc<Authority>>) -> Arc<dyn Handler
     }
 }
 
-fn routes(settings: &Settings, storage: &Storage, search: &Search) -> Routes {
+/// The cache, if one is configured.
+fn cache(settings: &Settings, storage: &Storage) -> Result<Option<Cache>, Failure> {
+    let Some(configured) = &settings.cache else { return Ok(None) };
+    let secret = ObjectPath::new(CACHE_SECRET).map_err(Failure::failed)?;
+    let call_time = settings.limits.driver_timeout;
+    Ok(Some(Cache::start(Arc::clone(storage), configured, Kept, secret, call_time)))
+}
+
+fn routes(settings: &Settings, storage: &Storage, reads: &Storage, search: &Search) -> Routes {
     let v2 = settings.protocols.v2.then(|| {
         let limits =
             v2::Limits { max_manifest_size: settings.limits.max_manifest_size, ..v2::Limits::default() };
         Arc::new(
             v2::Api::new(Arc::clone(storage), limits)
+                .with_reads(Arc::clone(reads))
                 .with_search(search.clone())
                 .with_redirects(settings.storage_redirect),
         ) as Arc<dyn Handler>
@@ -330,8 +345,8 @@ fn routes(settings: &Settings, storage: &Storage, search: &Search) -> Routes {
             debug: settings.debug,
             flavor: settings.flavor.clone(),
         };
-        Arc::new(v1::Api::new(Arc::clone(storage), v1_settings).with_search(search.clone()))
-            as Arc<dyn Handler>
+        let api = v1::Api::new(Arc::clone(storage), v1_settings).with_reads(Arc::clone(reads));
+        Arc::new(api.with_search(search.clone())) as Arc<dyn Handler>
     });
     let search_alone = || Arc::new(v1::SearchAlone(search.clone())) as Arc<dyn Handler>;
     let v1 = v1.or_else(|| settings.search.is_some().then(search_alone));

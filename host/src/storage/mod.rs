@@ -8,8 +8,11 @@
 //! - deadlines are outermost: a call has one, which holds for waiting, every attempt and the pauses between;
 //! - retries are outside the limit: a call that pauses takes nobody's turn, and each attempt waits for its own;
 //! - measured is the inside: every attempt by itself, and only the time that the driver took.
+//!
+//! The cache, where there is one, is around all of them: what it has costs none of this. See [`Cache`].
 
 mod around;
+mod cached;
 mod deadlines;
 mod limited;
 mod observed;
@@ -25,6 +28,8 @@ use std::{sync::Arc, time::Duration};
 use docker_registry_driver_api::Driver;
 
 use self::{around::Decorated, deadlines::Deadlines, limited::Limited, observed::Observed, retried::Retried};
+
+pub use cached::{Below, Cache, Keeping, KeepingRules};
 
 /// The storage that all requests share.
 pub type Storage = Arc<dyn Driver>;

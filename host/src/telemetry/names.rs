@@ -32,6 +32,15 @@ pub const STORAGE_STUCK: &str = "registry_storage_stuck_calls_total";
 /// Counter. Storage calls that were never made because their deadline passed while others were under way,
 /// by `driver` and `kind`, `read` or `write`.
 pub const STORAGE_NO_TURN: &str = "registry_storage_no_turn_total";
+/// Counter. Small reads that were answered, by `tier`: `memory` (this process) or `redis`.
+pub const CACHE_HITS: &str = "registry_cache_hits_total";
+/// Counter. Small reads that a `tier` was asked for in vain. Those of one object at the same time ask Redis once.
+pub const CACHE_MISSES: &str = "registry_cache_misses_total";
+/// Counter. Commands that Redis did not answer in time, or at all (`kind` is `away`), or refused (`refused`), by
+/// `tier`.
+pub const CACHE_ERRORS: &str = "registry_cache_errors_total";
+/// Counter, bytes. Content that came out of the cache, by `tier`.
+pub const CACHE_BYTES: &str = "registry_cache_bytes_total";
 /// Gauge, 0 or 1. Whether the storage answered the last health checks.
 pub const STORAGE_HEALTHY: &str = "registry_storage_healthy";
 /// Gauge. File descriptors that the process has open; the name is that of Prometheus' own clients.
@@ -44,7 +53,7 @@ pub const DRIVER_RESTARTS: &str = "registry_driver_restarts_total";
 pub const INFO: &str = "registry_info";
 
 /// Name, kind and help text of all of them.
-pub(crate) const ALL: [(&str, Kind, &str); 17] = [
+pub(crate) const ALL: [(&str, Kind, &str); 21] = [
     (HTTP_REQUESTS, Kind::Counter, "Finished requests"),
     (HTTP_DURATION, Kind::Histogram, "Time from the end of the request header to the end of the response"),
     (HTTP_SENT_BYTES, Kind::Counter, "Bytes of response content"),
@@ -57,6 +66,10 @@ pub(crate) const ALL: [(&str, Kind, &str); 17] = [
     (STORAGE_RETRIES, Kind::Counter, "Storage calls that were made again"),
     (STORAGE_STUCK, Kind::Counter, "Storage calls that the driver did not answer in time"),
     (STORAGE_NO_TURN, Kind::Counter, "Storage calls that got no turn in time"),
+    (CACHE_HITS, Kind::Counter, "Small reads that the cache answered"),
+    (CACHE_MISSES, Kind::Counter, "Small reads that the cache did not answer"),
+    (CACHE_ERRORS, Kind::Counter, "Commands to the cache's Redis that failed"),
+    (CACHE_BYTES, Kind::Counter, "Bytes of content out of the cache"),
     (STORAGE_HEALTHY, Kind::Gauge, "Whether the storage answered the last health checks"),
     (OPEN_FILES, Kind::Gauge, "Open file descriptors"),
     (MOST_OPEN_FILES, Kind::Gauge, "Most file descriptors that may be open"),

@@ -95,6 +95,11 @@ impl Api {
         Self { registry: Registry::new(storage), settings, search: Search::off() }
     }
 
+    /// The same API, which answers clients from `reads`: the same storage behind a cache.
+    pub fn with_reads(self, reads: Storage) -> Self {
+        Self { registry: self.registry.with_reads(reads), ..self }
+    }
+
     /// The same API, which tells a search index what changes and asks it.
     pub fn with_search(self, search: Search) -> Self {
         Self { search, ..self }

@@ -81,6 +81,11 @@ impl Api {
         }
     }
 
+    /// The same API, which answers clients from `reads`: the same storage behind a cache.
+    pub fn with_reads(self, reads: Storage) -> Self {
+        Self { registry: self.registry.with_reads(reads), ..self }
+    }
+
     /// The same API, which sends clients that fetch a blob to the storage itself if `redirects` is true and the
     /// storage makes addresses.
     pub fn with_redirects(self, redirects: bool) -> Self {

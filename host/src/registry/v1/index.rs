@@ -22,7 +22,7 @@ impl Registry {
     /// [`Error::NoImagesList`], or the storage's.
     pub async fn index_images(&self, call: &CallContext, repository: &RepositoryName) -> Result<Bytes> {
         let path = RepositoryPaths::new(repository).index_images()?;
-        Ok(self.get(call, &path).await?.ok_or(Error::NoImagesList)?.content)
+        Ok(self.get_for_client(call, &path).await?.ok_or(Error::NoImagesList)?.content)
     }
 
     /// Merges a client's list into the stored one. The first list of a repository is stored as it came,

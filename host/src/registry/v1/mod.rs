@@ -114,6 +114,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// The V1 registry over one storage.
 pub struct Registry {
     storage: Storage,
+    /// Where small objects are read from that clients ask for. What decides about a change is read from the storage.
+    reads: Storage,
     locks: locks::Locks,
     listing_turns: files::Turns,
     room: Room,
@@ -122,7 +124,23 @@ pub struct Registry {
 impl Registry {
     /// The registry that this storage holds.
     pub fn new(storage: Storage) -> Self {
-        Self { storage, locks: locks::Locks::new(), listing_turns: files::Turns::new(), room: Room::new() }
+        Self {
+            reads: storage.clone(),
+            storage,
+            locks: locks::Locks::new(),
+            listing_turns: files::Turns::new(),
+            room: Room::new(),
+        }
+    }
+
+    /// The same registry, which answers clients from `reads`: the same storage behind a cache.
+    pub fn with_reads(self, reads: Storage) -> Self {
+        Self { reads, ..self }
+    }
+
+    /// Reads a small object for a client that asks for it; `None` when it is absent.
+    async fn get_for_client(&self, call: &CallContext, path: &ObjectPath) -> Result<Option<driver::Object>> {
+        present(self.reads.get(call, path, MAX_SMALL_OBJECT).await)
     }
 
     /// Reads a small object; `None` when it is absent.

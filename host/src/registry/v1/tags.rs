@@ -18,7 +18,10 @@ use super::{
     names::{ImageId, RepositoryName},
     present,
 };
-use crate::layout::v1::{ImagePaths, RepositoryPaths, tag_of_file};
+use crate::{
+    layout::v1::{ImagePaths, RepositoryPaths, tag_of_file},
+    storage::Storage,
+};
 
 /// Tags of a repository that are read at the same time.
 const CONCURRENT_READS: usize = 32;
@@ -81,7 +84,7 @@ impl Registry {
         let files = self.files_of(call, repository).await?;
         let tags = files.into_iter().filter_map(|path| Some((tag_of_file(path.name())?, path)));
         let read = stream::iter(tags.map(|(tag, path)| async move {
-            match self.storage.get(call, &path, MAX_TAG).await {
+            match self.reads.get(call, &path, MAX_TAG).await {
                 Ok(object) if is_metadata(&object.content) => Ok(None),
                 Ok(object) => Ok(Some((tag, Some(String::from_utf8_lossy(&object.content).into_owned())))),
                 Err(error) if error.is_not_found() => Ok(None),
@@ -115,20 +118,22 @@ impl Registry {
     /// # Errors
     /// [`Error::TagNotFound`], or the storage's.
     pub async fn tag(&self, call: &CallContext, repository: &RepositoryName, tag: &str) -> Result<String> {
-        let (_, content) = self.find_tag(call, repository, tag).await?.ok_or(Error::TagNotFound)?;
+        let (_, content) =
+            self.find_tag(&self.reads, call, repository, tag).await?.ok_or(Error::TagNotFound)?;
         Ok(String::from_utf8_lossy(&content).into_owned())
     }
 
     /// A tag under its own name, or under the stored name that 0.9.1 would have listed it by.
     async fn find_tag(
         &self,
+        storage: &Storage,
         call: &CallContext,
         repository: &RepositoryName,
         tag: &str,
     ) -> Result<Option<(ObjectPath, Bytes)>> {
         let paths = RepositoryPaths::new(repository);
         for path in [Some(paths.tag(tag)?), paths.tag_as_listed(tag)].into_iter().flatten() {
-            if let Some(object) = present(self.storage.get(call, &path, MAX_TAG).await)?
+            if let Some(object) = present(storage.get(call, &path, MAX_TAG).await)?
                 && !is_metadata(&object.content)
             {
                 return Ok(Some((path, object.content)));
@@ -179,7 +184,7 @@ impl Registry {
         let paths = RepositoryPaths::new(repository);
         let _order = self.locks.lock(&repository.to_string()).await;
         let (path, _) = self
-            .find_tag(call, repository, tag)
+            .find_tag(&self.storage, call, repository, tag)
             .await?
             .ok_or_else(|| Error::NoTagToDelete(tag.to_owned()))?;
         self.delete(call, &path).await?;
@@ -244,7 +249,7 @@ impl Registry {
         call: &CallContext,
         path: std::result::Result<ObjectPath, StorageError>,
     ) -> Result<Value> {
-        let Some(stored) = present(self.storage.get(call, &path?, MAX_TAG).await)? else {
+        let Some(stored) = present(self.reads.get(call, &path?, MAX_TAG).await)? else {
             return Ok(unknown_metadata());
         };
         match json::parse(stored.content).await {

@@ -46,7 +46,7 @@ impl Registry {
     ) -> Result<BlobFacts> {
         let (link, path) = (layout::layer_link(name, digest), layout::blob(digest));
         let (linked, info) =
-            futures::join!(self.is_linked(call, &link, digest), self.storage.head(call, &path));
+            futures::join!(self.is_linked_for_client(call, &link, digest), self.storage.head(call, &path));
         if !linked? {
             return Err(Failure::BlobUnknown);
         }
@@ -68,8 +68,10 @@ impl Registry {
         range: ReadRange,
     ) -> Result<Reading> {
         let (link, path) = (layout::layer_link(name, digest), layout::blob(digest));
-        let (linked, reading) =
-            futures::join!(self.is_linked(call, &link, digest), self.storage.read(call, &path, range));
+        let (linked, reading) = futures::join!(
+            self.is_linked_for_client(call, &link, digest),
+            self.storage.read(call, &path, range)
+        );
         if !linked? {
             return Err(Failure::BlobUnknown);
         }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use docker_registry_driver_api::{CallContext, Condition, ObjectPath};
 
 use super::{Registry, Result};
-use crate::registry::digest::Digest;
+use crate::{registry::digest::Digest, storage::Storage};
 
 /// More than the longest digest; what is larger is no link.
 const MAX_LINK_BYTES: u64 = 1024;
@@ -15,16 +15,17 @@ impl Registry {
     /// Text that is no digest counts as no link as well: a power cut can leave empty links in a store
     /// that another server wrote, and then a new push must be able to heal it.
     pub(super) async fn read_link(&self, call: &CallContext, path: &ObjectPath) -> Result<Option<Digest>> {
-        let link = match self.storage.get(call, path, MAX_LINK_BYTES).await {
-            Ok(link) => link,
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let digest = std::str::from_utf8(&link.content).ok().and_then(|text| Digest::parse(text.trim()).ok());
-        if digest.is_none() {
-            tracing::warn!(path = path.as_str(), "a link holds no digest and is taken as absent");
-        }
-        Ok(digest)
+        read_link(&self.storage, call, path).await
+    }
+
+    /// Whether the link at `path` leads to `digest`, for a client that asks.
+    pub(super) async fn is_linked_for_client(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        digest: &Digest,
+    ) -> Result<bool> {
+        Ok(read_link(&self.reads, call, path).await?.as_ref() == Some(digest))
     }
 
     /// Whether the link at `path` leads to `digest`.
@@ -48,4 +49,22 @@ impl Registry {
         self.storage.put(call, path, content, &Condition::Always).await?;
         Ok(())
     }
+}
+
+/// The digest in a link of this storage or of its cache; see [`Registry::read_link`].
+pub(super) async fn read_link(
+    storage: &Storage,
+    call: &CallContext,
+    path: &ObjectPath,
+) -> Result<Option<Digest>> {
+    let link = match storage.get(call, path, MAX_LINK_BYTES).await {
+        Ok(link) => link,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let digest = std::str::from_utf8(&link.content).ok().and_then(|text| Digest::parse(text.trim()).ok());
+    if digest.is_none() {
+        tracing::warn!(path = path.as_str(), "a link holds no digest and is taken as absent");
+    }
+    Ok(digest)
 }

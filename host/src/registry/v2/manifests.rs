@@ -7,7 +7,9 @@ use docker_registry_driver_api::{CallContext, Condition};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
-    Failure, MissingReference, PARALLEL_CALLS, Registry, RepositoryName, Result, Tag, media_types,
+    Failure, MissingReference, PARALLEL_CALLS, Registry, RepositoryName, Result, Tag,
+    links::read_link,
+    media_types,
     references::{self, Reference, Target},
 };
 use crate::{
@@ -48,7 +50,8 @@ impl Registry {
     /// # Errors
     /// [`Failure::ManifestUnknown`].
     pub async fn resolve_tag(&self, call: &CallContext, name: &RepositoryName, tag: &Tag) -> Result<Digest> {
-        self.read_link(call, &layout::tag_link(name, tag)).await?.ok_or(Failure::ManifestUnknown)
+        let link = layout::tag_link(name, tag);
+        read_link(&self.reads, call, &link).await?.ok_or(Failure::ManifestUnknown)
     }
 
     /// A manifest of the repository, in two storage calls at once.
@@ -63,8 +66,10 @@ impl Registry {
         max_size: u64,
     ) -> Result<Manifest> {
         let (link, path) = (layout::revision_link(name, &digest), layout::blob(&digest));
-        let (linked, object) =
-            futures::join!(self.is_linked(call, &link, &digest), self.storage.get(call, &path, max_size));
+        let (linked, object) = futures::join!(
+            self.is_linked_for_client(call, &link, &digest),
+            self.reads.get(call, &path, max_size)
+        );
         if !linked? {
             return Err(Failure::ManifestUnknown);
         }

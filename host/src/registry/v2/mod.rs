@@ -54,6 +54,8 @@ const REMEMBERED_CONTENTS: usize = 4096;
 #[derive(Clone)]
 pub struct Registry {
     storage: Storage,
+    /// Where small objects are read from that clients ask for. What decides about a change is read from the storage.
+    reads: Storage,
     /// By repository and digest: keeps a deletion of a manifest from taking one that gets a tag in the same
     /// moment. Taken before a lock of [`Self::tag_locks`], never after.
     revision_locks: Arc<Locks>,
@@ -72,6 +74,7 @@ impl Registry {
     /// The registry on `storage`.
     pub fn new(storage: Storage) -> Self {
         Self {
+            reads: Arc::clone(&storage),
             storage,
             revision_locks: Arc::default(),
             tag_locks: Arc::default(),
@@ -80,6 +83,11 @@ impl Registry {
             recent_contents: Arc::new(Recent::new(REMEMBERED_CONTENTS, 0)),
             room: Room::new(),
         }
+    }
+
+    /// The same registry, which answers clients from `reads`: the same storage behind a cache.
+    pub fn with_reads(self, reads: Storage) -> Self {
+        Self { reads, ..self }
     }
 }
 

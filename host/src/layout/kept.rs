@@ -1,0 +1,141 @@
+//! What a cache may keep of each object of the storage, by its path.
+//!
+//! Content by digest never changes. Links, tags and the small files of V1 do, and so do those of V1 images: an
+//! interrupted push is begun again with another JSON under the same id. Everything else is not kept: records of
+//! uploads change all the time, layers are no small files, and marks are looked for because they are mostly absent.
+
+use docker_registry_driver_api::{ObjectPath, Prefix};
+
+use crate::storage::{Below, Keeping, KeepingRules};
+
+/// The object that holds the secret of the store, from which a cache derives its keys. Written once.
+pub const CACHE_SECRET: &str = "docker-registry/cache-secret";
+
+const V2_BLOBS: &str = "docker/registry/v2/blobs/";
+const V2_REPOSITORIES: &str = "docker/registry/v2/repositories/";
+const V1_IMAGES: &str = "images/";
+const V1_REPOSITORIES: &str = "repositories/";
+
+/// The rules of both layouts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Kept;
+
+impl KeepingRules for Kept {
+    fn keeping<'a>(&self, path: &'a ObjectPath) -> Keeping<'a> {
+        let text = path.as_str();
+        if let Some(rest) = text.strip_prefix(V2_REPOSITORIES) {
+            return match own_folder(rest) {
+                Some((name, own)) if is_kept_link(own) => {
+                    Keeping::Changing { scope: Some(&text[..V2_REPOSITORIES.len() + name.len()]) }
+                }
+                _ => Keeping::Not,
+            };
+        }
+        if text.starts_with(V2_BLOBS) {
+            return if text.ends_with("/data") { Keeping::Unchanging } else { Keeping::Not };
+        }
+        if let Some(rest) = text.strip_prefix(V1_IMAGES) {
+            return match rest.split_once('/') {
+                Some((_, "json" | "ancestry" | "_checksum")) => Keeping::Changing { scope: None },
+                _ => Keeping::Not,
+            };
+        }
+        match text.strip_prefix(V1_REPOSITORIES).map(|rest| rest.split('/').count()) {
+            Some(3) => Keeping::Changing { scope: Some(&text[..text.len() - path.name().len() - 1]) },
+            _ => Keeping::Not,
+        }
+    }
+
+    fn below<'a>(&self, folder: &'a Prefix) -> Below<'a> {
+        let text = folder.as_str();
+        if let Some(rest) = text.strip_prefix(V2_REPOSITORIES) {
+            return match own_folder(rest) {
+                Some((_, own)) if own.starts_with("_uploads") => Below::Nothing,
+                // The history of a tag, which nobody reads.
+                Some((_, own)) if own.starts_with("_manifests/tags/") && own.ends_with("/index") => {
+                    Below::Nothing
+                }
+                Some((name, _)) => Below::Scope(&text[..V2_REPOSITORIES.len() + name.len()]),
+                None => Below::Everything,
+            };
+        }
+        match text.strip_prefix(V1_REPOSITORIES).map(|rest| rest.split('/').count()) {
+            Some(2) => Below::Scope(text),
+            _ => Below::Everything,
+        }
+    }
+}
+
+/// The name of a V2 repository and what lies in it, for a path below all repositories. A part of a name never
+/// begins with `_`.
+fn own_folder(rest: &str) -> Option<(&str, &str)> {
+    rest.find("/_").map(|at| (&rest[..at], &rest[at + 1..]))
+}
+
+/// The links that readers follow.
+fn is_kept_link(own: &str) -> bool {
+    let is_tag = own.starts_with("_manifests/tags/") && own.ends_with("/current/link");
+    let is_link = own.starts_with("_manifests/revisions/") || own.starts_with("_layers/");
+    is_tag || (is_link && own.ends_with("/link"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        layout::{v1, v2},
+        registry::{
+            digest::Digest,
+            v1::names::{ImageId, RepositoryName as V1Name},
+            v2::{RepositoryName, Tag, UploadId},
+        },
+    };
+
+    #[test]
+    fn each_path_of_v2_is_kept_as_it_behaves() {
+        let name = RepositoryName::parse("library/ubuntu").unwrap();
+        let (tag, digest) =
+            (Tag::parse("index").unwrap(), Digest::parse(&format!("sha256:{}", "0f".repeat(32))).unwrap());
+        let scope = Some("docker/registry/v2/repositories/library/ubuntu");
+        for path in
+            [v2::tag_link(&name, &tag), v2::revision_link(&name, &digest), v2::layer_link(&name, &digest)]
+        {
+            assert_eq!(Kept.keeping(&path), Keeping::Changing { scope }, "{path}");
+        }
+        assert_eq!(Kept.keeping(&v2::blob(&digest)), Keeping::Unchanging);
+        let id = UploadId::random();
+        for path in [
+            v2::upload_record(&name, &id),
+            v2::upload_data(&name, &id),
+            v2::tag_history_link(&name, &tag, &digest),
+        ] {
+            assert_eq!(Kept.keeping(&path), Keeping::Not, "{path}");
+        }
+        assert_eq!(Kept.below(&v2::upload(&name, &id)), Below::Nothing);
+        assert_eq!(Kept.below(&v2::tag_history(&name, &tag)), Below::Nothing);
+        assert_eq!(Kept.below(&v2::own_folder(&name, v2::LAYERS_FOLDER)), Below::Scope(scope.unwrap()));
+        // Names continue below a repository, so that its folder holds other ones.
+        assert_eq!(Kept.below(&v2::repository(&name)), Below::Everything);
+        assert_eq!(Kept.below(&Prefix::root()), Below::Everything);
+    }
+
+    #[test]
+    fn each_path_of_v1_is_kept_as_it_behaves() {
+        let id = ImageId::parse(&"ab".repeat(32)).unwrap();
+        let image = v1::ImagePaths(&id);
+        for path in [image.json(), image.ancestry(), image.checksum()] {
+            assert_eq!(Kept.keeping(&path.unwrap()), Keeping::Changing { scope: None });
+        }
+        for path in [image.layer(), image.mark(), image.files()] {
+            assert_eq!(Kept.keeping(&path.unwrap()), Keeping::Not);
+        }
+        let repository = v1::RepositoryPaths::new(&V1Name::from_path("a/b/c").unwrap());
+        let folder = repository.folder().unwrap();
+        for path in [repository.tag("latest"), repository.index_images(), repository.tag_metadata("latest")] {
+            let path = path.unwrap();
+            assert_eq!(Kept.keeping(&path), Keeping::Changing { scope: Some(folder.as_str()) }, "{path}");
+        }
+        assert_eq!(Kept.below(&folder), Below::Scope(folder.as_str()));
+        assert_eq!(Kept.keeping(&ObjectPath::new(CACHE_SECRET).unwrap()), Keeping::Not);
+    }
+}

@@ -1,0 +1,213 @@
+//! The cache as a decorator: every method of the driver, and which paths each of them changes.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use docker_registry_driver_api::{
+    ByteStream, CallContext, Capabilities, Condition, Description, Driver, ETag, Error, HostServices,
+    ListPage, ListRequest, Object, ObjectInfo, ObjectPath, Prefix, ReadRange, Reading, RedirectRequest,
+    Result, Settings, Stat, UploadHint, UploadPage, UploadProgress, UploadState, async_trait,
+};
+use tokio::time::{Instant, sleep};
+
+use super::{Below, Keeping, Shared};
+
+/// How many times longer than a small call one may take whose work grows with the object.
+const LARGE: u32 = 20;
+/// How often the end of writes is looked for when the storage is closed.
+const LOOK: Duration = Duration::from_millis(10);
+/// How long they are waited for.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+
+/// One view of a storage behind a cache.
+pub(super) struct Cached {
+    pub(super) shared: Arc<Shared>,
+    /// Whether reads are answered from the cache.
+    pub(super) answers: bool,
+}
+
+impl Cached {
+    /// Those of the paths that may be kept and change.
+    fn changing<'a>(&self, paths: impl IntoIterator<Item = &'a ObjectPath>) -> Vec<String> {
+        let is_changing =
+            |path: &&ObjectPath| matches!(self.shared.rules.keeping(path), Keeping::Changing { .. });
+        paths.into_iter().filter(is_changing).map(ToString::to_string).collect()
+    }
+
+    fn small(&self) -> Duration {
+        self.shared.call_time
+    }
+
+    fn large(&self) -> Duration {
+        self.shared.call_time * LARGE
+    }
+
+    /// Content that never changes is forgotten here when it is deleted or written anew.
+    fn forget(&self, path: &ObjectPath) {
+        if self.shared.rules.keeping(path) == Keeping::Unchanging {
+            self.shared.flights.overtake(path.as_str());
+            self.shared.memory.remove(path.as_str());
+        }
+    }
+}
+
+#[async_trait]
+impl Driver for Cached {
+    fn describe() -> Description {
+        // A decorator is made around an open driver and is never configured.
+        Description { summary: String::new(), licence: String::new(), keys: Vec::new() }
+    }
+
+    async fn open(_: Settings, _: HostServices) -> Result<Self> {
+        Err(Error::unsupported("open"))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.shared.storage.capabilities()
+    }
+
+    async fn get(&self, call: &CallContext, path: &ObjectPath, max_size: u64) -> Result<Object> {
+        // What nobody waits for must not push out what somebody will ask for.
+        if !self.answers || call.background {
+            return self.shared.storage.get(call, path, max_size).await;
+        }
+        self.shared.get_cached(call, path, max_size).await
+    }
+
+    async fn put(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        content: Bytes,
+        condition: &Condition,
+    ) -> Result<Option<ETag>> {
+        let put = self.shared.storage.put(call, path, content, condition);
+        self.shared.write(self.changing([path]), self.small(), put).await
+    }
+
+    async fn head(&self, call: &CallContext, path: &ObjectPath) -> Result<ObjectInfo> {
+        self.shared.storage.head(call, path).await
+    }
+
+    async fn stat(&self, call: &CallContext, path: &Prefix) -> Result<Stat> {
+        self.shared.storage.stat(call, path).await
+    }
+
+    async fn read(&self, call: &CallContext, path: &ObjectPath, range: ReadRange) -> Result<Reading> {
+        self.shared.storage.read(call, path, range).await
+    }
+
+    async fn list(&self, call: &CallContext, request: &ListRequest) -> Result<ListPage> {
+        self.shared.storage.list(call, request).await
+    }
+
+    async fn open_upload(&self, call: &CallContext, hint: &UploadHint) -> Result<UploadState> {
+        self.shared.storage.open_upload(call, hint).await
+    }
+
+    async fn append(
+        &self,
+        call: &CallContext,
+        state: &UploadState,
+        expected_offset: u64,
+        body: ByteStream,
+    ) -> Result<UploadProgress> {
+        self.shared.storage.append(call, state, expected_offset, body).await
+    }
+
+    async fn commit(
+        &self,
+        call: &CallContext,
+        state: &UploadState,
+        final_path: &ObjectPath,
+        condition: &Condition,
+    ) -> Result<ObjectInfo> {
+        let commit = self.shared.storage.commit(call, state, final_path, condition);
+        self.shared.write(self.changing([final_path]), self.large(), commit).await
+    }
+
+    async fn abort(&self, call: &CallContext, state: &UploadState) -> Result<()> {
+        self.shared.storage.abort(call, state).await
+    }
+
+    async fn write(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        size: Option<u64>,
+        body: ByteStream,
+        condition: &Condition,
+    ) -> Result<ObjectInfo> {
+        let write = self.shared.storage.write(call, path, size, body, condition);
+        self.shared.write(self.changing([path]), self.large(), write).await
+    }
+
+    async fn list_uploads(
+        &self,
+        call: &CallContext,
+        older_than: SystemTime,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<UploadPage> {
+        self.shared.storage.list_uploads(call, older_than, after, limit).await
+    }
+
+    async fn copy(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
+        let copy = self.shared.storage.copy(call, from, to);
+        self.shared.write(self.changing([to]), self.large(), copy).await
+    }
+
+    async fn rename(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
+        self.forget(from);
+        let rename = self.shared.storage.rename(call, from, to);
+        self.shared.write(self.changing([from, to]), self.large(), rename).await
+    }
+
+    async fn delete(&self, call: &CallContext, path: &ObjectPath) -> Result<()> {
+        self.forget(path);
+        let delete = self.shared.storage.delete(call, path);
+        self.shared.write(self.changing([path]), self.small(), delete).await
+    }
+
+    async fn delete_many(
+        &self,
+        call: &CallContext,
+        paths: &[ObjectPath],
+    ) -> Result<Vec<(ObjectPath, Error)>> {
+        paths.iter().for_each(|path| self.forget(path));
+        let delete = self.shared.storage.delete_many(call, paths);
+        self.shared.write(self.changing(paths), self.large(), delete).await
+    }
+
+    async fn delete_tree(&self, call: &CallContext, prefix: &Prefix) -> Result<u64> {
+        let delete = self.shared.storage.delete_tree(call, prefix);
+        match self.shared.rules.below(prefix) {
+            Below::Nothing => delete.await,
+            Below::Scope(scope) => self.shared.write(vec![scope.to_owned()], self.large(), delete).await,
+            Below::Everything => {
+                self.shared.bar_everything(self.large());
+                delete.await
+            }
+        }
+    }
+
+    async fn redirect_url(&self, call: &CallContext, request: &RedirectRequest) -> Result<Option<String>> {
+        self.shared.storage.redirect_url(call, request).await
+    }
+
+    async fn health(&self, call: &CallContext) -> Result<()> {
+        self.shared.storage.health(call).await
+    }
+
+    async fn close(&self, grace: Duration) {
+        // Tombstones that are lifted now cost the other replicas nothing later.
+        let until = Instant::now() + grace.min(LONGEST_LOOK);
+        while self.shared.barred.writers() > 0 && Instant::now() < until {
+            sleep(LOOK).await;
+        }
+        self.shared.storage.close(grace).await;
+    }
+}

@@ -1,0 +1,358 @@
+//! Reading a small object: from this process, from Redis, from the storage, whichever has it first.
+//!
+//! Redis has as long as the request is patient. Then the storage is asked as well, and the first answer counts. At most
+//! one exchange with Redis comes before an answer; entries are filled after it. Every entry ends at a time counted from
+//! the start of the reading that filled it, so that one that is written late lives no longer.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use bytes::Bytes;
+use docker_registry_driver_api::{CallContext, Error, ErrorKind, Object, ObjectPath, Result};
+use tokio::{
+    sync::oneshot,
+    time::{timeout, timeout_at},
+};
+
+use super::{
+    Keeping, Shared,
+    flights::{Flight, Join},
+    memory::{Held, Proof},
+    sealed::{LEASE, Opened, RANDOM, TOMBSTONE},
+    server::{Found, Live, NO_EPOCH},
+};
+
+/// How long content that never changes is kept.
+const UNCHANGING_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// Up to this size, sealing is cheaper than handing it to another thread.
+const SEALED_IN_PLACE: usize = 64 << 10;
+
+/// One reading, from its start on.
+struct Reading {
+    shared: Arc<Shared>,
+    flight: Arc<Flight>,
+    call: CallContext,
+    path: ObjectPath,
+    /// `None` for content that never changes.
+    changing: Option<Option<String>>,
+    max_size: u64,
+    began: Instant,
+    began_at: SystemTime,
+    /// What the entry may be kept under in memory.
+    proof: Option<Proof>,
+}
+
+/// What Redis had.
+enum Seen {
+    Object(Object, Duration),
+    /// A lease and an epoch, for changing entries.
+    Lease(Vec<u8>, [u8; RANDOM]),
+    Nothing,
+}
+
+impl Shared {
+    /// The object, by way of the cache.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub(super) async fn get_cached(
+        self: &Arc<Self>,
+        call: &CallContext,
+        path: &ObjectPath,
+        max_size: u64,
+    ) -> Result<Object> {
+        let scope = match self.rules.keeping(path) {
+            Keeping::Not => return self.storage.get(call, path, max_size).await,
+            Keeping::Unchanging => None,
+            Keeping::Changing { scope } => Some(scope),
+        };
+        let in_scope = scope.flatten();
+        if let Some(object) = self.memory.get(path.as_str(), in_scope, self.server.tracking()) {
+            self.meters.memory.hit(object.content.len());
+            return within(object, path, max_size);
+        }
+        self.meters.memory.misses.increment(1);
+        let answer = match self.flights.join(path.as_str(), in_scope, max_size) {
+            Join::Wait(answer) => answer,
+            Join::Lead(flight, sender) => {
+                let answer = flight.answer();
+                let version = self.memory.version(in_scope);
+                let proof = self.server.tracking().map(|generation| Proof { generation, version });
+                let reading = Reading {
+                    shared: Arc::clone(self),
+                    flight,
+                    // Its waiters have deadlines of their own; the storage gives it one.
+                    call: CallContext { deadline: None, ..call.clone() },
+                    path: path.clone(),
+                    changing: scope.map(|scope| scope.map(str::to_owned)),
+                    max_size,
+                    began: Instant::now(),
+                    began_at: SystemTime::now(),
+                    proof,
+                };
+                tokio::spawn(reading.run(sender));
+                answer
+            }
+        };
+        let answer = match call.deadline {
+            None => answer.await,
+            Some(deadline) => timeout_at(deadline.into(), answer)
+                .await
+                .map_err(|_| Error::new(ErrorKind::Timeout, "the storage did not answer in time").at(path))?,
+        };
+        answer.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Internal, "a reading ended without an answer").at(path))
+        })
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.shared.flights.land(&self.flight);
+    }
+}
+
+impl Reading {
+    fn scope(&self) -> Option<&str> {
+        self.changing.as_ref()?.as_deref()
+    }
+
+    fn lifetime(&self) -> Duration {
+        if self.changing.is_some() { self.shared.tag_ttl } else { UNCHANGING_TTL }
+    }
+
+    /// What is left of the time of an entry that this reading fills.
+    fn left(&self) -> Duration {
+        self.lifetime().saturating_sub(self.began.elapsed())
+    }
+
+    /// Gives the answer to all who wait for it.
+    fn give(&self, sender: oneshot::Sender<Result<Object>>, answer: Result<Object>) {
+        self.flight.answered();
+        // Nobody may be there any more.
+        let _ = sender.send(answer);
+    }
+
+    async fn read(&self) -> Result<Object> {
+        self.shared.storage.get(&self.call, &self.path, self.max_size).await
+    }
+
+    async fn run(self, sender: oneshot::Sender<Result<Object>>) {
+        let shared = Arc::clone(&self.shared);
+        let barred = self.changing.is_some() && shared.barred.bars(self.path.as_str(), self.scope());
+        let live = if barred { None } else { shared.server.live() };
+        let Some(live) = live else {
+            let answer = self.read().await;
+            self.give(sender, answer.clone());
+            if self.changing.is_none()
+                && let Ok(object) = answer
+            {
+                self.keep(object, self.left());
+            }
+            return;
+        };
+        let looking = self.look(&live);
+        tokio::pin!(looking);
+        let Ok(seen) = timeout(shared.patience, &mut looking).await else {
+            shared.server.suspect();
+            return self.race(sender, looking, &live).await;
+        };
+        match seen {
+            Seen::Object(object, left) => {
+                let answer = within(object.clone(), &self.path, self.max_size);
+                self.give(sender, answer);
+                self.keep(object, left);
+            }
+            Seen::Lease(lease, epoch) => {
+                let answer = self.read().await;
+                self.give(sender, answer.clone());
+                match answer {
+                    Ok(object) if self.is_small(&object) => self.fill(&live, object, &lease, &epoch).await,
+                    _ => self.give_back(&live, &lease).await,
+                }
+            }
+            Seen::Nothing => {
+                let answer = self.read().await;
+                self.give(sender, answer.clone());
+                if let Ok(object) = answer {
+                    self.fill_unchanging(&live, object).await;
+                }
+            }
+        }
+    }
+
+    /// Redis is slow: the storage is asked as well. A lease that comes after the start of that reading is of no use.
+    async fn race(
+        &self,
+        sender: oneshot::Sender<Result<Object>>,
+        mut looking: std::pin::Pin<&mut impl Future<Output = Seen>>,
+        live: &Live,
+    ) {
+        let reading = self.read();
+        tokio::pin!(reading);
+        let (answer, seen) = tokio::select! {
+            biased;
+            seen = &mut looking => match seen {
+                Seen::Object(object, left) => {
+                    self.give(sender, within(object.clone(), &self.path, self.max_size));
+                    return self.keep(object, left);
+                }
+                seen => {
+                    let answer = reading.await;
+                    self.give(sender, answer.clone());
+                    (answer, seen)
+                }
+            },
+            answer = &mut reading => {
+                self.give(sender, answer.clone());
+                // To its end: the connection is judged by it.
+                (answer, looking.await)
+            }
+        };
+        match (seen, answer) {
+            (Seen::Lease(lease, _), _) => self.give_back(live, &lease).await,
+            (Seen::Nothing, Ok(object)) => self.fill_unchanging(live, object).await,
+            _ => {}
+        }
+    }
+
+    /// Looks into Redis.
+    async fn look(&self, live: &Live) -> Seen {
+        let (shared, path) = (&self.shared, self.path.as_str());
+        let asked = Instant::now();
+        let (name, value, kept) = if self.changing.is_some() {
+            let name = live.seal.changing(path, self.scope());
+            match shared.server.look_up(live, path, self.scope()).await {
+                Found::Value(value, kept) => (name, value, kept),
+                Found::Lease(lease, epoch) => {
+                    shared.meters.redis.misses.increment(1);
+                    return Seen::Lease(lease, epoch);
+                }
+                Found::Held(what) => {
+                    shared.meters.redis.misses.increment(1);
+                    let is_ours = match what.first() {
+                        Some(&LEASE) => live.seal.is_lease(&name, &what),
+                        Some(&TOMBSTONE) => true,
+                        _ => false,
+                    };
+                    if !is_ours {
+                        self.discard(live, name, what);
+                    }
+                    return Seen::Nothing;
+                }
+                Found::Miss => {
+                    shared.meters.redis.misses.increment(1);
+                    return Seen::Nothing;
+                }
+            }
+        } else {
+            match shared.server.get(live, path).await {
+                Some(value) => (live.seal.unchanging(path), value, None),
+                None => {
+                    shared.meters.redis.misses.increment(1);
+                    return Seen::Nothing;
+                }
+            }
+        };
+        let (sealed, seal) = (value.clone(), Arc::clone(&live.seal));
+        let open_name = name.clone();
+        let open = move || seal.open(&open_name, &sealed, SystemTime::now());
+        match heavy(value.len(), open).await {
+            Some(Opened { object, end }) => {
+                shared.meters.redis.hit(object.content.len());
+                // By the clock and by Redis, whichever is sooner: clocks of replicas differ.
+                let by_clock = end.duration_since(SystemTime::now()).unwrap_or_default();
+                let by_redis = kept.map_or(Duration::MAX, |kept| kept.saturating_sub(asked.elapsed()));
+                Seen::Object(object, by_clock.min(by_redis).min(self.lifetime()))
+            }
+            None => {
+                shared.meters.redis.misses.increment(1);
+                self.discard(live, name, value);
+                Seen::Nothing
+            }
+        }
+    }
+
+    /// Deletes what cannot be believed, so that it can be filled; not before the answer.
+    fn discard(&self, live: &Live, name: String, what: Bytes) {
+        let (shared, live) = (Arc::clone(&self.shared), live.clone());
+        tokio::spawn(async move { shared.server.discard(&live, &name, &what).await });
+    }
+
+    async fn give_back(&self, live: &Live, lease: &[u8]) {
+        let name = live.seal.changing(self.path.as_str(), self.scope());
+        self.shared.server.discard(live, &name, lease).await;
+    }
+
+    fn is_small(&self, object: &Object) -> bool {
+        object.content.len() as u64 <= self.shared.max_value_size
+    }
+
+    /// Keeps an object in memory for what is left of its time, if that is allowed.
+    fn keep(&self, object: Object, left: Duration) {
+        let changing = match (&self.changing, self.proof) {
+            (None, _) => None,
+            (Some(_), Some(proof)) => Some(proof),
+            (Some(_), None) => return,
+        };
+        if self.is_small(&object) {
+            let held = Held { object, end: Instant::now() + left, changing };
+            self.flight.keep(|| self.shared.memory.insert(self.path.as_str(), held));
+        }
+    }
+
+    async fn fill(&self, live: &Live, object: Object, lease: &[u8], epoch: &[u8; RANDOM]) {
+        let name = live.seal.changing(self.path.as_str(), self.scope());
+        if self.flight.is_overtaken() {
+            return self.shared.server.discard(live, &name, lease).await;
+        }
+        let Some(value) = self.seal(live, name, *epoch, &object).await else { return };
+        let left = self.left();
+        if left.is_zero() {
+            return;
+        }
+        let place = (self.path.as_str(), self.scope());
+        if self.shared.server.fill(live, place, (lease, epoch), &value, left).await {
+            self.keep(object, self.left());
+        }
+    }
+
+    async fn fill_unchanging(&self, live: &Live, object: Object) {
+        if self.changing.is_some() || !self.is_small(&object) {
+            return;
+        }
+        self.keep(object.clone(), self.left());
+        let name = live.seal.unchanging(self.path.as_str());
+        if let Some(value) = self.seal(live, name, NO_EPOCH, &object).await {
+            self.shared.server.set(live, self.path.as_str(), &value, self.left()).await;
+        }
+    }
+
+    async fn seal(&self, live: &Live, name: String, epoch: [u8; RANDOM], object: &Object) -> Option<Bytes> {
+        let (seal, object) = (Arc::clone(&live.seal), object.clone());
+        let end = self.began_at.checked_add(self.lifetime())?;
+        heavy(object.content.len(), move || seal.close(&name, &epoch, end, &object)).await
+    }
+}
+
+/// The object, unless it has more bytes than its reader wants.
+fn within(object: Object, path: &ObjectPath, max_size: u64) -> Result<Object> {
+    if object.content.len() as u64 <= max_size {
+        return Ok(object);
+    }
+    Err(Error::new(ErrorKind::TooLarge, "the object is larger than allowed").at(path))
+}
+
+/// Computes with many bytes on another thread.
+async fn heavy<T: Send + 'static>(
+    bytes: usize,
+    compute: impl FnOnce() -> Option<T> + Send + 'static,
+) -> Option<T> {
+    if bytes <= SEALED_IN_PLACE {
+        compute()
+    } else {
+        tokio::task::spawn_blocking(compute).await.ok().flatten()
+    }
+}
