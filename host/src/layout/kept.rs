@@ -96,11 +96,11 @@ mod tests {
         let name = RepositoryName::parse("library/ubuntu").unwrap();
         let (tag, digest) =
             (Tag::parse("index").unwrap(), Digest::parse(&format!("sha256:{}", "0f".repeat(32))).unwrap());
-        let scope = Some("docker/registry/v2/repositories/library/ubuntu");
+        let scope = "docker/registry/v2/repositories/library/ubuntu";
         for path in
             [v2::tag_link(&name, &tag), v2::revision_link(&name, &digest), v2::layer_link(&name, &digest)]
         {
-            assert_eq!(Kept.keeping(&path), Keeping::Changing { scope }, "{path}");
+            assert_eq!(Kept.keeping(&path), Keeping::Changing { scope: Some(scope) }, "{path}");
         }
         assert_eq!(Kept.keeping(&v2::blob(&digest)), Keeping::Unchanging);
         let id = UploadId::random();
@@ -113,7 +113,7 @@ mod tests {
         }
         assert_eq!(Kept.below(&v2::upload(&name, &id)), Below::Nothing);
         assert_eq!(Kept.below(&v2::tag_history(&name, &tag)), Below::Nothing);
-        assert_eq!(Kept.below(&v2::own_folder(&name, v2::LAYERS_FOLDER)), Below::Scope(scope.unwrap()));
+        assert_eq!(Kept.below(&v2::own_folder(&name, v2::LAYERS_FOLDER)), Below::Scope(scope));
         // Names continue below a repository, so that its folder holds other ones.
         assert_eq!(Kept.below(&v2::repository(&name)), Below::Everything);
         assert_eq!(Kept.below(&Prefix::root()), Below::Everything);
