@@ -6,7 +6,13 @@
 
 use docker_registry_driver_api::{ObjectPath, Prefix};
 
-use crate::storage::{Below, Keeping, KeepingRules};
+use crate::{
+    registry::{
+        digest::{Algorithm, Digest},
+        hashing::Hasher,
+    },
+    storage::{Below, Keeping, KeepingRules},
+};
 
 /// The object that holds the secret of the store, from which a cache derives its keys. Written once.
 pub const CACHE_SECRET: &str = "docker-registry/cache-secret";
@@ -32,7 +38,7 @@ impl KeepingRules for Kept {
             };
         }
         if text.starts_with(V2_BLOBS) {
-            return if text.ends_with("/data") { Keeping::Unchanging } else { Keeping::Not };
+            return if digest_of(text).is_some() { Keeping::Unchanging } else { Keeping::Not };
         }
         if let Some(rest) = text.strip_prefix(V1_IMAGES) {
             return match rest.split_once('/') {
@@ -44,6 +50,14 @@ impl KeepingRules for Kept {
             Some(3) => Keeping::Changing { scope: Some(&text[..text.len() - path.name().len() - 1]) },
             _ => Keeping::Not,
         }
+    }
+
+    fn is_sound(&self, path: &ObjectPath, content: &[u8]) -> bool {
+        digest_of(path.as_str()).is_some_and(|digest| {
+            let mut hasher = Hasher::new(digest.algorithm());
+            hasher.update(content);
+            hasher.finish() == digest
+        })
     }
 
     fn below<'a>(&self, folder: &'a Prefix) -> Below<'a> {
@@ -70,6 +84,14 @@ impl KeepingRules for Kept {
 /// begins with `_`.
 fn own_folder(rest: &str) -> Option<(&str, &str)> {
     rest.find("/_").map(|at| (&rest[..at], &rest[at + 1..]))
+}
+
+/// The digest in the path of content.
+fn digest_of(path: &str) -> Option<Digest> {
+    let mut parts = path.strip_prefix(V2_BLOBS)?.strip_suffix("/data")?.split('/');
+    let (algorithm, _, hex) = (parts.next()?, parts.next()?, parts.next()?);
+    let digest = Digest::from_hex(Algorithm::from_name(algorithm)?, hex)?;
+    parts.next().is_none().then_some(digest)
 }
 
 /// The links that readers follow.
@@ -103,6 +125,10 @@ mod tests {
             assert_eq!(Kept.keeping(&path), Keeping::Changing { scope }, "{path}");
         }
         assert_eq!(Kept.keeping(&v2::blob(&digest)), Keeping::Unchanging);
+        for nearly in ["blobs/sha256/0f/0f0f/data", "blobs/md5/0f/0f/data", "blobs/data"] {
+            let path = ObjectPath::new(format!("docker/registry/v2/{nearly}")).unwrap();
+            assert_eq!(Kept.keeping(&path), Keeping::Not, "{path}");
+        }
         let id = UploadId::random();
         for path in [
             v2::upload_record(&name, &id),
@@ -117,6 +143,23 @@ mod tests {
         // Names continue below a repository, so that its folder holds other ones.
         assert_eq!(Kept.below(&v2::repository(&name)), Below::Everything);
         assert_eq!(Kept.below(&Prefix::root()), Below::Everything);
+    }
+
+    #[test]
+    fn content_is_sound_where_its_digest_is() {
+        for (algorithm, hex) in [
+            (Algorithm::Sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+            (
+                Algorithm::Sha512,
+                "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
+                 2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
+            ),
+        ] {
+            let path = v2::blob(&Digest::from_hex(algorithm, hex).unwrap());
+            assert!(Kept.is_sound(&path, b"abc"));
+            assert!(!Kept.is_sound(&path, b"abd") && !Kept.is_sound(&path, b""));
+        }
+        assert!(!Kept.is_sound(&ObjectPath::new("docker/registry/v2/blobs/x/data").unwrap(), b""));
     }
 
     #[test]

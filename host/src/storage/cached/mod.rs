@@ -6,7 +6,7 @@
 //! - What a process has acknowledged as written is never answered with what was there before, by that process. Another
 //!   process believes what it has for `tag_ttl` at most, counted from the start of the reading that found it, whatever
 //!   happens to Redis, to the storage and to either process; while Redis works, not even that: see `writing`.
-//! - What is absent is not kept.
+//! - What is absent is not kept, and neither is content that does not have the digest in its path.
 //!
 //! # How
 //! A writer puts a tombstone into Redis before it writes and lifts it afterwards. A reader that finds nothing in Redis
@@ -77,6 +77,10 @@ pub enum Below<'a> {
 pub trait KeepingRules: Send + Sync + 'static {
     /// What may be kept of the object.
     fn keeping<'a>(&self, path: &'a ObjectPath) -> Keeping<'a>;
+
+    /// Whether this can be the content of an object that does not change. Content that cannot is not kept. It is
+    /// asked with as many bytes as a cache keeps, and need not hurry.
+    fn is_sound(&self, path: &ObjectPath, content: &[u8]) -> bool;
 
     /// What is deleted with the folder.
     fn below<'a>(&self, folder: &'a Prefix) -> Below<'a>;

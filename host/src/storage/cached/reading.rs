@@ -26,7 +26,7 @@ use super::{
 
 /// How long content that never changes is kept.
 const UNCHANGING_TTL: Duration = Duration::from_secs(24 * 60 * 60);
-/// Up to this size, sealing is cheaper than handing it to another thread.
+/// Up to this size, sealing or hashing is cheaper than handing it to another thread.
 const SEALED_IN_PLACE: usize = 64 << 10;
 
 /// One reading, from its start on.
@@ -148,6 +148,8 @@ impl Reading {
             self.give(sender, answer.clone());
             if self.changing.is_none()
                 && let Ok(object) = answer
+                && self.is_small(&object)
+                && self.is_sound(&object).await
             {
                 self.keep(object, self.left());
             }
@@ -320,14 +322,23 @@ impl Reading {
     }
 
     async fn fill_unchanging(&self, live: &Live, object: Object) {
-        if self.changing.is_some() || !self.is_small(&object) {
+        if self.changing.is_some() || !self.is_small(&object) || !self.is_sound(&object).await {
             return;
         }
         self.keep(object.clone(), self.left());
         let name = live.seal.unchanging(self.path.as_str());
-        if let Some(value) = self.seal(live, name, NO_EPOCH, &object).await {
+        if let Some(value) = self.seal(live, name, NO_EPOCH, &object).await
+            && !self.flight.is_overtaken()
+        {
             self.shared.server.set(live, self.path.as_str(), &value, self.left()).await;
         }
+    }
+
+    /// Whether content that does not change is what its path says. A store can hold what a power cut left of it.
+    async fn is_sound(&self, object: &Object) -> bool {
+        let (shared, path, content) = (Arc::clone(&self.shared), self.path.clone(), object.content.clone());
+        let judge = move || shared.rules.is_sound(&path, &content).then_some(());
+        heavy(object.content.len(), judge).await.is_some()
     }
 
     async fn seal(&self, live: &Live, name: String, epoch: [u8; RANDOM], object: &Object) -> Option<Bytes> {
