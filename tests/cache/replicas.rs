@@ -75,7 +75,7 @@ impl Replica {
         static PROBES: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         eventually("the replica is connected", async || {
             let number = PROBES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let probe = format!("images/{number}/json");
+            let probe = format!("repositories/probe/{number}/tag_probe");
             storage.set(&probe, "probe");
             for _ in 0..3 {
                 self.read(&probe).await;

@@ -32,7 +32,7 @@ mod writing;
 
 use std::{sync::Arc, time::Duration};
 
-use docker_registry_config::CacheSettings;
+use docker_registry_config::{CacheSettings, RedisKind};
 use docker_registry_driver_api::{ObjectPath, Prefix};
 use metrics::{Counter, counter};
 use tokio::task::JoinHandle;
@@ -110,7 +110,7 @@ impl Cache {
             rules: Box::new(rules),
             memory: Memory::new(settings.memory),
             flights: Flights::default(),
-            barred: Barred::new(settings.tag_ttl),
+            barred: Barred::new(settings.tag_ttl, settings.redis.kind == RedisKind::Cluster),
             server: Server::new(settings.timeout),
             meters: Meters::new(),
             tag_ttl: settings.tag_ttl,
@@ -154,15 +154,27 @@ impl Shared {
     /// A path or a scope has changed, or is about to: whatever is known of it is old.
     fn changed(&self, target: &str) {
         self.flights.overtake(target);
-        self.memory.remove(target);
-        self.memory.forget_scope(target);
+        self.forget_here(target);
     }
 
     /// Redis says that a path or a scope has changed.
     fn heard(&self, target: &str) {
         self.flights.outdate(target);
-        self.memory.remove(target);
-        self.memory.forget_scope(target);
+        self.forget_here(target);
+    }
+
+    /// A path is forgotten by itself. What is no path of an entry is a scope; their versions are few.
+    fn forget_here(&self, target: &str) {
+        if self.is_entry(target) {
+            self.memory.remove(target);
+        } else {
+            self.memory.forget_scope(target);
+        }
+    }
+
+    fn is_entry(&self, target: &str) -> bool {
+        let path = ObjectPath::new(target);
+        path.is_ok_and(|path| matches!(self.rules.keeping(&path), Keeping::Changing { .. }))
     }
 
     /// The name in Redis of a path or a scope that is written.
