@@ -1,8 +1,9 @@
 //! What a cache may keep of each object of the storage, by its path.
 //!
-//! Content by digest never changes. Links, tags and the small files of V1 do, and so do those of V1 images: an
-//! interrupted push is begun again with another JSON under the same id. Everything else is not kept: records of
-//! uploads change all the time, layers are no small files, and marks are looked for because they are mostly absent.
+//! Content by digest never changes. Links, tags and the small files of V1 repositories do. Everything else is not kept:
+//! records of uploads change all the time, layers are no small files, and the files of a V1 image count only when the mark of
+//! its push is looked for after they were found. An interrupted push is begun again with another JSON under the same id,
+//! so that what was found earlier says nothing about an image that is complete now.
 
 use docker_registry_driver_api::{ObjectPath, Prefix};
 
@@ -19,7 +20,6 @@ pub const CACHE_SECRET: &str = "docker-registry/cache-secret";
 
 const V2_BLOBS: &str = "docker/registry/v2/blobs/";
 const V2_REPOSITORIES: &str = "docker/registry/v2/repositories/";
-const V1_IMAGES: &str = "images/";
 const V1_REPOSITORIES: &str = "repositories/";
 
 /// The rules of both layouts.
@@ -39,12 +39,6 @@ impl KeepingRules for Kept {
         }
         if text.starts_with(V2_BLOBS) {
             return if digest_of(text).is_some() { Keeping::Unchanging } else { Keeping::Not };
-        }
-        if let Some(rest) = text.strip_prefix(V1_IMAGES) {
-            return match rest.split_once('/') {
-                Some((_, "json" | "ancestry" | "_checksum")) => Keeping::Changing { scope: None },
-                _ => Keeping::Not,
-            };
         }
         match text.strip_prefix(V1_REPOSITORIES).map(|rest| rest.split('/').count()) {
             Some(3) => Keeping::Changing { scope: Some(&text[..text.len() - path.name().len() - 1]) },
@@ -66,9 +60,7 @@ impl KeepingRules for Kept {
             return match own_folder(rest) {
                 Some((_, own)) if own.starts_with("_uploads") => Below::Nothing,
                 // The history of a tag, which nobody reads.
-                Some((_, own)) if own.starts_with("_manifests/tags/") && own.ends_with("/index") => {
-                    Below::Nothing
-                }
+                Some((_, own)) if is_tag_history(own) => Below::Nothing,
                 Some((name, _)) => Below::Scope(&text[..V2_REPOSITORIES.len() + name.len()]),
                 None => Below::Everything,
             };
@@ -92,6 +84,12 @@ fn digest_of(path: &str) -> Option<Digest> {
     let (algorithm, _, hex) = (parts.next()?, parts.next()?, parts.next()?);
     let digest = Digest::from_hex(Algorithm::from_name(algorithm)?, hex)?;
     parts.next().is_none().then_some(digest)
+}
+
+/// `_manifests/tags/TAG/index`, where a tag itself may be called `index`.
+fn is_tag_history(own: &str) -> bool {
+    let rest = own.strip_prefix("_manifests/tags/").and_then(|rest| rest.split_once('/'));
+    rest.is_some_and(|(_, below)| below == "index")
 }
 
 /// The links that readers follow.
@@ -139,6 +137,9 @@ mod tests {
         }
         assert_eq!(Kept.below(&v2::upload(&name, &id)), Below::Nothing);
         assert_eq!(Kept.below(&v2::tag_history(&name, &tag)), Below::Nothing);
+        // The whole of a tag with that name is more than its history.
+        let tag_folder = Prefix::new(format!("{}/index", v2::tags(&name).as_str())).unwrap();
+        assert_eq!(Kept.below(&tag_folder), Below::Scope(scope.unwrap()));
         assert_eq!(Kept.below(&v2::own_folder(&name, v2::LAYERS_FOLDER)), Below::Scope(scope.unwrap()));
         // Names continue below a repository, so that its folder holds other ones.
         assert_eq!(Kept.below(&v2::repository(&name)), Below::Everything);
@@ -166,10 +167,9 @@ mod tests {
     fn each_path_of_v1_is_kept_as_it_behaves() {
         let id = ImageId::parse(&"ab".repeat(32)).unwrap();
         let image = v1::ImagePaths(&id);
-        for path in [image.json(), image.ancestry(), image.checksum()] {
-            assert_eq!(Kept.keeping(&path.unwrap()), Keeping::Changing { scope: None });
-        }
-        for path in [image.layer(), image.mark(), image.files()] {
+        for path in
+            [image.json(), image.ancestry(), image.checksum(), image.layer(), image.mark(), image.files()]
+        {
             assert_eq!(Kept.keeping(&path.unwrap()), Keeping::Not);
         }
         let repository = v1::RepositoryPaths::new(&V1Name::from_path("a/b/c").unwrap());
