@@ -228,7 +228,11 @@ impl Driver for Cached {
         paths: &[ObjectPath],
     ) -> Result<Vec<(ObjectPath, Error)>> {
         let delete = self.shared.storage.delete_many(call, paths);
-        self.change(paths, self.large(), delete).await
+        let _forgotten = Forgotten::begin(&self.shared, paths);
+        // The failures of single paths are in the answer, and any of them may have an outcome that nobody knows.
+        let is_known =
+            |failures: &Vec<(ObjectPath, Error)>| failures.iter().all(|(_, error)| !error.outcome_unknown);
+        self.shared.write_judged(self.changing(paths), self.large(), delete, is_known).await
     }
 
     async fn delete_tree(&self, call: &CallContext, prefix: &Prefix) -> Result<u64> {
@@ -238,7 +242,9 @@ impl Driver for Cached {
             Below::Scope(scope) => self.shared.write(vec![scope.to_owned()], self.large(), delete).await,
             Below::Everything => {
                 self.shared.bar_everything(self.large());
-                delete.await
+                let result = delete.await;
+                self.shared.bar_everything(Duration::ZERO);
+                result
             }
         }
     }

@@ -155,13 +155,16 @@ impl Reading {
             }
             return;
         };
-        let looking = self.look(&live);
-        tokio::pin!(looking);
-        let Ok(seen) = timeout(shared.patience, &mut looking).await else {
+        let asking = self.ask(&live);
+        tokio::pin!(asking);
+        // The answer of Redis alone is waited for so: what is computed with it afterwards says nothing about Redis.
+        let Ok(found) = timeout(shared.patience, &mut asking).await else {
             shared.server.suspect();
+            let looking = async { self.judge(&live, asking.await).await };
+            tokio::pin!(looking);
             return self.race(sender, looking, &live).await;
         };
-        match seen {
+        match self.judge(&live, found).await {
             Seen::Object(object, left) => {
                 let answer = within(object.clone(), &self.path, self.max_size);
                 self.give(sender, answer);
@@ -220,42 +223,44 @@ impl Reading {
         }
     }
 
-    /// Looks into Redis.
-    async fn look(&self, live: &Live) -> Seen {
+    /// Asks Redis. What never changes is found without a time that it is kept.
+    async fn ask(&self, live: &Live) -> Found {
+        let (server, path) = (&self.shared.server, self.path.as_str());
+        if self.changing.is_some() {
+            return server.look_up(live, path, self.scope()).await;
+        }
+        server.get(live, path).await.map_or(Found::Miss, |value| Found::Value(value, None))
+    }
+
+    /// What is believed of an answer.
+    async fn judge(&self, live: &Live, found: Found) -> Seen {
         let (shared, path) = (&self.shared, self.path.as_str());
-        let asked = Instant::now();
-        let (name, value, kept) = if self.changing.is_some() {
-            let name = live.seal.changing(path, self.scope());
-            match shared.server.look_up(live, path, self.scope()).await {
-                Found::Value(value, kept) => (name, value, kept),
-                Found::Lease(lease, epoch) => {
-                    shared.meters.redis.misses.increment(1);
-                    return Seen::Lease(lease, epoch);
-                }
-                Found::Held(what) => {
-                    shared.meters.redis.misses.increment(1);
-                    let is_ours = match what.first() {
-                        Some(&LEASE) => live.seal.is_lease(&name, &what),
-                        Some(&TOMBSTONE) => true,
-                        _ => false,
-                    };
-                    if !is_ours {
-                        self.discard(live, name, what);
-                    }
-                    return Seen::Nothing;
-                }
-                Found::Miss => {
-                    shared.meters.redis.misses.increment(1);
-                    return Seen::Nothing;
-                }
-            }
+        let name = if self.changing.is_some() {
+            live.seal.changing(path, self.scope())
         } else {
-            match shared.server.get(live, path).await {
-                Some(value) => (live.seal.unchanging(path), value, None),
-                None => {
-                    shared.meters.redis.misses.increment(1);
-                    return Seen::Nothing;
+            live.seal.unchanging(path)
+        };
+        let (value, kept) = match found {
+            Found::Value(value, kept) => (value, kept),
+            Found::Lease(lease, epoch) => {
+                shared.meters.redis.misses.increment(1);
+                return Seen::Lease(lease, epoch);
+            }
+            Found::Held(what) => {
+                shared.meters.redis.misses.increment(1);
+                let is_ours = match what.first() {
+                    Some(&LEASE) => live.seal.is_lease(&name, &what),
+                    Some(&TOMBSTONE) => true,
+                    _ => false,
+                };
+                if !is_ours {
+                    self.discard(live, name, what);
                 }
+                return Seen::Nothing;
+            }
+            Found::Miss => {
+                shared.meters.redis.misses.increment(1);
+                return Seen::Nothing;
             }
         };
         let (sealed, seal) = (value.clone(), Arc::clone(&live.seal));
@@ -266,7 +271,7 @@ impl Reading {
                 shared.meters.redis.hit(object.content.len());
                 // By the clock and by Redis, whichever is sooner: clocks of replicas differ.
                 let by_clock = end.duration_since(SystemTime::now()).unwrap_or_default();
-                let by_redis = kept.map_or(Duration::MAX, |kept| kept.saturating_sub(asked.elapsed()));
+                let by_redis = kept.map_or(Duration::MAX, |kept| kept.saturating_sub(self.began.elapsed()));
                 Seen::Object(object, by_clock.min(by_redis).min(self.lifetime()))
             }
             None => {
