@@ -6,7 +6,7 @@ use docker_registry_driver_api::{CallContext, ErrorKind};
 use docker_registry_tests::redis::Redis;
 
 use crate::{
-    replicas::{BLOB, PATIENT, Replica, TAG, eventually, path, settings},
+    replicas::{BLOB, PATIENT, Replica, TAG, content_path, eventually, path, settings},
     storage::{Step, Storage},
 };
 
@@ -72,12 +72,49 @@ async fn what_is_absent_or_large_is_not_kept() {
     storage.set(absent, "there");
     assert_eq!(one.read(absent).await, "there");
     let large: &'static str = "x".repeat(1025).leak();
-    storage.set(BLOB, large);
+    let blob = content_path(large);
+    storage.set(&blob, large);
     for _ in 0..3 {
-        assert_eq!(one.read(BLOB).await.len(), 1025);
+        assert_eq!(one.read(&blob).await.len(), 1025);
     }
-    assert_eq!(storage.reads(BLOB), 3);
-    assert_eq!(redis.letter("0f0f/data"), None);
+    assert_eq!(storage.reads(&blob), 3);
+    assert_eq!(redis.letter("/data"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_that_is_not_what_its_path_says_is_not_kept_and_a_push_heals_it_at_once() {
+    let (_redis, storage, one) = start(PATIENT).await;
+    let cut: &'static str = "bl";
+    let long: &'static str = "x".repeat(200_000).leak();
+    for (path, broken, whole) in [(BLOB.to_owned(), cut, "blob"), (content_path(long), &long[1..], long)] {
+        storage.set(&path, broken);
+        for _ in 0..3 {
+            assert_eq!(one.read(&path).await, broken, "as without a cache");
+        }
+        assert_eq!(storage.reads(&path), 3);
+        one.put(&path, whole).await.unwrap();
+        for _ in 0..3 {
+            assert_eq!(one.read(&path).await, whole);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_without_a_redis_is_kept_in_the_process_if_it_is_sound() {
+    let (mut redis, storage, one) = start(PATIENT).await;
+    redis.kill();
+    let other = content_path("other");
+    storage.set(&other, "broken");
+    eventually("it is kept in the process", async || {
+        let before = storage.reads(BLOB);
+        assert_eq!(one.read(BLOB).await, "blob");
+        storage.reads(BLOB) == before
+    })
+    .await;
+    for reads in 1..4 {
+        assert_eq!(one.read(&other).await, "broken");
+        assert_eq!(storage.reads(&other), reads);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,7 +143,7 @@ async fn what_was_tampered_with_is_a_miss_and_is_replaced() {
         one.read(object).await;
         filled(&redis, &object[object.len() - 4..]).await;
     }
-    let (tag, blob) = (redis.key("tag_latest"), redis.key("0f0f/data"));
+    let (tag, blob) = (redis.key("tag_latest"), redis.key("b8b8/data"));
     let other = redis.key("tag_other");
     let tamper: [&[&str]; 7] = [
         // A value of another key, one whose content was changed, garbage, and things of other types.
@@ -125,7 +162,7 @@ async fn what_was_tampered_with_is_a_miss_and_is_replaced() {
         assert!(redis.takes(command), "{command:?}");
         let fresh = Replica::connected(&storage, &settings(&redis.url(), PATIENT)).await;
         assert_eq!([fresh.read(TAG).await, fresh.read(BLOB).await], ["tag", "blob"], "{command:?}");
-        for end in ["tag_latest", "0f0f/data"] {
+        for end in ["tag_latest", "b8b8/data"] {
             eventually("it is kept again", async || {
                 let again = Replica::connected(&storage, &settings(&redis.url(), PATIENT)).await;
                 again.read(TAG).await;

@@ -53,6 +53,25 @@ async fn a_write_that_a_dead_redis_was_not_told_of_is_owed_for_the_rest_of_its_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_goes_back_to_before_a_write_is_told_of_it_again() {
+    let mut redis = Redis::start();
+    let (storage, one) = start(&redis, PATIENT).await;
+    one.read(TAG).await;
+    filled(&redis).await;
+    assert_eq!(redis.ask(&["SAVE"]), "OK");
+    one.put(TAG, "new").await.unwrap();
+    eventually("the tombstone is lifted", async || redis.letter("tag_latest").is_none()).await;
+    redis.kill();
+    redis.restart();
+    // The old entry is there again, under a good seal.
+    assert_eq!(one.read(TAG).await, "new");
+    one.is_connected(&storage).await;
+    assert_eq!(one.read(TAG).await, "new");
+    let other = Replica::connected(&storage, &settings(&redis.url(), PATIENT)).await;
+    eventually("the other replica sees it", async || other.read(TAG).await == "new").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_stands_still_costs_a_moment_and_is_told_later() {
     let redis = Redis::start();
     let (_, one) = start(&redis, HURRIED).await;

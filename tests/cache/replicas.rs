@@ -13,6 +13,7 @@ use docker_registry::{
 };
 use docker_registry_config::{CacheSettings, Environment, Loader};
 use docker_registry_driver_api::{CallContext, Condition, ObjectPath, Prefix, Result};
+use docker_registry_tests::content::digest;
 
 use crate::storage::Storage;
 
@@ -20,8 +21,8 @@ use crate::storage::Storage;
 pub(crate) const TAG: &str = "repositories/library/app/tag_latest";
 /// Its repository.
 pub(crate) const REPOSITORY: &str = "repositories/library/app";
-/// Content by digest.
-pub(crate) const BLOB: &str = "docker/registry/v2/blobs/sha256/0f/0f0f/data";
+/// Content by digest: the word `blob`.
+pub(crate) const BLOB: &str = "docker/registry/v2/blobs/sha256/fa/fa2c8cc4f28176bbeed4b736df569a34c79cd3723e9ec42f9674b4d46ac6b8b8/data";
 /// What a small call of the storage may take.
 pub(crate) const CALL_TIME: Duration = Duration::from_secs(30);
 
@@ -30,6 +31,13 @@ pub(crate) const PATIENT: &str = "{tag_ttl: 1h, patience: 5s, timeout: 5s}";
 
 pub(crate) fn path(text: &str) -> ObjectPath {
     ObjectPath::new(text).expect("a valid path")
+}
+
+/// Where this content lies by its digest.
+pub(crate) fn content_path(content: &str) -> String {
+    let digest = digest(content.as_bytes());
+    let hex = digest.trim_start_matches("sha256:");
+    format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2])
 }
 
 /// The settings that a configuration with these keys of `cache_lru` has.
@@ -67,7 +75,7 @@ impl Replica {
         static PROBES: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         eventually("the replica is connected", async || {
             let number = PROBES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let probe = format!("images/{number}/json");
+            let probe = format!("repositories/probe/{number}/tag_probe");
             storage.set(&probe, "probe");
             for _ in 0..3 {
                 self.read(&probe).await;

@@ -197,7 +197,7 @@ fn fastest(pair: &Pair) -> Duration {
 }
 
 #[test]
-fn images_of_v1_are_kept_as_well_and_change_for_every_server() {
+fn tags_of_v1_are_kept_as_well_and_change_for_every_server() {
     let pair = Pair::start(&[("CACHE_LRU_TAG_TTL", "1h")]);
     let (id, other) = ("1".repeat(64), "2".repeat(64));
     let client = pair.servers[0].client();

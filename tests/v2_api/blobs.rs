@@ -124,6 +124,21 @@ async fn a_blob_is_mounted_without_upload(registry: &Registry) {
     registry.ask(ask("POST", &format!("/v2/target/blobs/uploads/?mount={digest}"))).await.expect(201);
 }
 
+#[tokio::test]
+async fn a_mount_asks_the_storage_and_not_a_cache_that_is_old() {
+    let (registry, old) = (Registry::on_memory().await, Registry::on_memory().await);
+    let digest = registry.push_blob("source", b"shared").await;
+    old.push_blob("source", b"shared").await;
+    registry.delete(&format!("/v2/source/blobs/{digest}")).await.expect(202);
+    let registry = registry.reading_from(old.storage.clone());
+    let head = registry.ask(ask("HEAD", &format!("/v2/source/blobs/{digest}"))).await;
+    assert_eq!(head.status, 200, "what clients read may be old");
+    for source in ["source", "target"] {
+        let mount = format!("/v2/{source}/blobs/uploads/?mount={digest}&from=source");
+        registry.ask(ask("POST", &mount)).await.expect(202);
+    }
+}
+
 async fn a_mount_that_cannot_be_begins_an_upload(registry: &Registry) {
     let digest = registry.push_blob("source", b"shared").await;
     let unknown = sha256(b"never pushed");

@@ -56,6 +56,11 @@ impl Registry {
         Self { api: Api::new(storage.clone(), limits), storage, _folder: None }
     }
 
+    /// The same, which answers clients from another storage: a cache of any age.
+    pub(crate) fn reading_from(self, reads: Arc<dyn Driver>) -> Self {
+        Self { api: self.api.with_reads(reads), ..self }
+    }
+
     /// Another server on the same storage.
     pub(crate) fn second(&self) -> Self {
         Self::on(self.storage.clone(), Limits::default())

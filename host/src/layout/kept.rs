@@ -1,19 +1,25 @@
 //! What a cache may keep of each object of the storage, by its path.
 //!
-//! Content by digest never changes. Links, tags and the small files of V1 do, and so do those of V1 images: an
-//! interrupted push is begun again with another JSON under the same id. Everything else is not kept: records of
-//! uploads change all the time, layers are no small files, and marks are looked for because they are mostly absent.
+//! Content by digest never changes. Links, tags and the small files of V1 repositories do. Everything else is not kept:
+//! records of uploads change all the time, layers are no small files, and the files of a V1 image count only when the mark of
+//! its push is looked for after they were found. An interrupted push is begun again with another JSON under the same id,
+//! so that what was found earlier says nothing about an image that is complete now.
 
 use docker_registry_driver_api::{ObjectPath, Prefix};
 
-use crate::storage::{Below, Keeping, KeepingRules};
+use crate::{
+    registry::{
+        digest::{Algorithm, Digest},
+        hashing::Hasher,
+    },
+    storage::{Below, Keeping, KeepingRules},
+};
 
 /// The object that holds the secret of the store, from which a cache derives its keys. Written once.
 pub const CACHE_SECRET: &str = "docker-registry/cache-secret";
 
 const V2_BLOBS: &str = "docker/registry/v2/blobs/";
 const V2_REPOSITORIES: &str = "docker/registry/v2/repositories/";
-const V1_IMAGES: &str = "images/";
 const V1_REPOSITORIES: &str = "repositories/";
 
 /// The rules of both layouts.
@@ -32,18 +38,20 @@ impl KeepingRules for Kept {
             };
         }
         if text.starts_with(V2_BLOBS) {
-            return if text.ends_with("/data") { Keeping::Unchanging } else { Keeping::Not };
-        }
-        if let Some(rest) = text.strip_prefix(V1_IMAGES) {
-            return match rest.split_once('/') {
-                Some((_, "json" | "ancestry" | "_checksum")) => Keeping::Changing { scope: None },
-                _ => Keeping::Not,
-            };
+            return if digest_of(text).is_some() { Keeping::Unchanging } else { Keeping::Not };
         }
         match text.strip_prefix(V1_REPOSITORIES).map(|rest| rest.split('/').count()) {
             Some(3) => Keeping::Changing { scope: Some(&text[..text.len() - path.name().len() - 1]) },
             _ => Keeping::Not,
         }
+    }
+
+    fn is_sound(&self, path: &ObjectPath, content: &[u8]) -> bool {
+        digest_of(path.as_str()).is_some_and(|digest| {
+            let mut hasher = Hasher::new(digest.algorithm());
+            hasher.update(content);
+            hasher.finish() == digest
+        })
     }
 
     fn below<'a>(&self, folder: &'a Prefix) -> Below<'a> {
@@ -52,9 +60,7 @@ impl KeepingRules for Kept {
             return match own_folder(rest) {
                 Some((_, own)) if own.starts_with("_uploads") => Below::Nothing,
                 // The history of a tag, which nobody reads.
-                Some((_, own)) if own.starts_with("_manifests/tags/") && own.ends_with("/index") => {
-                    Below::Nothing
-                }
+                Some((_, own)) if is_tag_history(own) => Below::Nothing,
                 Some((name, _)) => Below::Scope(&text[..V2_REPOSITORIES.len() + name.len()]),
                 None => Below::Everything,
             };
@@ -70,6 +76,20 @@ impl KeepingRules for Kept {
 /// begins with `_`.
 fn own_folder(rest: &str) -> Option<(&str, &str)> {
     rest.find("/_").map(|at| (&rest[..at], &rest[at + 1..]))
+}
+
+/// The digest in the path of content.
+fn digest_of(path: &str) -> Option<Digest> {
+    let mut parts = path.strip_prefix(V2_BLOBS)?.strip_suffix("/data")?.split('/');
+    let (algorithm, _, hex) = (parts.next()?, parts.next()?, parts.next()?);
+    let digest = Digest::from_hex(Algorithm::from_name(algorithm)?, hex)?;
+    parts.next().is_none().then_some(digest)
+}
+
+/// `_manifests/tags/TAG/index`, where a tag itself may be called `index`.
+fn is_tag_history(own: &str) -> bool {
+    let rest = own.strip_prefix("_manifests/tags/").and_then(|rest| rest.split_once('/'));
+    rest.is_some_and(|(_, below)| below == "index")
 }
 
 /// The links that readers follow.
@@ -103,6 +123,10 @@ mod tests {
             assert_eq!(Kept.keeping(&path), Keeping::Changing { scope: Some(scope) }, "{path}");
         }
         assert_eq!(Kept.keeping(&v2::blob(&digest)), Keeping::Unchanging);
+        for nearly in ["blobs/sha256/0f/0f0f/data", "blobs/md5/0f/0f/data", "blobs/data"] {
+            let path = ObjectPath::new(format!("docker/registry/v2/{nearly}")).unwrap();
+            assert_eq!(Kept.keeping(&path), Keeping::Not, "{path}");
+        }
         let id = UploadId::random();
         for path in [
             v2::upload_record(&name, &id),
@@ -113,6 +137,9 @@ mod tests {
         }
         assert_eq!(Kept.below(&v2::upload(&name, &id)), Below::Nothing);
         assert_eq!(Kept.below(&v2::tag_history(&name, &tag)), Below::Nothing);
+        // The whole of a tag with that name is more than its history.
+        let tag_folder = Prefix::new(format!("{}/index", v2::tags(&name).as_str())).unwrap();
+        assert_eq!(Kept.below(&tag_folder), Below::Scope(scope));
         assert_eq!(Kept.below(&v2::own_folder(&name, v2::LAYERS_FOLDER)), Below::Scope(scope));
         // Names continue below a repository, so that its folder holds other ones.
         assert_eq!(Kept.below(&v2::repository(&name)), Below::Everything);
@@ -120,13 +147,29 @@ mod tests {
     }
 
     #[test]
+    fn content_is_sound_where_its_digest_is() {
+        for (algorithm, hex) in [
+            (Algorithm::Sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+            (
+                Algorithm::Sha512,
+                "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
+                 2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
+            ),
+        ] {
+            let path = v2::blob(&Digest::from_hex(algorithm, hex).unwrap());
+            assert!(Kept.is_sound(&path, b"abc"));
+            assert!(!Kept.is_sound(&path, b"abd") && !Kept.is_sound(&path, b""));
+        }
+        assert!(!Kept.is_sound(&ObjectPath::new("docker/registry/v2/blobs/x/data").unwrap(), b""));
+    }
+
+    #[test]
     fn each_path_of_v1_is_kept_as_it_behaves() {
         let id = ImageId::parse(&"ab".repeat(32)).unwrap();
         let image = v1::ImagePaths(&id);
-        for path in [image.json(), image.ancestry(), image.checksum()] {
-            assert_eq!(Kept.keeping(&path.unwrap()), Keeping::Changing { scope: None });
-        }
-        for path in [image.layer(), image.mark(), image.files()] {
+        for path in
+            [image.json(), image.ancestry(), image.checksum(), image.layer(), image.mark(), image.files()]
+        {
             assert_eq!(Kept.keeping(&path.unwrap()), Keeping::Not);
         }
         let repository = v1::RepositoryPaths::new(&V1Name::from_path("a/b/c").unwrap());

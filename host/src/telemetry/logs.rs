@@ -152,11 +152,12 @@ pub fn install() {
 }
 
 /// The libraries below the server log at its level only when they warn: what they say at `debug` is about their
-/// inside, and much.
+/// inside, and much. The client of Redis is never heard: its errors can hold what a server answered, and the cache says in
+/// its own words what is wrong.
 fn filter(level: Level, requests_apart: bool) -> EnvFilter {
     let quiet = if level == Level::Debug { ",h2=warn,hyper=warn,hyper_util=warn,warp=warn" } else { "" };
     let requests = if requests_apart { ",access=off" } else { "" };
-    EnvFilter::new(format!("{}{quiet}{requests}", level.filter()))
+    EnvFilter::new(format!("{},redis=off{quiet}{requests}", level.filter()))
 }
 
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
@@ -181,6 +182,17 @@ fn access_lines(format: AccessFormat, file: log_file::LogFile) -> BoxedLayer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_client_of_redis_is_never_heard() {
+        for level in [Level::Debug, Level::Info, Level::Warning, Level::Error] {
+            let subscriber = Registry::default().with(filter(level, false));
+            tracing::subscriber::with_default(subscriber, || {
+                assert!(!tracing::enabled!(target: "redis::aio", tracing::Level::ERROR));
+                assert!(tracing::enabled!(target: "docker_registry::storage", tracing::Level::ERROR));
+            });
+        }
+    }
 
     #[test]
     fn old_and_new_level_names_are_known() {

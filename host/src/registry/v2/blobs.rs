@@ -12,6 +12,7 @@ use super::{Failure, Registry, RepositoryName, Result};
 use crate::{
     layout::v2 as layout,
     registry::{addresses, digest::Digest},
+    storage::Storage,
 };
 
 /// How long content counts as there after it was seen.
@@ -44,9 +45,20 @@ impl Registry {
         name: &RepositoryName,
         digest: &Digest,
     ) -> Result<BlobFacts> {
+        self.stat_blob_in(&self.reads, call, name, digest).await
+    }
+
+    /// The same, with the link as this storage has it: what a write follows from is not asked of a cache.
+    async fn stat_blob_in(
+        &self,
+        links: &Storage,
+        call: &CallContext,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<BlobFacts> {
         let (link, path) = (layout::layer_link(name, digest), layout::blob(digest));
         let (linked, info) =
-            futures::join!(self.is_linked_for_client(call, &link, digest), self.storage.head(call, &path));
+            futures::join!(self.is_linked_in(links, call, &link, digest), self.storage.head(call, &path));
         if !linked? {
             return Err(Failure::BlobUnknown);
         }
@@ -69,7 +81,7 @@ impl Registry {
     ) -> Result<Reading> {
         let (link, path) = (layout::layer_link(name, digest), layout::blob(digest));
         let (linked, reading) = futures::join!(
-            self.is_linked_for_client(call, &link, digest),
+            self.is_linked_in(&self.reads, call, &link, digest),
             self.storage.read(call, &path, range)
         );
         if !linked? {
@@ -137,7 +149,7 @@ impl Registry {
         digest: &Digest,
         source: Option<&RepositoryName>,
     ) -> Result<Mount> {
-        match self.stat_blob(call, source.unwrap_or(name), digest).await {
+        match self.stat_blob_in(&self.storage, call, source.unwrap_or(name), digest).await {
             Ok(_) => {}
             Err(Failure::BlobUnknown) => return Ok(Mount::NotThere),
             Err(failure) => return Err(failure),
@@ -158,7 +170,7 @@ impl Registry {
         if self.saw_content_lately(digest) {
             return self.is_linked(call, &layout::layer_link(name, digest), digest).await;
         }
-        match self.stat_blob(call, name, digest).await {
+        match self.stat_blob_in(&self.storage, call, name, digest).await {
             Ok(_) => Ok(true),
             Err(Failure::BlobUnknown) => Ok(false),
             Err(failure) => Err(failure),

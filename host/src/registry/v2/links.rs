@@ -18,24 +18,26 @@ impl Registry {
         read_link(&self.storage, call, path).await
     }
 
-    /// Whether the link at `path` leads to `digest`, for a client that asks.
-    pub(super) async fn is_linked_for_client(
+    /// Whether the link at `path` leads to `digest`, in this storage: the one that answers clients where one asks, and
+    /// the storage itself where a write follows from it.
+    pub(super) async fn is_linked_in(
         &self,
+        storage: &Storage,
         call: &CallContext,
         path: &ObjectPath,
         digest: &Digest,
     ) -> Result<bool> {
-        Ok(read_link(&self.reads, call, path).await?.as_ref() == Some(digest))
+        Ok(read_link(storage, call, path).await?.as_ref() == Some(digest))
     }
 
-    /// Whether the link at `path` leads to `digest`.
+    /// Whether the link at `path` leads to `digest`, for a decision about a write.
     pub(super) async fn is_linked(
         &self,
         call: &CallContext,
         path: &ObjectPath,
         digest: &Digest,
     ) -> Result<bool> {
-        Ok(self.read_link(call, path).await?.as_ref() == Some(digest))
+        self.is_linked_in(&self.storage, call, path, digest).await
     }
 
     /// Writes a link.

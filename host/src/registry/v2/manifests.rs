@@ -67,7 +67,7 @@ impl Registry {
     ) -> Result<Manifest> {
         let (link, path) = (layout::revision_link(name, &digest), layout::blob(&digest));
         let (linked, object) = futures::join!(
-            self.is_linked_for_client(call, &link, &digest),
+            self.is_linked_in(&self.reads, call, &link, &digest),
             self.reads.get(call, &path, max_size)
         );
         if !linked? {

@@ -5,7 +5,12 @@
 //! - after a write whose outcome is unknown, until that write can no longer take effect;
 //! - while the Redis has not been told of a write, because it was away. When it is back, it is told with a tombstone
 //!   for the rest of the write's time. A debt that nobody could pay for so long that every entry of the time before
-//!   has ended is none any more.
+//!   has ended is none any more;
+//! - in a Redis Cluster, for as long as an entry of before the write can live: one of its nodes can be replaced by a
+//!   replica that has not seen the write, and no connection of ours is lost by it.
+//!
+//! Elsewhere a write that has ended is remembered for that time. A new connection may lead to a Redis that has gone back
+//! to what it was, and there the write is owed again.
 
 use std::{
     collections::HashMap,
@@ -21,12 +26,16 @@ pub(super) struct Barred {
     state: Mutex<State>,
     /// How long an entry can live that was filled before a debt ended.
     lifetime: Duration,
+    /// Whether the Redis can go back to what it was without a new connection.
+    unsteady: bool,
 }
 
 #[derive(Default)]
 struct State {
     targets: HashMap<String, Bar>,
     everything: Option<Instant>,
+    /// Until when entries of before writes may live that are not remembered one by one.
+    crowded: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +45,8 @@ struct Bar {
     unknown: Option<Instant>,
     /// Until when the tombstone is to stay that is owed.
     owed: Option<Instant>,
+    /// When the last write had ended, or will have for certain.
+    ended: Option<Instant>,
 }
 
 /// How a write ended, as far as the cache is concerned.
@@ -47,17 +58,38 @@ pub(super) struct Ending {
     pub(super) owed: Option<Instant>,
 }
 
+fn passed(time: Option<Instant>, extra: Duration, now: Instant) -> bool {
+    time.is_none_or(|time| time + extra <= now)
+}
+
 impl Bar {
+    /// Whether it bars nothing.
     fn is_over(&self, now: Instant, lifetime: Duration) -> bool {
-        let passed = |time: Option<Instant>, extra| time.is_none_or(|time| time + extra <= now);
-        self.writers == 0 && passed(self.unknown, Duration::ZERO) && passed(self.owed, lifetime)
+        self.writers == 0 && passed(self.unknown, Duration::ZERO, now) && passed(self.owed, lifetime, now)
+    }
+
+    /// Whether it bars nothing and need not be remembered.
+    fn is_old(&self, now: Instant, lifetime: Duration) -> bool {
+        self.is_over(now, lifetime) && passed(self.ended, lifetime, now)
+    }
+}
+
+impl State {
+    /// Remembers ended writes together and not one by one, when there are too many of them.
+    fn make_room(&mut self, now: Instant, lifetime: Duration) {
+        if self.targets.len() <= MOST_BARRED {
+            return;
+        }
+        let last = self.targets.values_mut().filter_map(|bar| bar.ended.take()).max();
+        self.crowded = self.crowded.max(last.map(|last| last + lifetime));
+        self.targets.retain(|_, bar| !bar.is_over(now, lifetime));
     }
 }
 
 impl Barred {
-    /// `lifetime` is the longest of a changing entry.
-    pub(super) fn new(lifetime: Duration) -> Self {
-        Self { state: Mutex::default(), lifetime }
+    /// `lifetime` is the longest of a changing entry; `unsteady` is a Redis that can go back without a new connection.
+    pub(super) fn new(lifetime: Duration, unsteady: bool) -> Self {
+        Self { state: Mutex::default(), lifetime, unsteady }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -73,6 +105,7 @@ impl Barred {
     pub(super) fn end(&self, target: &str, ending: Ending) {
         let now = Instant::now();
         let mut state = self.lock();
+        state.make_room(now, self.lifetime);
         let crowded = state.targets.len() > MOST_BARRED;
         let Some(bar) = state.targets.get_mut(target) else { return };
         bar.writers = bar.writers.saturating_sub(1);
@@ -92,9 +125,18 @@ impl Barred {
         }
         bar.unknown = bar.unknown.max(ending.unknown);
         bar.owed = bar.owed.max(ending.owed);
-        if bar.is_over(now, self.lifetime) {
-            state.targets.remove(target);
+        bar.ended = bar.ended.max(Some(now)).max(ending.unknown);
+    }
+
+    /// The Redis may be another one, or know less than it did: what was written lately is owed to it.
+    pub(super) fn doubt(&self) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        for bar in state.targets.values_mut() {
+            let under_way = (bar.writers > 0).then_some(now);
+            bar.owed = bar.owed.max(bar.ended).max(under_way);
         }
+        state.everything = state.everything.max(state.crowded);
     }
 
     /// Bars everything for the lifetime of an entry.
@@ -108,13 +150,18 @@ impl Barred {
     pub(super) fn bars(&self, path: &str, scope: Option<&str>) -> bool {
         let now = Instant::now();
         let state = self.lock();
-        if state.everything.is_some_and(|until| until > now) {
+        let crowded = state.crowded.filter(|_| self.unsteady);
+        if state.everything.max(crowded).is_some_and(|until| until > now) {
             return true;
         }
         if state.targets.is_empty() {
             return false;
         }
-        let bars = |target| state.targets.get(target).is_some_and(|bar| !bar.is_over(now, self.lifetime));
+        let is_barred = |bar: &Bar| {
+            let over = if self.unsteady { Bar::is_old } else { Bar::is_over };
+            !over(bar, now, self.lifetime)
+        };
+        let bars = |target| state.targets.get(target).is_some_and(is_barred);
         bars(path) || scope.is_some_and(bars)
     }
 
@@ -122,7 +169,7 @@ impl Barred {
     pub(super) fn debts(&self) -> Vec<(String, Duration)> {
         let now = Instant::now();
         let mut state = self.lock();
-        state.targets.retain(|_, bar| !bar.is_over(now, self.lifetime));
+        state.targets.retain(|_, bar| !bar.is_old(now, self.lifetime));
         let owed = state.targets.iter().filter_map(|(target, bar)| Some((target, bar.owed?)));
         // A time that has passed still deletes what is there.
         owed.map(|(target, until)| (target.clone(), until.saturating_duration_since(now))).collect()
@@ -135,7 +182,7 @@ impl Barred {
         if bar.owed.is_some_and(|owed| owed <= until) {
             bar.owed = None;
         }
-        if bar.is_over(Instant::now(), self.lifetime) {
+        if bar.is_old(Instant::now(), self.lifetime) {
             state.targets.remove(target);
         }
     }
@@ -159,20 +206,20 @@ mod tests {
 
     #[test]
     fn a_target_is_barred_until_its_last_writer_has_ended() {
-        let barred = Barred::new(LIFETIME);
+        let barred = Barred::new(LIFETIME, false);
         barred.begin("s/a");
         barred.begin("s/a");
         barred.end("s/a", CLEAN);
         assert!(barred.bars("s/a", Some("s")) && !barred.bars("s/b", Some("s")));
         barred.end("s/a", CLEAN);
-        assert!(!barred.bars("s/a", Some("s")) && barred.lock().targets.is_empty());
+        assert!(!barred.bars("s/a", Some("s")));
         barred.begin("s");
         assert!(barred.bars("s/a", Some("s")) && !barred.bars("t/a", Some("t")));
     }
 
     #[test]
     fn a_debt_bars_until_it_is_paid_for_all_of_its_time() {
-        let barred = Barred::new(LIFETIME);
+        let barred = Barred::new(LIFETIME, false);
         let owed = soon();
         barred.begin("a");
         barred.end("a", Ending { unknown: None, owed: Some(owed) });
@@ -187,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_debt_ends_when_no_entry_of_its_time_can_live() {
-        let barred = Barred::new(LIFETIME);
+        let barred = Barred::new(LIFETIME, false);
         for (ago, is_barred) in [(LIFETIME - Duration::from_secs(1), true), (LIFETIME, false)] {
             barred.begin("a");
             barred.end("a", Ending { unknown: None, owed: Instant::now().checked_sub(ago) });
@@ -198,15 +245,47 @@ mod tests {
 
     #[test]
     fn a_write_of_unknown_outcome_bars_although_redis_knows() {
-        let barred = Barred::new(LIFETIME);
+        let barred = Barred::new(LIFETIME, false);
         barred.begin("a");
         barred.end("a", Ending { unknown: Some(soon()), owed: None });
         assert!(barred.bars("a", None) && barred.debts().is_empty());
     }
 
     #[test]
+    fn a_write_is_owed_again_to_a_redis_that_may_have_gone_back() {
+        for unsteady in [false, true] {
+            let barred = Barred::new(LIFETIME, unsteady);
+            barred.begin("a");
+            barred.end("a", CLEAN);
+            assert_eq!(barred.bars("a", None), unsteady, "a Cluster goes back unseen");
+            assert!(barred.debts().is_empty());
+            for _ in 0..2 {
+                barred.doubt();
+                assert!(barred.bars("a", None));
+                assert_eq!(barred.debts(), [("a".to_owned(), Duration::ZERO)]);
+                barred.paid("a", Instant::now());
+                assert_eq!(barred.bars("a", None), unsteady);
+            }
+        }
+    }
+
+    #[test]
+    fn many_writes_take_no_memory_and_bar_only_in_doubt() {
+        let barred = Barred::new(LIFETIME, false);
+        for number in 0..MOST_BARRED + 100 {
+            let target = number.to_string();
+            barred.begin(&target);
+            barred.end(&target, CLEAN);
+        }
+        assert!(barred.lock().targets.len() <= MOST_BARRED + 1);
+        assert!(!barred.bars("0", None));
+        barred.doubt();
+        assert!(barred.bars("0", None));
+    }
+
+    #[test]
     fn too_many_debts_bar_everything_and_take_no_memory() {
-        let barred = Barred::new(LIFETIME);
+        let barred = Barred::new(LIFETIME, false);
         for number in 0..MOST_BARRED + 100 {
             let target = number.to_string();
             barred.begin(&target);

@@ -1,6 +1,7 @@
 //! The cache as a decorator: every method of the driver, and which paths each of them changes.
 
 use std::{
+    mem,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -11,7 +12,10 @@ use docker_registry_driver_api::{
     ListPage, ListRequest, Object, ObjectInfo, ObjectPath, Prefix, ReadRange, Reading, RedirectRequest,
     Result, Settings, Stat, UploadHint, UploadPage, UploadProgress, UploadState, async_trait,
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep},
+};
 
 use super::{Below, Keeping, Shared};
 
@@ -45,12 +49,60 @@ impl Cached {
         self.shared.call_time * LARGE
     }
 
-    /// Content that never changes is forgotten here when it is deleted or written anew.
-    fn forget(&self, path: &ObjectPath) {
-        if self.shared.rules.keeping(path) == Keeping::Unchanging {
+    /// Changes the objects at these paths. `time` is what that may take at most.
+    async fn change<'a, T>(
+        &self,
+        paths: impl IntoIterator<Item = &'a ObjectPath> + Clone,
+        time: Duration,
+        run: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let _forgotten = Forgotten::begin(&self.shared, paths.clone());
+        self.shared.write(self.changing(paths), time, run).await
+    }
+}
+
+/// Content by digest that is written or deleted. What was kept of it is forgotten before and, also when the caller goes
+/// away, after it; in Redis afterwards, behind the caller's back: what is kept has the digest that its path says, so
+/// that nobody reads anything wrong meanwhile.
+struct Forgotten {
+    shared: Arc<Shared>,
+    paths: Vec<ObjectPath>,
+}
+
+impl Forgotten {
+    fn begin<'a>(shared: &Arc<Shared>, paths: impl IntoIterator<Item = &'a ObjectPath>) -> Self {
+        let is_unchanging = |path: &&ObjectPath| shared.rules.keeping(path) == Keeping::Unchanging;
+        let paths = paths.into_iter().filter(is_unchanging).cloned().collect();
+        let forgotten = Self { shared: Arc::clone(shared), paths };
+        forgotten.here();
+        forgotten
+    }
+
+    fn here(&self) {
+        for path in &self.paths {
             self.shared.flights.overtake(path.as_str());
             self.shared.memory.remove(path.as_str());
         }
+    }
+}
+
+impl Drop for Forgotten {
+    fn drop(&mut self) {
+        self.here();
+        let (Some(live), Ok(runtime)) = (self.shared.server.connection(), Handle::try_current()) else {
+            return;
+        };
+        if self.paths.is_empty() {
+            return;
+        }
+        let (shared, paths) = (Arc::clone(&self.shared), mem::take(&mut self.paths));
+        runtime.spawn(async move {
+            for path in paths {
+                if !shared.server.forget(&live, path.as_str()).await {
+                    return;
+                }
+            }
+        });
     }
 }
 
@@ -85,7 +137,7 @@ impl Driver for Cached {
         condition: &Condition,
     ) -> Result<Option<ETag>> {
         let put = self.shared.storage.put(call, path, content, condition);
-        self.shared.write(self.changing([path]), self.small(), put).await
+        self.change([path], self.small(), put).await
     }
 
     async fn head(&self, call: &CallContext, path: &ObjectPath) -> Result<ObjectInfo> {
@@ -126,7 +178,7 @@ impl Driver for Cached {
         condition: &Condition,
     ) -> Result<ObjectInfo> {
         let commit = self.shared.storage.commit(call, state, final_path, condition);
-        self.shared.write(self.changing([final_path]), self.large(), commit).await
+        self.change([final_path], self.large(), commit).await
     }
 
     async fn abort(&self, call: &CallContext, state: &UploadState) -> Result<()> {
@@ -142,7 +194,7 @@ impl Driver for Cached {
         condition: &Condition,
     ) -> Result<ObjectInfo> {
         let write = self.shared.storage.write(call, path, size, body, condition);
-        self.shared.write(self.changing([path]), self.large(), write).await
+        self.change([path], self.large(), write).await
     }
 
     async fn list_uploads(
@@ -157,19 +209,17 @@ impl Driver for Cached {
 
     async fn copy(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
         let copy = self.shared.storage.copy(call, from, to);
-        self.shared.write(self.changing([to]), self.large(), copy).await
+        self.change([to], self.large(), copy).await
     }
 
     async fn rename(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
-        self.forget(from);
         let rename = self.shared.storage.rename(call, from, to);
-        self.shared.write(self.changing([from, to]), self.large(), rename).await
+        self.change([from, to], self.large(), rename).await
     }
 
     async fn delete(&self, call: &CallContext, path: &ObjectPath) -> Result<()> {
-        self.forget(path);
         let delete = self.shared.storage.delete(call, path);
-        self.shared.write(self.changing([path]), self.small(), delete).await
+        self.change([path], self.small(), delete).await
     }
 
     async fn delete_many(
@@ -177,9 +227,12 @@ impl Driver for Cached {
         call: &CallContext,
         paths: &[ObjectPath],
     ) -> Result<Vec<(ObjectPath, Error)>> {
-        paths.iter().for_each(|path| self.forget(path));
         let delete = self.shared.storage.delete_many(call, paths);
-        self.shared.write(self.changing(paths), self.large(), delete).await
+        let _forgotten = Forgotten::begin(&self.shared, paths);
+        // The failures of single paths are in the answer, and any of them may have an outcome that nobody knows.
+        let is_known =
+            |failures: &Vec<(ObjectPath, Error)>| failures.iter().all(|(_, error)| !error.outcome_unknown);
+        self.shared.write_judged(self.changing(paths), self.large(), delete, is_known).await
     }
 
     async fn delete_tree(&self, call: &CallContext, prefix: &Prefix) -> Result<u64> {
@@ -189,7 +242,9 @@ impl Driver for Cached {
             Below::Scope(scope) => self.shared.write(vec![scope.to_owned()], self.large(), delete).await,
             Below::Everything => {
                 self.shared.bar_everything(self.large());
-                delete.await
+                let result = delete.await;
+                self.shared.bar_everything(Duration::ZERO);
+                result
             }
         }
     }

@@ -6,7 +6,7 @@
 //! - What a process has acknowledged as written is never answered with what was there before, by that process. Another
 //!   process believes what it has for `tag_ttl` at most, counted from the start of the reading that found it, whatever
 //!   happens to Redis, to the storage and to either process; while Redis works, not even that: see `writing`.
-//! - What is absent is not kept.
+//! - What is absent is not kept, and neither is content that does not have the digest in its path.
 //!
 //! # How
 //! A writer puts a tombstone into Redis before it writes and lifts it afterwards. A reader that finds nothing in Redis
@@ -32,7 +32,7 @@ mod writing;
 
 use std::{sync::Arc, time::Duration};
 
-use docker_registry_config::CacheSettings;
+use docker_registry_config::{CacheSettings, RedisKind};
 use docker_registry_driver_api::{ObjectPath, Prefix};
 use metrics::{Counter, counter};
 use tokio::task::JoinHandle;
@@ -78,6 +78,10 @@ pub trait KeepingRules: Send + Sync + 'static {
     /// What may be kept of the object.
     fn keeping<'a>(&self, path: &'a ObjectPath) -> Keeping<'a>;
 
+    /// Whether this can be the content of an object that does not change. Content that cannot is not kept. It is
+    /// asked with as many bytes as a cache keeps, and need not hurry.
+    fn is_sound(&self, path: &ObjectPath, content: &[u8]) -> bool;
+
     /// What is deleted with the folder.
     fn below<'a>(&self, folder: &'a Prefix) -> Below<'a>;
 }
@@ -106,7 +110,7 @@ impl Cache {
             rules: Box::new(rules),
             memory: Memory::new(settings.memory),
             flights: Flights::default(),
-            barred: Barred::new(settings.tag_ttl),
+            barred: Barred::new(settings.tag_ttl, settings.redis.kind == RedisKind::Cluster),
             server: Server::new(settings.timeout),
             meters: Meters::new(),
             tag_ttl: settings.tag_ttl,
@@ -150,15 +154,27 @@ impl Shared {
     /// A path or a scope has changed, or is about to: whatever is known of it is old.
     fn changed(&self, target: &str) {
         self.flights.overtake(target);
-        self.memory.remove(target);
-        self.memory.forget_scope(target);
+        self.forget_here(target);
     }
 
     /// Redis says that a path or a scope has changed.
     fn heard(&self, target: &str) {
         self.flights.outdate(target);
-        self.memory.remove(target);
-        self.memory.forget_scope(target);
+        self.forget_here(target);
+    }
+
+    /// A path is forgotten by itself. What is no path of an entry is a scope; their versions are few.
+    fn forget_here(&self, target: &str) {
+        if self.is_entry(target) {
+            self.memory.remove(target);
+        } else {
+            self.memory.forget_scope(target);
+        }
+    }
+
+    fn is_entry(&self, target: &str) -> bool {
+        let path = ObjectPath::new(target);
+        path.is_ok_and(|path| matches!(self.rules.keeping(&path), Keeping::Changing { .. }))
     }
 
     /// The name in Redis of a path or a scope that is written.

@@ -26,7 +26,7 @@ use super::{
 
 /// How long content that never changes is kept.
 const UNCHANGING_TTL: Duration = Duration::from_secs(24 * 60 * 60);
-/// Up to this size, sealing is cheaper than handing it to another thread.
+/// Up to this size, sealing or hashing is cheaper than handing it to another thread.
 const SEALED_IN_PLACE: usize = 64 << 10;
 
 /// One reading, from its start on.
@@ -148,18 +148,23 @@ impl Reading {
             self.give(sender, answer.clone());
             if self.changing.is_none()
                 && let Ok(object) = answer
+                && self.is_small(&object)
+                && self.is_sound(&object).await
             {
                 self.keep(object, self.left());
             }
             return;
         };
-        let looking = self.look(&live);
-        tokio::pin!(looking);
-        let Ok(seen) = timeout(shared.patience, &mut looking).await else {
+        let asking = self.ask(&live);
+        tokio::pin!(asking);
+        // The answer of Redis alone is waited for so: what is computed with it afterwards says nothing about Redis.
+        let Ok(found) = timeout(shared.patience, &mut asking).await else {
             shared.server.suspect();
+            let looking = async { self.judge(&live, asking.await).await };
+            tokio::pin!(looking);
             return self.race(sender, looking, &live).await;
         };
-        match seen {
+        match self.judge(&live, found).await {
             Seen::Object(object, left) => {
                 let answer = within(object.clone(), &self.path, self.max_size);
                 self.give(sender, answer);
@@ -218,42 +223,44 @@ impl Reading {
         }
     }
 
-    /// Looks into Redis.
-    async fn look(&self, live: &Live) -> Seen {
+    /// Asks Redis. What never changes is found without a time that it is kept.
+    async fn ask(&self, live: &Live) -> Found {
+        let (server, path) = (&self.shared.server, self.path.as_str());
+        if self.changing.is_some() {
+            return server.look_up(live, path, self.scope()).await;
+        }
+        server.get(live, path).await.map_or(Found::Miss, |value| Found::Value(value, None))
+    }
+
+    /// What is believed of an answer.
+    async fn judge(&self, live: &Live, found: Found) -> Seen {
         let (shared, path) = (&self.shared, self.path.as_str());
-        let asked = Instant::now();
-        let (name, value, kept) = if self.changing.is_some() {
-            let name = live.seal.changing(path, self.scope());
-            match shared.server.look_up(live, path, self.scope()).await {
-                Found::Value(value, kept) => (name, value, kept),
-                Found::Lease(lease, epoch) => {
-                    shared.meters.redis.misses.increment(1);
-                    return Seen::Lease(lease, epoch);
-                }
-                Found::Held(what) => {
-                    shared.meters.redis.misses.increment(1);
-                    let is_ours = match what.first() {
-                        Some(&LEASE) => live.seal.is_lease(&name, &what),
-                        Some(&TOMBSTONE) => true,
-                        _ => false,
-                    };
-                    if !is_ours {
-                        self.discard(live, name, what);
-                    }
-                    return Seen::Nothing;
-                }
-                Found::Miss => {
-                    shared.meters.redis.misses.increment(1);
-                    return Seen::Nothing;
-                }
-            }
+        let name = if self.changing.is_some() {
+            live.seal.changing(path, self.scope())
         } else {
-            match shared.server.get(live, path).await {
-                Some(value) => (live.seal.unchanging(path), value, None),
-                None => {
-                    shared.meters.redis.misses.increment(1);
-                    return Seen::Nothing;
+            live.seal.unchanging(path)
+        };
+        let (value, kept) = match found {
+            Found::Value(value, kept) => (value, kept),
+            Found::Lease(lease, epoch) => {
+                shared.meters.redis.misses.increment(1);
+                return Seen::Lease(lease, epoch);
+            }
+            Found::Held(what) => {
+                shared.meters.redis.misses.increment(1);
+                let is_ours = match what.first() {
+                    Some(&LEASE) => live.seal.is_lease(&name, &what),
+                    Some(&TOMBSTONE) => true,
+                    _ => false,
+                };
+                if !is_ours {
+                    self.discard(live, name, what);
                 }
+                return Seen::Nothing;
+            }
+            Found::Miss => {
+                shared.meters.redis.misses.increment(1);
+                return Seen::Nothing;
             }
         };
         let (sealed, seal) = (value.clone(), Arc::clone(&live.seal));
@@ -264,7 +271,7 @@ impl Reading {
                 shared.meters.redis.hit(object.content.len());
                 // By the clock and by Redis, whichever is sooner: clocks of replicas differ.
                 let by_clock = end.duration_since(SystemTime::now()).unwrap_or_default();
-                let by_redis = kept.map_or(Duration::MAX, |kept| kept.saturating_sub(asked.elapsed()));
+                let by_redis = kept.map_or(Duration::MAX, |kept| kept.saturating_sub(self.began.elapsed()));
                 Seen::Object(object, by_clock.min(by_redis).min(self.lifetime()))
             }
             None => {
@@ -320,14 +327,23 @@ impl Reading {
     }
 
     async fn fill_unchanging(&self, live: &Live, object: Object) {
-        if self.changing.is_some() || !self.is_small(&object) {
+        if self.changing.is_some() || !self.is_small(&object) || !self.is_sound(&object).await {
             return;
         }
         self.keep(object.clone(), self.left());
         let name = live.seal.unchanging(self.path.as_str());
-        if let Some(value) = self.seal(live, name, NO_EPOCH, &object).await {
+        if let Some(value) = self.seal(live, name, NO_EPOCH, &object).await
+            && !self.flight.is_overtaken()
+        {
             self.shared.server.set(live, self.path.as_str(), &value, self.left()).await;
         }
+    }
+
+    /// Whether content that does not change is what its path says. A store can hold what a power cut left of it.
+    async fn is_sound(&self, object: &Object) -> bool {
+        let (shared, path, content) = (Arc::clone(&self.shared), self.path.clone(), object.content.clone());
+        let judge = move || shared.rules.is_sound(&path, &content).then_some(());
+        heavy(object.content.len(), judge).await.is_some()
     }
 
     async fn seal(&self, live: &Live, name: String, epoch: [u8; RANDOM], object: &Object) -> Option<Bytes> {

@@ -288,6 +288,13 @@ impl Server {
         command.arg(live.seal.unchanging(path)).arg(&value[..]).arg("PX").arg(milliseconds(lifetime));
         let _: Option<Value> = self.answer(live, live.connection.clone().query(&command)).await;
     }
+
+    /// Forgets content that never changes. Returns whether Redis has done it.
+    pub(super) async fn forget(&self, live: &Live, path: &str) -> bool {
+        let mut command = redis::cmd("DEL");
+        command.arg(live.seal.unchanging(path));
+        self.answer(live, live.connection.clone().query::<i64>(&command)).await.is_some()
+    }
 }
 
 /// What Redis takes for a time: at least one millisecond.

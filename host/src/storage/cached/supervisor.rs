@@ -62,6 +62,8 @@ pub(super) async fn run(shared: Arc<Shared>, connector: Connector, secret: Objec
                 was_lost = false;
                 let live = Live { connection, number, seal: Arc::clone(&seal) };
                 let began = Instant::now();
+                // Before anybody asks it: it may have gone back to what it was before our last writes.
+                shared.barred.doubt();
                 shared.server.publish(live.clone(), tracks);
                 watch(&shared, &live).await;
                 if began.elapsed() >= STEADY {

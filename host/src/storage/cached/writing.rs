@@ -1,11 +1,12 @@
 //! Writing what may be kept: the order that keeps old entries from outliving the write.
 //!
 //! 1. The targets are barred in this process and what it knows of them is forgotten.
-//! 2. Redis gets a tombstone for each. It is waited for as long as a request is patient; a Redis that is away or slow
-//!    gets it later.
+//! 2. Redis gets a tombstone for each. It is waited for as long as a request is patient.
 //! 3. The storage is written.
-//! 4. Readings that began before are overtaken, and the write is acknowledged.
-//! 5. Behind the caller's back the tombstones are lifted, and the targets are barred no more. What could not be told
+//! 4. Redis is waited for until it has the tombstones, a command's time at most, unless it was slow or away when the write
+//!    began: then it is told later, and other processes may believe what was there for `tag_ttl`.
+//! 5. Readings that began before are overtaken, and the write is acknowledged.
+//! 6. Behind the caller's back the tombstones are lifted, and the targets are barred no more. What could not be told
 //!    is owed, and stays barred until it is.
 //!
 //! A tombstone lasts from the start of the write until the write can no longer take effect, also when this process
@@ -39,6 +40,8 @@ struct Write {
     until: Instant,
     /// The tombstones that are being put, and where; `None` when Redis could not be asked.
     burial: Option<(Live, SharedFuture<oneshot::Receiver<bool>>)>,
+    /// Whether the Redis answered others in time when the write began.
+    waits: bool,
     ended: bool,
 }
 
@@ -53,6 +56,20 @@ impl Shared {
         time: Duration,
         run: impl Future<Output = Result<T>>,
     ) -> Result<T> {
+        self.write_judged(targets, time, run, |_| true).await
+    }
+
+    /// The same, for an answer that says itself whether the outcome is known.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub(super) async fn write_judged<T>(
+        self: &Arc<Self>,
+        targets: Vec<String>,
+        time: Duration,
+        run: impl Future<Output = Result<T>>,
+        is_known: impl FnOnce(&T) -> bool,
+    ) -> Result<T> {
         if targets.is_empty() {
             return run.await;
         }
@@ -66,8 +83,11 @@ impl Shared {
         let mut write = Write::begin(self, targets, time);
         write.patiently().await;
         let result = run.await;
-        let known = !matches!(&result, Err(error) if error.outcome_unknown);
-        write.patiently().await;
+        let known = match &result {
+            Ok(answer) => is_known(answer),
+            Err(error) => !error.outcome_unknown,
+        };
+        write.until_told().await;
         write.end(known);
         result
     }
@@ -93,6 +113,7 @@ impl Write {
             id: String::new(),
             until: Instant::now() + time,
             burial: None,
+            waits: !shared.server.is_suspect(),
             ended: false,
         };
         if let (Some(id), Some(live)) = (tombstone_id(), shared.server.connection()) {
@@ -111,7 +132,7 @@ impl Write {
         write
     }
 
-    /// Waits for the tombstones for as long as a request is patient, once, unless others have waited in vain.
+    /// Waits for the tombstones for as long as a request is patient, unless others have waited in vain.
     async fn patiently(&self) {
         let Some((_, burial)) = &self.burial else { return };
         if burial.peek().is_some() || self.shared.server.is_suspect() {
@@ -119,6 +140,13 @@ impl Write {
         }
         if timeout(self.shared.patience, burial.clone()).await.is_err() {
             self.shared.server.suspect();
+        }
+    }
+
+    /// Waits until Redis has the tombstones or has failed, which a command does in the time that it may take.
+    async fn until_told(&self) {
+        if let Some((_, burial)) = self.burial.as_ref().filter(|_| self.waits) {
+            let _ = burial.clone().await;
         }
     }
 
