@@ -12,12 +12,13 @@ use docker_registry_driver_api::{ByteStream, Error, ErrorKind, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::{
+    change::Change,
     envelope::USER_FLAGS,
     hedge::first_good,
     names,
     patience::Failed,
     record::{Hold, Piece},
-    register::{Change, Registers},
+    register::Registers,
     replicas::{Answer, Pieces, Problem, worst},
     wire::{Id, Reader, Timestamp},
 };
@@ -193,20 +194,17 @@ impl Bundles {
     /// # Errors
     /// When too few groups answer.
     pub(crate) async fn hold(&self, bundle: u128, owner: u128) -> Result<bool> {
-        let mut is_alive = true;
         let id = self.0.replicas.id(&names::owners(bundle));
         let change = self.0.change(id, |current| {
             let mut owners =
                 current.map_or_else(|| Ok(Owners::first()), |now| Owners::unpack(&now.content))?;
-            is_alive = !owners.is_dead;
             if owners.is_dead || owners.names.contains(&owner) {
-                return Ok(Change::Keep);
+                return Ok(Change::Keep(!owners.is_dead));
             }
             owners.names.push(owner);
-            Ok(Change::Write(owners.pack()))
+            Ok(Change::Write(owners.pack(), true))
         });
-        change.await?;
-        Ok(is_alive)
+        Ok(change.await?.outcome)
     }
 
     /// Lets go of a bundle, and deletes its segments when that was the last owner.
@@ -214,23 +212,19 @@ impl Bundles {
     /// # Errors
     /// When too few groups answer.
     pub(crate) async fn release(&self, hold: Hold) -> Result<()> {
-        let mut dies = false;
         let id = self.0.replicas.id(&names::owners(hold.bundle));
         let change = self.0.change(id, |current| {
             let mut owners =
                 current.map_or_else(|| Ok(Owners::first()), |now| Owners::unpack(&now.content))?;
             // A bundle that died before its segments were deleted is tidied up again.
-            dies = owners.is_dead;
             if !owners.names.contains(&hold.owner) {
-                return Ok(Change::Keep);
+                return Ok(Change::Keep(owners.is_dead));
             }
             owners.names.retain(|name| *name != hold.owner);
-            dies = owners.names.is_empty();
-            owners.is_dead = dies;
-            Ok(Change::Write(owners.pack()))
+            owners.is_dead = owners.names.is_empty();
+            Ok(Change::Write(owners.pack(), owners.is_dead))
         });
-        change.await?;
-        if dies { self.delete_segments(hold.bundle, hold.parts).await } else { Ok(()) }
+        if change.await?.outcome { self.delete_segments(hold.bundle, hold.parts).await } else { Ok(()) }
     }
 
     /// Deletes all segments of parts up to a number.

@@ -24,9 +24,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
+    change::Change,
     names,
     record::Record,
-    register::{Change, Registers},
+    register::Registers,
     shard::{Edit, Shard},
 };
 
@@ -302,21 +303,20 @@ impl Index {
         only_if_first: bool,
     ) -> Result<Applied> {
         let now = names::now() / 1_000_000_000;
-        let (mut applied, mut is_stale) = (Applied::Done { is_deserted: false, grown: None }, false);
+        let mut is_stale = false;
         let id = self.0.registers.replicas.id(&names::index(folder, depth, number));
         let change = self.0.registers.change(id, |current| {
             let mut shard =
                 current.map_or_else(|| Ok(Shard::default()), |now| Shard::unpack(&now.content))?;
             if only_if_first && shard.depth > 0 {
-                applied = Applied::Elsewhere(shard.depth);
-                return Ok(Change::Keep);
+                return Ok(Change::Keep(Applied::Elsewhere(shard.depth)));
             }
             let changes = edits.iter().filter(|edit| shard.apply(edit, now)).count();
             is_stale = shard.names.values().any(|mark| self.is_over(*mark, now));
             let is_deserted = shard.is_deserted();
-            applied = Applied::Done { is_deserted, grown: None };
+            let mut applied = Applied::Done { is_deserted, grown: None };
             if changes == 0 {
-                return Ok(Change::Keep);
+                return Ok(Change::Keep(applied));
             }
             let mut content = shard.pack();
             if (shard.names.len() > MOST_NAMES || content.len() > MOST_BYTES) && depth < DEEPEST {
@@ -326,9 +326,9 @@ impl Index {
                     content = shard.pack();
                 }
             }
-            Ok(Change::Write(content))
+            Ok(Change::Write(content, applied))
         });
-        change.await?;
+        let applied = change.await?.outcome;
         if is_stale {
             self.tidy_later(folder);
         }
@@ -342,10 +342,10 @@ impl Index {
             let mut shard =
                 current.map_or_else(|| Ok(Shard::default()), |now| Shard::unpack(&now.content))?;
             if shard.depth >= depth {
-                return Ok(Change::Keep);
+                return Ok(Change::Keep(()));
             }
             shard.depth = depth;
-            Ok(Change::Write(shard.pack()))
+            Ok(Change::Write(shard.pack(), ()))
         });
         change.await?;
         self.deepen(folder, depth);

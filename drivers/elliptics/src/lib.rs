@@ -4,8 +4,8 @@
 //!
 //! - [`wire`] packs and unpacks packets, [`connection`] exchanges them with one node, [`cluster`] keeps the nodes
 //!   connected and knows by [`routes`] who keeps what.
-//! - [`replicas`] asks all groups at once, and with [`patience`] again. [`register`] makes small values of them that all clients see the same, and
-//!   that survive a minority of the groups.
+//! - [`replicas`] asks all groups at once, and with [`patience`] again. [`register`] makes small values of them that all
+//!   clients see the same, and that survive a minority of the groups; a [`change`] of one takes several rounds.
 //! - [`record`]s of objects are such registers, as are the [`index`] of each folder, the owners of a [`bundle`] of
 //!   content, and what is [`begun`]. [`making`] makes large objects. [`legacy`] reads what the original driver has left.
 //! - [`bucket`] offers that as a store to `docker-registry-object-storage`, which makes the driver of it: uploads, fences,
@@ -15,6 +15,7 @@ mod begun;
 mod behind;
 mod bucket;
 mod bundle;
+mod change;
 mod cluster;
 mod connection;
 mod envelope;

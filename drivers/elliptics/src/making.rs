@@ -26,10 +26,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::{
     begun::{ABANDONED, Begun},
+    change::{Change, Guard},
     names,
     objects::{Found, INLINE, New, Objects, whole},
     record::{Body, Hold, Piece, Record, joined},
-    register::{Change, Guard},
     value::Current,
 };
 
@@ -152,15 +152,13 @@ impl Making {
         id: u128,
         decide: impl Fn(&Begun) -> Result<Option<Begun>>,
     ) -> Result<Begun> {
-        let mut result = None;
         let record_id = self.objects.record_id(&names::begun(id));
         let change = self.objects.registers.change(record_id, |current| {
             let record = current.map(|current| Record::unpack(&current.content)).transpose()?;
             let Some(Record { body: Body::Inline(content), mark, .. }) = record else { return Err(gone()) };
             let begun = Begun::unpack(id, &content)?;
             let Some(next) = decide(&begun)? else {
-                result = Some(begun);
-                return Ok(Change::Keep);
+                return Ok(Change::Keep(begun));
             };
             let content = next.pack();
             let record = Record {
@@ -169,11 +167,9 @@ impl Making {
                 mark,
                 body: Body::Inline(content),
             };
-            result = Some(next);
-            Ok(Change::Write(record.pack()))
+            Ok(Change::Write(record.pack(), next))
         });
-        change.await?;
-        let begun = result.ok_or_else(gone)?;
+        let begun = change.await?.outcome;
         self.know(id, begun.clone());
         Ok(begun)
     }

@@ -19,11 +19,12 @@ use tokio::sync::Semaphore;
 
 use crate::{
     bundle::Bundles,
+    change::{Change, Guard},
     index::{Index, expect_trusted},
     legacy::{Legacy, LegacyFile},
     names,
     record::{Body, Hold, Record, cut},
-    register::{Change, Guard, Registers},
+    register::Registers,
     value::Current,
     wire::Id,
 };
@@ -180,7 +181,7 @@ impl Objects {
             .change_once(self.record_id(path), new.guard, |current| {
                 expect_trusted(ensured)?;
                 expect(new.condition, current, legacy.as_ref())?;
-                Ok(Change::Write(content.clone()))
+                Ok(Change::Write(content.clone(), ()))
             })
             .await?;
         self.clear_away(path, changed.before.as_ref(), record.holds(), legacy.is_some()).await;
@@ -203,7 +204,7 @@ impl Objects {
                     Some(current) => !Record::unpack(&current.content)?.is_deleted(),
                     None => legacy.is_some(),
                 };
-                if is_there { Ok(Change::Write(content.clone())) } else { Err(absent()) }
+                if is_there { Ok(Change::Write(content.clone(), ())) } else { Err(absent()) }
             })
             .await?;
         // From here on the object is gone, whatever becomes of its remains.

@@ -7,8 +7,8 @@
 //! and begins again with what the other has written. So a change is one step for everybody, whichever minority of
 //! groups is away, and a node that comes back with old content is outvoted.
 //!
-//! A round that fails for now, because connections break, is made again. An answer that was lost is found so: the value
-//! remembers the changes that made it.
+//! A round that fails for now, because connections break, is made again. How a change is made in
+//! several rounds is in `change.rs`.
 //!
 //! A register that holds a value is never deleted while anybody may write to it: a swap of nothing succeeds.
 
@@ -21,14 +21,14 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use docker_registry_driver_api::{Error, ErrorKind, Result};
 use tokio::{sync::Semaphore, time::sleep};
-use uuid::Uuid;
 
 use crate::{
+    change::Change,
     envelope::{Ballot, Envelope, USER_FLAGS},
     look::{Look, Replica},
     patience::Failed,
     replicas::{Answer, Pieces, Problem, Read, Replicas, worst},
-    value::{Current, REMEMBERED},
+    value::Current,
     wire::{Id, Timestamp, attribute::Writing},
 };
 
@@ -37,27 +37,13 @@ const BEGINNING: u64 = 64 << 10;
 /// Longest register, in bytes.
 pub(crate) const LARGEST_REGISTER: u64 = 32 << 20;
 /// How often a change is begun again when others are quicker.
-const MOST_ROUNDS: u32 = 60;
+pub(crate) const MOST_ROUNDS: u32 = 60;
 /// How often a read waits for a change under way before it settles the change itself.
 const LOOKS: u32 = 5;
 /// Longest pause between two rounds.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// Replicas that are brought up to date at once.
 const HEALED_AT_ONCE: usize = 4;
-
-/// What is to become of a register.
-pub(crate) enum Change {
-    Keep,
-    Write(Bytes),
-}
-
-/// What became of it.
-pub(crate) struct Changed {
-    pub(crate) before: Option<Current>,
-    pub(crate) after: Option<Current>,
-    /// The version of what was written, if anything was: others may have written since.
-    pub(crate) written: u128,
-}
 
 /// What each group holds that has promised, and the size of what it held before.
 type Promises = HashMap<u32, (Bytes, u64)>;
@@ -69,12 +55,13 @@ enum Said {
     Nothing,
 }
 
-/// Another register that must hold for a change to be made. It is read after the one that is changed, in each round: who
-/// changes it first, and then has [`Registers::fence`] close the other, stops every change for certain.
-#[derive(Clone, Copy)]
-pub(crate) struct Guard {
-    pub(crate) id: Id,
-    pub(crate) holds: fn(Option<&Current>) -> Result<()>,
+/// What became of one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Round {
+    /// A majority has accepted it.
+    Done,
+    /// Others were quicker. `is_sent` when some may have accepted the value, which may come true in a later round.
+    Refused { is_sent: bool },
 }
 
 /// All registers.
@@ -91,7 +78,7 @@ impl Registers {
         Self { replicas, turns: Arc::default(), healing }
     }
 
-    fn quorum(&self) -> usize {
+    pub(crate) fn quorum(&self) -> usize {
         self.replicas.settings().quorum()
     }
 
@@ -105,12 +92,12 @@ impl Registers {
                 self.heal(id, &look);
                 look.current().map(visible)
             }
-            None => Ok(visible(self.change(id, |_| Ok(Change::Keep)).await?.after)),
+            None => Ok(visible(self.change(id, |_| Ok(Change::Keep(()))).await?.after)),
         }
     }
 
     /// Looks until the value is settled, or nobody can settle it; `None` when a change is under way all the time.
-    async fn settled_look(&self, id: Id) -> Result<Option<Look>> {
+    pub(crate) async fn settled_look(&self, id: Id) -> Result<Option<Look>> {
         let settings = self.replicas.settings();
         let mut failed = Failed::default();
         let mut number = 1;
@@ -130,118 +117,6 @@ impl Registers {
             number += 1;
         }
         Ok(None)
-    }
-
-    /// Changes a register in one step. `decide` may be asked several times, each time with the value that is there; an
-    /// error of it changes nothing. The change may be made twice, with changes of others between, so that it must be
-    /// one that does no harm then.
-    ///
-    /// # Errors
-    /// That of `decide`; when too few groups answer, and then perhaps `outcome_unknown`.
-    pub(crate) async fn change(
-        &self,
-        id: Id,
-        decide: impl FnMut(Option<&Current>) -> Result<Change>,
-    ) -> Result<Changed> {
-        self.change_in_rounds(id, false, None, decide).await
-    }
-
-    /// Like [`Registers::change`], for a change that must not be made twice: when an attempt may have come true before
-    /// many changes of others, none is made again.
-    ///
-    /// # Errors
-    /// Those of [`Registers::change`] and of the guard; `outcome_unknown` when nobody can tell any more whether it was
-    /// made.
-    pub(crate) async fn change_once(
-        &self,
-        id: Id,
-        guard: Option<Guard>,
-        decide: impl FnMut(Option<&Current>) -> Result<Change>,
-    ) -> Result<Changed> {
-        self.change_in_rounds(id, true, guard, decide).await
-    }
-
-    async fn change_in_rounds(
-        &self,
-        id: Id,
-        only_once: bool,
-        guard: Option<Guard>,
-        mut decide: impl FnMut(Option<&Current>) -> Result<Change>,
-    ) -> Result<Changed> {
-        let turn = self.turn(id);
-        let _turn = turn.lock().await;
-        let own = Uuid::new_v4().as_u128();
-        // What an attempt of this change was made of, if its value may be there.
-        let mut was_sent: Option<Option<Current>> = None;
-        let (mut pads, mut failed) = (false, Failed::default());
-        for round in 0..MOST_ROUNDS {
-            pause(round).await;
-            let look = match self.look_for_write(id).await {
-                Ok(look) => look,
-                Err(error) => {
-                    let again = failed.again(error).await;
-                    again.map_err(|error| known(error, was_sent.is_some()))?;
-                    continue;
-                }
-            };
-            let current = look.current()?;
-            let is_settled = look.is_settled(self.quorum());
-            let is_done = current.as_ref().is_some_and(|current| current.changes.contains(&own));
-            let is_hidden = match (&was_sent, &current) {
-                (Some(before), Some(current)) => current.may_hide_one_of(before.as_ref()),
-                _ => false,
-            };
-            let mut decision = if is_done {
-                Ok(Change::Keep)
-            } else {
-                decide(current.as_ref().filter(|current| !current.is_blank()))
-            };
-            if let (Ok(Change::Write(_)), Some(guard)) = (&decision, guard)
-                && let Err(error) = self.expect(guard).await
-            {
-                decision = Err(error);
-            }
-            let (next, decided) = match decision {
-                Ok(Change::Write(_)) if is_hidden && only_once => (current.clone(), Err(superseded())),
-                Ok(Change::Write(content)) => {
-                    let mut changes = vec![own];
-                    let earlier = current.iter().flat_map(|current| current.changes.iter().copied());
-                    changes.extend(earlier.take(REMEMBERED - 1));
-                    (Some(Current { changes, content }), Ok(()))
-                }
-                Ok(Change::Keep) => (current.clone(), Ok(())),
-                Err(error) => (current.clone(), Err(if is_hidden { superseded() } else { error })),
-            };
-            let writes = next != current;
-            if !writes && (is_settled || next.is_none()) {
-                self.heal(id, &look);
-                decided?;
-                let before = visible(if is_done { was_sent.flatten() } else { current.clone() });
-                return Ok(Changed { before, after: current, written: own });
-            }
-            let Some(next) = next else { continue };
-            match self.round(id, &look, &next, &mut pads).await {
-                Ok(true) => {
-                    decided?;
-                    let before = visible(if is_done { was_sent.flatten() } else { current });
-                    return Ok(Changed { before, after: Some(next), written: own });
-                }
-                Ok(false) => {
-                    if writes {
-                        was_sent = Some(current);
-                    }
-                }
-                Err(error) => {
-                    if writes && error.outcome_unknown {
-                        was_sent = Some(current);
-                    }
-                    // The next round finds it if it was made.
-                    let again = failed.again(error).await;
-                    again.map_err(|error| known(error, was_sent.is_some()))?;
-                }
-            }
-        }
-        Err(known(busy(), was_sent.is_some()))
     }
 
     /// Ends every change that is under way: none that has read the register before comes true after this, unless it
@@ -266,22 +141,17 @@ impl Registers {
             // minority has accepted would come back otherwise.
             let next = look.current()?.unwrap_or_else(Current::blank);
             match self.round(id, &look, &next, &mut pads).await {
-                Ok(true) => return Ok(visible(Some(next))),
-                Ok(false) => {}
+                Ok(Round::Done) => return Ok(visible(Some(next))),
+                Ok(Round::Refused { .. }) => {}
                 Err(error) => failed.again(error).await?,
             }
         }
         Err(busy())
     }
 
-    async fn expect(&self, guard: Guard) -> Result<()> {
-        let look = self.settled_look(guard.id).await?.ok_or_else(busy)?;
-        (guard.holds)(visible(look.current()?).as_ref())
-    }
-
     /// # Errors
     /// When too few groups answer for a change.
-    async fn look_for_write(&self, id: Id) -> Result<Look> {
+    pub(crate) async fn look_for_write(&self, id: Id) -> Result<Look> {
         let look = self.look(id, true).await;
         let settings = self.replicas.settings();
         if look.can_be_read(settings) && look.can_be_written(settings) {
@@ -318,14 +188,16 @@ impl Registers {
         Ok(Some(promises))
     }
 
-    /// One attempt. `false` when others were quicker.
+    /// One attempt.
     ///
     /// # Errors
     /// When too few groups answer; with `outcome_unknown` when some may have accepted.
-    async fn round(&self, id: Id, look: &Look, next: &Current, pads: &mut bool) -> Result<bool> {
+    pub(crate) async fn round(&self, id: Id, look: &Look, next: &Current, pads: &mut bool) -> Result<Round> {
         let ballot = look.next_ballot();
         let quorum = self.quorum();
-        let Some(promises) = self.promise(id, look, ballot, *pads).await? else { return Ok(false) };
+        let Some(promises) = self.promise(id, look, ballot, *pads).await? else {
+            return Ok(Round::Refused { is_sent: false });
+        };
         let accepted = Envelope { promise: ballot, accepted: Some(ballot), payload: next.pack() }.pack();
         let writes = promises.iter().map(|(group, (promise, size))| {
             let content = padded(accepted.clone(), if *pads { *size } else { 0 });
@@ -334,21 +206,19 @@ impl Registers {
         let answers = self.replicas.write_each(writes.collect(), quorum).await;
         let done = answers.iter().filter(|answer| answer.result.is_ok()).count();
         if done >= quorum {
-            return Ok(true);
+            return Ok(Round::Done);
         }
+        let is_sent = done > 0
+            || answers
+                .iter()
+                .any(|answer| matches!(&answer.result, Err(problem) if problem.may_have_happened()));
         match lost(&answers) {
             None => {
                 // Either somebody was quicker, or the node keeps the tail of what was longer before.
                 *pads = promises.values().any(|(promise, size)| *size > promise.len() as u64);
-                Ok(false)
+                Ok(Round::Refused { is_sent })
             }
-            Some(error) => {
-                let is_unknown = done > 0
-                    || answers
-                        .iter()
-                        .any(|answer| matches!(&answer.result, Err(problem) if problem.may_have_happened()));
-                Err(Error { outcome_unknown: is_unknown, ..error })
-            }
+            Some(error) => Err(Error { outcome_unknown: is_sent, ..error }),
         }
     }
 
@@ -424,7 +294,7 @@ impl Registers {
     }
 
     /// The lock that changes of one register in this process take in turn, so that they do not refuse each other.
-    fn turn(&self, id: Id) -> Arc<tokio::sync::Mutex<()>> {
+    pub(crate) fn turn(&self, id: Id) -> Arc<tokio::sync::Mutex<()>> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(turn) = turns.get(&id).and_then(Weak::upgrade) {
             return turn;
@@ -439,7 +309,7 @@ impl Registers {
 }
 
 /// The value as it counts.
-fn visible(current: Option<Current>) -> Option<Current> {
+pub(crate) fn visible(current: Option<Current>) -> Option<Current> {
     current.filter(|current| !current.is_blank())
 }
 
@@ -450,19 +320,14 @@ pub(crate) fn writing(id: Id, ballot: Ballot, expected: Id) -> Writing {
 }
 
 /// Waits a little before a round that is not the first.
-async fn pause(round: u32) {
+pub(crate) async fn pause(round: u32) {
     if round > 0 {
         let longest = Duration::from_millis(2 << round.min(8)).min(LONGEST_PAUSE);
         sleep(longest.mul_f64(fastrand::f64())).await;
     }
 }
 
-/// The error of a change, some of which may have been sent.
-fn known(error: Error, was_sent: bool) -> Error {
-    Error { outcome_unknown: was_sent, ..error }
-}
-
-fn busy() -> Error {
+pub(crate) fn busy() -> Error {
     Error::new(ErrorKind::Unavailable, "others change the same record all the time")
 }
 
@@ -470,12 +335,6 @@ fn busy() -> Error {
 fn lost<T>(answers: &[Answer<T>]) -> Option<Error> {
     let is_mismatch = |answer: &Answer<T>| matches!(&answer.result, Err(problem) if problem.is_mismatch());
     (!answers.iter().any(is_mismatch)).then(|| worst(answers))
-}
-
-/// The error of a change that may have been made before many others.
-fn superseded() -> Error {
-    let message = "the answer was lost, and others have changed the same record many times since";
-    Error::new(ErrorKind::Unavailable, message).outcome_unknown()
 }
 
 pub(crate) fn random_id() -> Id {
@@ -496,4 +355,4 @@ fn padded(content: Bytes, size: u64) -> Bytes {
 
 #[cfg(test)]
 #[path = "register_tests.rs"]
-mod tests;
+pub(crate) mod tests;

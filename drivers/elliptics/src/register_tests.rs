@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// So many groups of a node each.
-async fn registers(groups: u32) -> (Vec<FakeNode>, Registers) {
+pub(crate) async fn registers(groups: u32) -> (Vec<FakeNode>, Registers) {
     let mut nodes = Vec::new();
     for group in 1..=groups {
         nodes.push(FakeNode::start(group, false, Arc::default()).await);
@@ -26,11 +26,11 @@ async fn registers(groups: u32) -> (Vec<FakeNode>, Registers) {
     (nodes, Registers::new(Replicas(cluster)))
 }
 
-fn stored(node: &FakeNode, id: Id) -> Stored {
+pub(crate) fn stored(node: &FakeNode, id: Id) -> Stored {
     node.disk.lock().unwrap().objects.get(&id.0).cloned().unwrap()
 }
 
-fn store(node: &FakeNode, id: Id, stored: Stored) {
+pub(crate) fn store(node: &FakeNode, id: Id, stored: Stored) {
     node.disk.lock().unwrap().objects.insert(id.0, stored);
 }
 
@@ -40,11 +40,11 @@ fn damage(node: &FakeNode, id: Id) {
     store(node, id, damaged);
 }
 
-async fn write(registers: &Registers, id: Id, content: &'static [u8]) {
-    registers.change(id, |_| Ok(Change::Write(Bytes::from_static(content)))).await.unwrap();
+pub(crate) async fn write(registers: &Registers, id: Id, content: &'static [u8]) {
+    registers.change(id, |_| Ok(Change::Write(Bytes::from_static(content), ()))).await.unwrap();
 }
 
-async fn content(registers: &Registers, id: Id) -> Bytes {
+pub(crate) async fn content(registers: &Registers, id: Id) -> Bytes {
     registers.get(id).await.unwrap().unwrap().content
 }
 
@@ -61,7 +61,7 @@ async fn a_damaged_copy_is_one_that_does_not_answer() {
     nodes[1].stop();
     for error in [
         registers.get(id).await.map(drop).unwrap_err(),
-        registers.change(id, |_| Ok(Change::Write(Bytes::new()))).await.map(drop).unwrap_err(),
+        registers.change(id, |_| Ok(Change::Write(Bytes::new(), ()))).await.map(drop).unwrap_err(),
         registers.fence(id).await.map(drop).unwrap_err(),
     ] {
         assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
@@ -101,37 +101,6 @@ async fn a_damaged_copy_is_mended_by_reads_and_by_writes() {
 }
 
 #[tokio::test]
-async fn a_change_that_may_have_been_made_before_many_others_is_not_made_again() {
-    let (nodes, registers) = registers(1).await;
-    let ballot = Ballot { time: 1, nonce: 1 };
-    let others =
-        Current { changes: (1..=REMEMBERED as u128).collect(), content: Bytes::from_static(b"theirs") };
-    let foreign = Envelope { promise: ballot, accepted: Some(ballot), payload: others.pack() }.pack();
-    for only_once in [true, false] {
-        let id = registers.replicas.id(&only_once.to_string());
-        let mut asked = 0;
-        let decide = |_: Option<&Current>| {
-            asked += 1;
-            if asked == 1 {
-                // Others are quicker, many times.
-                store(&nodes[0], id, Stored { data: foreign.to_vec(), ..Stored::default() });
-            }
-            Ok(Change::Write(Bytes::from_static(b"own")))
-        };
-        let changed = registers.change_in_rounds(id, only_once, None, decide).await;
-        let content = content(&registers, id).await;
-        if only_once {
-            assert!(changed.map(drop).unwrap_err().outcome_unknown);
-            assert_eq!(content, "theirs");
-        } else {
-            changed.unwrap();
-            assert_eq!(content, "own");
-        }
-        assert_eq!(asked, 2);
-    }
-}
-
-#[tokio::test]
 async fn nothing_comes_true_behind_a_fence() {
     let (nodes, registers) = registers(3).await;
     for (name, is_there) in [("absent", false), ("there", true)] {
@@ -143,7 +112,8 @@ async fn nothing_comes_true_behind_a_fence() {
         let fenced = registers.fence(id).await.unwrap();
         assert_eq!(fenced.is_some(), is_there);
         let late = Current { changes: vec![9], content: Bytes::from_static(b"late") };
-        assert!(!registers.round(id, &seen, &late, &mut false).await.unwrap());
+        let round = registers.round(id, &seen, &late, &mut false).await.unwrap();
+        assert_eq!(round, Round::Refused { is_sent: false });
         assert_eq!(registers.get(id).await.unwrap(), fenced);
         // What one group has accepted before comes to light.
         let ballot = Ballot { time: 5, nonce: 5 };
@@ -173,7 +143,7 @@ async fn changes_are_made_once_each_while_connections_break() {
     for _ in 0..25 {
         let raise = |current: Option<&Current>| {
             let number = current.map_or(0, |current| current.content[0]);
-            Ok(Change::Write(Bytes::copy_from_slice(&[number + 1])))
+            Ok(Change::Write(Bytes::copy_from_slice(&[number + 1]), ()))
         };
         registers.change_once(id, None, raise).await.unwrap();
         expected += 1;

@@ -3,6 +3,8 @@
 
 mod cluster;
 mod faults;
+// Some of the trouble is made by the tests of the crate alone.
+#[allow(dead_code)]
 mod node;
 mod original;
 mod start;

@@ -45,12 +45,18 @@ pub(crate) struct Disk {
 }
 
 /// What happens to one of the writes of an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Trouble {
     /// It is done and not answered: the connection breaks.
     LosesAnswer,
     /// It waits until the trouble is over, and is done then.
     Waits,
+    /// The connection breaks at once, and the write is done when the trouble is over.
+    ComesLate,
+    /// It is not done, and refused with a status that does not say so.
+    Fails,
+    /// These bytes come to be there first.
+    Overtaken(Vec<u8>),
 }
 
 /// The trouble to come: of which object, at which of its writes from now on.
@@ -272,6 +278,17 @@ impl Talk {
             }
         }
         let trouble = self.trouble_of(request);
+        match &trouble {
+            Some(Trouble::ComesLate) => {
+                self.come_late(request.body.clone());
+                return None;
+            }
+            Some(Trouble::Overtaken(bytes)) => {
+                let stored = Stored { data: bytes.clone(), ..Stored::default() };
+                self.disk.lock().unwrap().objects.insert(id_at(&request.body, 64), stored);
+            }
+            _ => {}
+        }
         if trouble == Some(Trouble::Waits) {
             behaviour.is_waiting.store(true, Ordering::Relaxed);
             while behaviour.trouble.lock().unwrap().is_some() {
@@ -279,7 +296,8 @@ impl Talk {
             }
             behaviour.is_waiting.store(false, Ordering::Relaxed);
         }
-        let (status, mut answer) = match self.answer(request) {
+        let answer = if trouble == Some(Trouble::Fails) { Err(-5) } else { self.answer(request) };
+        let (status, mut answer) = match answer {
             Ok(answer) => (0, answer),
             Err(status) => (status, Vec::new()),
         };
@@ -298,6 +316,20 @@ impl Talk {
         Some(reply)
     }
 
+    /// Does a write when the trouble is over, whoever listens then.
+    fn come_late(&self, body: Vec<u8>) {
+        let (disk, behaviour) = (Arc::clone(&self.disk), self.behaviour.clone());
+        tokio::spawn(async move {
+            behaviour.is_waiting.store(true, Ordering::Relaxed);
+            while behaviour.trouble.lock().unwrap().is_some() {
+                sleep(Duration::from_millis(1)).await;
+            }
+            // That it is refused is as good.
+            let _ = write(&mut disk.lock().unwrap(), &body, false);
+            behaviour.is_waiting.store(false, Ordering::Relaxed);
+        });
+    }
+
     /// What happens to this request.
     fn trouble_of(&self, request: &Request) -> Option<Trouble> {
         let mut coming = self.behaviour.trouble.lock().unwrap();
@@ -309,8 +341,8 @@ impl Talk {
         if *left > 0 {
             return None;
         }
-        let trouble = *trouble;
-        if trouble == Trouble::LosesAnswer {
+        let trouble = trouble.clone();
+        if !matches!(trouble, Trouble::Waits | Trouble::ComesLate) {
             *coming = None;
         }
         Some(trouble)
