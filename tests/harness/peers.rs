@@ -85,7 +85,7 @@ fn installed(name: &str) -> Result<PathBuf, String> {
     let script = artifacts::workspace().join("tests/servers/peer.sh");
     let mut command = Command::new("bash");
     command
-        .args(["-c", r#""$1" "$2" "$3" > "$4""#, "peer"])
+        .args(["-c", r#"bash "$1" "$2" "$3" > "$4""#, "peer"])
         .arg(script)
         .arg(folder.path())
         .arg(name)
