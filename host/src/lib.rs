@@ -8,6 +8,7 @@ pub mod cli;
 pub mod http;
 pub mod isolation;
 pub mod layout;
+mod pauses;
 pub mod plugin;
 pub mod registry;
 pub mod search;

@@ -203,9 +203,8 @@ async fn two_registries_share_a_redis_without_seeing_each_other() {
 }
 
 async fn foreign_secret(storage: &Arc<Storage>) -> String {
-    use docker_registry_driver_api::Driver;
     let secret = path(docker_registry::layout::kept::CACHE_SECRET);
-    let object = storage.get(&CallContext::default(), &secret, 100).await.expect("it was written");
+    let object = storage.shared().get(&CallContext::default(), &secret, 100).await.expect("it was written");
     String::from_utf8_lossy(&object.content).into_owned()
 }
 

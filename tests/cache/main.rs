@@ -3,6 +3,7 @@
 //! Races and single faults are played with two replicas in one process, over a storage that waits where a test wants
 //! it to. Whole servers on one storage show the rest.
 
+mod changes;
 mod entries;
 mod faults;
 mod places;

@@ -127,6 +127,21 @@ async fn readings_of_one_path_are_one_and_survive_the_client_that_began_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reading_that_nobody_waits_for_any_more_is_given_up() {
+    let pair = Pair::start().await;
+    let gate = pair.storage.gate(Step::Read, TAG);
+    let (first, second) = (reading(&pair.one), reading(&pair.one));
+    gate.reached().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    first.abort();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(pair.storage.reading(), 1, "somebody waits");
+    second.abort();
+    eventually("the storage is asked no more", async || pair.storage.reading() == 0).await;
+    assert_eq!(pair.one.read(TAG).await, "old", "the next reader begins anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_joins_a_reading_keeps_its_own_deadline() {
     let pair = Pair::start().await;
     let gate = pair.storage.gate(Step::Read, TAG);

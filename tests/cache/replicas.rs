@@ -59,8 +59,7 @@ pub(crate) struct Replica {
 impl Replica {
     /// Around the storage, with the settings; connected or not.
     pub(crate) fn start(storage: &Arc<Storage>, settings: &CacheSettings) -> Replica {
-        let storage: docker_registry::storage::Storage = Arc::clone(storage) as _;
-        Replica { cache: Cache::start(storage, settings, Kept, path(CACHE_SECRET), CALL_TIME) }
+        Replica { cache: Cache::start(storage.shared(), settings, Kept, path(CACHE_SECRET), CALL_TIME) }
     }
 
     /// The same, once what it reads comes to lie in Redis.

@@ -1,27 +1,45 @@
-//! A storage in memory that counts its reads and waits where a test wants it to.
+//! The driver in memory, with reads that are counted and calls that wait where a test wants them to.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex},
-    time::SystemTime,
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
 };
 
 use bytes::Bytes;
 use docker_registry_driver_api::{
-    ByteStream, CallContext, Capabilities, Capability, Condition, Description, Driver, ETag, Error,
-    ErrorKind, HostServices, ListPage, ListRequest, Object, ObjectInfo, ObjectPath, Prefix, ReadRange,
-    Reading, RedirectRequest, Result, Settings, Stat, UploadHint, UploadPage, UploadProgress, UploadState,
-    async_trait,
+    CallContext, Condition, Driver, ETag, Error, HostServices, Object, ObjectPath, Result, Settings,
+    SharedDriver, async_trait,
 };
+use docker_registry_driver_conformance::forwarding::{Forward, Forwarding};
+use docker_registry_driver_memory::MemoryDriver;
+use futures::FutureExt;
 use tokio::sync::Semaphore;
 
 /// Shared by the replicas of a test.
-#[derive(Default)]
 pub(crate) struct Storage {
-    objects: Mutex<BTreeMap<String, Bytes>>,
+    driver: SharedDriver,
     reads: Mutex<HashMap<String, usize>>,
     gates: Mutex<HashMap<(Step, String), Arc<Gate>>>,
     failure: Mutex<Option<Error>>,
+    /// Calls of `get` that have begun and neither returned nor been given up.
+    reading: AtomicUsize,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        let opened = MemoryDriver::open(Settings::default(), HostServices::default());
+        let driver = opened.now_or_never().expect("memory answers at once").expect("it opens");
+        Self {
+            driver: Arc::new(driver),
+            reads: Mutex::default(),
+            gates: Mutex::default(),
+            failure: Mutex::default(),
+            reading: AtomicUsize::new(0),
+        }
+    }
 }
 
 /// Where a call can be made to wait.
@@ -56,7 +74,20 @@ impl Gate {
 impl Storage {
     /// Content that nobody was told of.
     pub(crate) fn set(&self, path: &str, content: &'static str) {
-        self.objects.lock().unwrap().insert(path.to_owned(), Bytes::from_static(content.as_bytes()));
+        let (call, content) = (CallContext::default(), Bytes::from_static(content.as_bytes()));
+        let path = ObjectPath::new(path).expect("a valid path");
+        let put = self.driver.put(&call, &path, content, &Condition::Always).now_or_never();
+        put.expect("memory answers at once").expect("it takes the content");
+    }
+
+    /// The storage as a driver.
+    pub(crate) fn shared(self: &Arc<Self>) -> SharedDriver {
+        Forwarding::shared(Gated(Arc::clone(self)))
+    }
+
+    /// How many reads are under way.
+    pub(crate) fn reading(&self) -> usize {
+        self.reading.load(SeqCst)
     }
 
     /// How often the object was read.
@@ -83,129 +114,54 @@ impl Storage {
             gate.go.acquire().await.expect("it stays open").forget();
         }
     }
-
-    fn object(&self, path: &ObjectPath) -> Result<Object> {
-        let content = self.objects.lock().unwrap().get(path.as_str()).cloned();
-        let content = content.ok_or_else(|| Error::not_found(path))?;
-        let info = ObjectInfo {
-            size: content.len() as u64,
-            modified: Some(SystemTime::UNIX_EPOCH),
-            etag: Some(ETag(format!("{}-{:?}", content.len(), content.first()))),
-        };
-        Ok(Object { content, info })
-    }
 }
 
+/// See [`Storage::shared`].
+struct Gated(Arc<Storage>);
+
 #[async_trait]
-impl Driver for Storage {
-    fn describe() -> Description {
-        Description { summary: String::new(), licence: String::new(), keys: Vec::new() }
+impl Forward for Gated {
+    fn inner(&self) -> &SharedDriver {
+        &self.0.driver
     }
-    async fn open(_: Settings, _: HostServices) -> Result<Self> {
-        Err(Error::unsupported("open"))
+
+    async fn get(&self, call: &CallContext, path: &ObjectPath, max_size: u64) -> Result<Object> {
+        *self.0.reads.lock().unwrap().entry(path.to_string()).or_default() += 1;
+        let _counted = Counted::begin(&self.0.reading);
+        let object = self.inner().get(call, path, max_size).await;
+        self.0.pass(Step::Read, path).await;
+        object
     }
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::NONE.with(Capability::PutIfAbsent)
-    }
-    async fn get(&self, _: &CallContext, path: &ObjectPath, max_size: u64) -> Result<Object> {
-        *self.reads.lock().unwrap().entry(path.to_string()).or_default() += 1;
-        let object = self.object(path);
-        self.pass(Step::Read, path).await;
-        match object {
-            Ok(object) if object.info.size > max_size => {
-                Err(Error::new(ErrorKind::TooLarge, "too large").at(path))
-            }
-            object => object,
-        }
-    }
+
     async fn put(
         &self,
-        _: &CallContext,
+        call: &CallContext,
         path: &ObjectPath,
         content: Bytes,
         condition: &Condition,
     ) -> Result<Option<ETag>> {
-        self.pass(Step::BeforePut, path).await;
-        if let Some(error) = self.failure.lock().unwrap().take() {
+        self.0.pass(Step::BeforePut, path).await;
+        if let Some(error) = self.0.failure.lock().unwrap().take() {
             return Err(error);
         }
-        {
-            let mut objects = self.objects.lock().unwrap();
-            if *condition == Condition::IfAbsent && objects.contains_key(path.as_str()) {
-                return Err(Error::new(ErrorKind::ConditionFailed, "it is there"));
-            }
-            objects.insert(path.to_string(), content);
-        }
-        self.pass(Step::AfterPut, path).await;
-        Ok(None)
+        let put = self.inner().put(call, path, content, condition).await;
+        self.0.pass(Step::AfterPut, path).await;
+        put
     }
-    async fn delete(&self, _: &CallContext, path: &ObjectPath) -> Result<()> {
-        let gone = self.objects.lock().unwrap().remove(path.as_str());
-        gone.map(drop).ok_or_else(|| Error::not_found(path))
+}
+
+/// Counts a call until it ends, however that is.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(count)
     }
-    async fn delete_tree(&self, _: &CallContext, prefix: &Prefix) -> Result<u64> {
-        let start = prefix.start();
-        self.objects.lock().unwrap().retain(|path, _| !path.starts_with(&start));
-        Ok(1)
-    }
-    async fn head(&self, _: &CallContext, path: &ObjectPath) -> Result<ObjectInfo> {
-        self.object(path).map(|object| object.info)
-    }
-    async fn stat(&self, _: &CallContext, _: &Prefix) -> Result<Stat> {
-        Err(Error::unsupported("stat"))
-    }
-    async fn read(&self, _: &CallContext, _: &ObjectPath, _: ReadRange) -> Result<Reading> {
-        Err(Error::unsupported("read"))
-    }
-    async fn list(&self, _: &CallContext, _: &ListRequest) -> Result<ListPage> {
-        Err(Error::unsupported("list"))
-    }
-    async fn open_upload(&self, _: &CallContext, _: &UploadHint) -> Result<UploadState> {
-        Err(Error::unsupported("open_upload"))
-    }
-    async fn append(
-        &self,
-        _: &CallContext,
-        _: &UploadState,
-        _: u64,
-        _: ByteStream,
-    ) -> Result<UploadProgress> {
-        Err(Error::unsupported("append"))
-    }
-    async fn commit(
-        &self,
-        _: &CallContext,
-        _: &UploadState,
-        _: &ObjectPath,
-        _: &Condition,
-    ) -> Result<ObjectInfo> {
-        Err(Error::unsupported("commit"))
-    }
-    async fn abort(&self, _: &CallContext, _: &UploadState) -> Result<()> {
-        Err(Error::unsupported("abort"))
-    }
-    async fn list_uploads(
-        &self,
-        _: &CallContext,
-        _: SystemTime,
-        _: Option<&str>,
-        _: u32,
-    ) -> Result<UploadPage> {
-        Err(Error::unsupported("list_uploads"))
-    }
-    async fn copy(&self, _: &CallContext, _: &ObjectPath, _: &ObjectPath) -> Result<()> {
-        Err(Error::unsupported("copy"))
-    }
-    async fn rename(&self, _: &CallContext, _: &ObjectPath, _: &ObjectPath) -> Result<()> {
-        Err(Error::unsupported("rename"))
-    }
-    async fn delete_many(&self, _: &CallContext, _: &[ObjectPath]) -> Result<Vec<(ObjectPath, Error)>> {
-        Err(Error::unsupported("delete_many"))
-    }
-    async fn redirect_url(&self, _: &CallContext, _: &RedirectRequest) -> Result<Option<String>> {
-        Ok(None)
-    }
-    async fn health(&self, _: &CallContext) -> Result<()> {
-        Ok(())
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
     }
 }

@@ -4,6 +4,7 @@
 //! while it is measured, and otherwise what it does by itself.
 
 use std::env;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,6 +12,7 @@ use serde_json::json;
 
 use crate::artifacts;
 use crate::process::try_run;
+use crate::server::Product;
 
 /// The configuration of both generations of distribution; the words in capitals are filled in.
 const DISTRIBUTION_CONFIGURATION: &str = include_str!("../servers/distribution.yml");
@@ -19,27 +21,20 @@ const DISTRIBUTION: &str = "/usr/bin/docker-registry";
 /// Names a zot that somebody has built, for machines that cannot fetch its Go module.
 const ZOT_VARIABLE: &str = "DOCKER_REGISTRY_BENCH_ZOT";
 
-/// A registry of others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// Debian's package of distribution 2.8.
-    DistributionTwo,
-    /// distribution 3, from its Go module.
-    DistributionThree,
-    /// zot without extensions, from its Go module or `DOCKER_REGISTRY_BENCH_ZOT`.
-    Zot,
-}
-
-impl Peer {
-    /// The program, which is installed first where it is missing.
+impl Product {
+    /// The program of a registry of others, which is installed first where it is missing.
     ///
     /// # Errors
     /// What the installation wrote when it failed.
-    pub fn program(self) -> Result<PathBuf, String> {
+    ///
+    /// # Panics
+    /// For this server, which the workspace builds.
+    pub fn peer_program(self) -> Result<PathBuf, String> {
         match self {
-            Peer::DistributionTwo => Ok(PathBuf::from(DISTRIBUTION)),
-            Peer::DistributionThree => installed("distribution-3"),
-            Peer::Zot => match env::var_os(ZOT_VARIABLE) {
+            Product::Ours => panic!("this server is not installed"),
+            Product::Distribution => Ok(PathBuf::from(DISTRIBUTION)),
+            Product::DistributionThree => installed("distribution-3"),
+            Product::Zot => match env::var_os(ZOT_VARIABLE) {
                 Some(program) => Ok(PathBuf::from(program)),
                 None => installed("zot"),
             },
@@ -51,14 +46,14 @@ impl Peer {
     ///
     /// # Panics
     /// When zot is to store anywhere but in a folder.
-    pub(crate) fn configuration(
+    pub(crate) fn peer_configuration(
         self,
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         folder: &Path,
         storage: Option<&str>,
         verbose: bool,
     ) -> (&'static str, String) {
-        if self == Peer::Zot {
+        if self == Product::Zot {
             assert!(storage.is_none(), "zot is measured on a folder only");
             let configuration = json!({
                 "distSpecVersion": "1.1.1",

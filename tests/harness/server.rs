@@ -12,7 +12,6 @@ use tempfile::TempDir;
 
 use crate::artifacts;
 use crate::http::Client;
-use crate::peers::Peer;
 use crate::process::{PATIENCE, Process, wait_for};
 
 /// Which server a test or the benchmark runs against.
@@ -22,9 +21,9 @@ pub enum Product {
     Ours,
     /// `docker-registry` as Debian 12 packages it: distribution 2.8.
     Distribution,
-    /// distribution 3, for the benchmark.
+    /// distribution 3 from its Go module, for the benchmark.
     DistributionThree,
-    /// zot, for the benchmark.
+    /// zot without extensions, from its Go module or `DOCKER_REGISTRY_BENCH_ZOT`, for the benchmark.
     Zot,
 }
 
@@ -229,9 +228,7 @@ fn try_start(launch: &Launch, place: &Place) -> Option<Started> {
     let log = place.file(&format!("server-{}.log", STARTS.fetch_add(1, Ordering::Relaxed)));
     match launch.product {
         Product::Ours => start_ours(launch, place, &log),
-        Product::Distribution => start_peer(Peer::DistributionTwo, launch, place, &log),
-        Product::DistributionThree => start_peer(Peer::DistributionThree, launch, place, &log),
-        Product::Zot => start_peer(Peer::Zot, launch, place, &log),
+        peer => start_peer(peer, launch, place, &log),
     }
 }
 
@@ -274,11 +271,11 @@ fn start_ours(launch: &Launch, place: &Place, log: &Path) -> Option<Started> {
     Some((process, address, Some(admin)))
 }
 
-fn start_peer(peer: Peer, launch: &Launch, place: &Place, log: &Path) -> Option<Started> {
-    let program = peer.program().unwrap_or_else(|error| panic!("{peer:?} cannot be installed: {error}"));
+fn start_peer(peer: Product, launch: &Launch, place: &Place, log: &Path) -> Option<Started> {
+    let program = peer.peer_program().unwrap_or_else(|error| panic!("{peer:?} cannot be installed: {error}"));
     let address = free_address();
     let storage = launch.peer_storage.as_deref();
-    let (name, configuration) = peer.configuration(address, &place.storage(), storage, launch.verbose);
+    let (name, configuration) = peer.peer_configuration(address, &place.storage(), storage, launch.verbose);
     let file = place.file(name);
     fs::write(&file, configuration).expect("the configuration can be written");
     let mut command = bare(&program, place);

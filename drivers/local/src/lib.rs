@@ -140,7 +140,7 @@ impl Driver for LocalDriver {
 
     async fn get(&self, _call: &CallContext, path: &ObjectPath, max_size: u64) -> Result<Object> {
         if let Some(found) = self.store.get_warm(path, max_size) {
-            return found;
+            return Ok(found);
         }
         let path = path.clone();
         self.blocking(move |store| store.get(&path, max_size)).await
@@ -159,7 +159,7 @@ impl Driver for LocalDriver {
 
     async fn head(&self, _call: &CallContext, path: &ObjectPath) -> Result<ObjectInfo> {
         if let Some(found) = self.store.head_warm(path) {
-            return found;
+            return Ok(found);
         }
         let path = path.clone();
         self.blocking(move |store| store.head(&path)).await
@@ -172,7 +172,7 @@ impl Driver for LocalDriver {
 
     async fn read(&self, _call: &CallContext, path: &ObjectPath, range: ReadRange) -> Result<Reading> {
         if let Some(found) = self.store.read_warm(path, range) {
-            return found;
+            return Ok(found);
         }
         let path = path.clone();
         self.blocking(move |store| store.read(&path, range)).await

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{Launch, connection::Connection, messages::Loaded, process::DriverProcess};
-use crate::{plugin::PluginError, telemetry::names};
+use crate::{pauses, plugin::PluginError, telemetry::names};
 
 /// The first pause between an end and the next start.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -267,7 +267,7 @@ impl Supervision {
 /// The pause after that many starts in a row, between a half and the whole of its double.
 fn pause_after(failures: u32) -> Duration {
     let whole = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_PAUSE);
-    whole.mul_f64(0.5 + fastrand::f64() / 2.0)
+    pauses::drawn(whole)
 }
 
 #[cfg(test)]

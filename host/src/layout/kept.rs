@@ -7,6 +7,10 @@
 
 use docker_registry_driver_api::{ObjectPath, Prefix};
 
+use super::{
+    v1,
+    v2::{self, LAYERS_FOLDER, MANIFESTS_FOLDER, UPLOADS_FOLDER},
+};
 use crate::{
     registry::{
         digest::{Algorithm, Digest},
@@ -18,10 +22,6 @@ use crate::{
 /// The object that holds the secret of the store, from which a cache derives its keys. Written once.
 pub const CACHE_SECRET: &str = "docker-registry/cache-secret";
 
-const V2_BLOBS: &str = "docker/registry/v2/blobs/";
-const V2_REPOSITORIES: &str = "docker/registry/v2/repositories/";
-const V1_REPOSITORIES: &str = "repositories/";
-
 /// The rules of both layouts.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Kept;
@@ -29,18 +29,17 @@ pub struct Kept;
 impl KeepingRules for Kept {
     fn keeping<'a>(&self, path: &'a ObjectPath) -> Keeping<'a> {
         let text = path.as_str();
-        if let Some(rest) = text.strip_prefix(V2_REPOSITORIES) {
-            return match own_folder(rest) {
-                Some((name, own)) if is_kept_link(own) => {
-                    Keeping::Changing { scope: Some(&text[..V2_REPOSITORIES.len() + name.len()]) }
-                }
-                _ => Keeping::Not,
+        if let Some((repository, own)) = own_folder(text) {
+            return if is_kept_link(own) {
+                Keeping::Changing { scope: Some(repository) }
+            } else {
+                Keeping::Not
             };
         }
-        if text.starts_with(V2_BLOBS) {
-            return if digest_of(text).is_some() { Keeping::Unchanging } else { Keeping::Not };
+        if digest_of(text).is_some() {
+            return Keeping::Unchanging;
         }
-        match text.strip_prefix(V1_REPOSITORIES).map(|rest| rest.split('/').count()) {
+        match segments_of_v1(text) {
             Some(3) => Keeping::Changing { scope: Some(&text[..text.len() - path.name().len() - 1]) },
             _ => Keeping::Not,
         }
@@ -56,47 +55,55 @@ impl KeepingRules for Kept {
 
     fn below<'a>(&self, folder: &'a Prefix) -> Below<'a> {
         let text = folder.as_str();
-        if let Some(rest) = text.strip_prefix(V2_REPOSITORIES) {
-            return match own_folder(rest) {
-                Some((_, own)) if own.starts_with("_uploads") => Below::Nothing,
-                // The history of a tag, which nobody reads.
-                Some((_, own)) if is_tag_history(own) => Below::Nothing,
-                Some((name, _)) => Below::Scope(&text[..V2_REPOSITORIES.len() + name.len()]),
-                None => Below::Everything,
-            };
-        }
-        match text.strip_prefix(V1_REPOSITORIES).map(|rest| rest.split('/').count()) {
-            Some(2) => Below::Scope(text),
-            _ => Below::Everything,
+        match own_folder(text) {
+            Some((_, own)) if own.starts_with(UPLOADS_FOLDER) => Below::Nothing,
+            // The history of a tag, which nobody reads.
+            Some((_, own)) if is_tag_history(own) => Below::Nothing,
+            Some((repository, _)) => Below::Scope(repository),
+            None if segments_of_v1(text) == Some(2) => Below::Scope(text),
+            None => Below::Everything,
         }
     }
 }
 
-/// The name of a V2 repository and what lies in it, for a path below all repositories. A part of a name never
-/// begins with `_`.
-fn own_folder(rest: &str) -> Option<(&str, &str)> {
-    rest.find("/_").map(|at| (&rest[..at], &rest[at + 1..]))
+/// How many names a path below the repositories of V1 has.
+fn segments_of_v1(path: &str) -> Option<usize> {
+    Some(path.strip_prefix(v1::REPOSITORIES)?.strip_prefix('/')?.split('/').count())
+}
+
+/// The folder of a V2 repository and what lies in it. A part of a repository's name never begins with `_`.
+fn own_folder(path: &str) -> Option<(&str, &str)> {
+    let below = path.strip_prefix(v2::ROOT)?.strip_prefix("/repositories/")?;
+    let name = below.find("/_")?;
+    let end = path.len() - below.len() + name;
+    Some((&path[..end], &path[end + 1..]))
 }
 
 /// The digest in the path of content.
 fn digest_of(path: &str) -> Option<Digest> {
-    let mut parts = path.strip_prefix(V2_BLOBS)?.strip_suffix("/data")?.split('/');
+    let below = path.strip_prefix(v2::ROOT)?.strip_prefix("/blobs/")?;
+    let mut parts = below.strip_suffix("/data")?.split('/');
     let (algorithm, _, hex) = (parts.next()?, parts.next()?, parts.next()?);
     let digest = Digest::from_hex(Algorithm::from_name(algorithm)?, hex)?;
     parts.next().is_none().then_some(digest)
 }
 
-/// `_manifests/tags/TAG/index`, where a tag itself may be called `index`.
+/// `TAG/…`, in the folder of manifests.
+fn below_tags(own: &str) -> Option<&str> {
+    own.strip_prefix(MANIFESTS_FOLDER)?.strip_prefix("/tags/")
+}
+
+/// `TAG/index`, where a tag itself may be called `index`.
 fn is_tag_history(own: &str) -> bool {
-    let rest = own.strip_prefix("_manifests/tags/").and_then(|rest| rest.split_once('/'));
-    rest.is_some_and(|(_, below)| below == "index")
+    below_tags(own).and_then(|rest| rest.split_once('/')).is_some_and(|(_, below)| below == "index")
 }
 
 /// The links that readers follow.
 fn is_kept_link(own: &str) -> bool {
-    let is_tag = own.starts_with("_manifests/tags/") && own.ends_with("/current/link");
-    let is_link = own.starts_with("_manifests/revisions/") || own.starts_with("_layers/");
-    is_tag || (is_link && own.ends_with("/link"))
+    if let Some(tag) = below_tags(own) {
+        return tag.ends_with("/current/link");
+    }
+    (own.starts_with(MANIFESTS_FOLDER) || own.starts_with(LAYERS_FOLDER)) && own.ends_with("/link")
 }
 
 #[cfg(test)]
@@ -140,7 +147,7 @@ mod tests {
         // The whole of a tag with that name is more than its history.
         let tag_folder = Prefix::new(format!("{}/index", v2::tags(&name).as_str())).unwrap();
         assert_eq!(Kept.below(&tag_folder), Below::Scope(scope));
-        assert_eq!(Kept.below(&v2::own_folder(&name, v2::LAYERS_FOLDER)), Below::Scope(scope));
+        assert_eq!(Kept.below(&v2::own_folder(&name, LAYERS_FOLDER)), Below::Scope(scope));
         // Names continue below a repository, so that its folder holds other ones.
         assert_eq!(Kept.below(&v2::repository(&name)), Below::Everything);
         assert_eq!(Kept.below(&Prefix::root()), Below::Everything);

@@ -53,9 +53,12 @@ pub fn images() -> Prefix {
     Prefix::new("images").expect("a plain name is a valid folder")
 }
 
+/// The name of the folder of all namespaces with their repositories.
+pub(super) const REPOSITORIES: &str = "repositories";
+
 /// The folder of all namespaces with their repositories.
 pub fn repositories() -> Prefix {
-    Prefix::new("repositories").expect("a plain name is a valid folder")
+    Prefix::new(REPOSITORIES).expect("a plain name is a valid folder")
 }
 
 /// The repository whose folder this is, if a repository can have this folder.

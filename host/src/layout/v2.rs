@@ -24,7 +24,7 @@ use crate::registry::{
     v2::{RepositoryName, Tag, UploadId},
 };
 
-const ROOT: &str = "docker/registry/v2";
+pub(super) const ROOT: &str = "docker/registry/v2";
 
 /// Folder name of a repository's manifests and tags.
 pub const MANIFESTS_FOLDER: &str = "_manifests";

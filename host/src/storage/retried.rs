@@ -37,7 +37,7 @@ use metrics::{Counter, counter};
 use tokio::time::{Instant, sleep};
 
 use super::around::{Around, Operation};
-use crate::telemetry::names;
+use crate::{pauses, telemetry::names};
 
 /// How often a call is made at most.
 const ATTEMPTS: u32 = 3;
@@ -73,7 +73,7 @@ impl Retried {
             return None;
         }
         let longest = FIRST_PAUSE * 2_u32.saturating_pow(failed - 1);
-        let drawn = longest.mul_f64(0.5 + fastrand::f64() / 2.0);
+        let drawn = pauses::drawn(longest);
         let pause = error.retry_after.map_or(drawn, |asked| asked + drawn);
         let too_late = call.deadline.is_some_and(|deadline| Instant::now() + pause >= deadline.into());
         // The budget last: it is only charged for what is done.

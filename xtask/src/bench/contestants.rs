@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use anyhow::Result;
 use docker_registry_tests::flavor_variables;
 use docker_registry_tests::http::Client;
-use docker_registry_tests::peers::Peer;
 use docker_registry_tests::process::Process;
 use docker_registry_tests::server::{Launch, Place, Product, Server};
 use docker_registry_tests::store_server::StoreServer;
@@ -47,18 +46,18 @@ impl Other {
         }
     }
 
-    fn peer(self) -> Option<(Product, Peer)> {
+    fn registry(self) -> Option<Product> {
         match self {
-            Other::DistributionTwo => Some((Product::Distribution, Peer::DistributionTwo)),
-            Other::DistributionThree => Some((Product::DistributionThree, Peer::DistributionThree)),
-            Other::Zot => Some((Product::Zot, Peer::Zot)),
+            Other::DistributionTwo => Some(Product::Distribution),
+            Other::DistributionThree => Some(Product::DistributionThree),
+            Other::Zot => Some(Product::Zot),
             Other::Nginx | Other::Hyper | Other::Receiver => None,
         }
     }
 
     /// Why it cannot be measured here, if so.
     pub(super) fn missing(self) -> Option<String> {
-        self.peer().and_then(|(_, peer)| peer.program().err())
+        self.registry().and_then(|product| product.peer_program().err())
     }
 }
 
@@ -126,8 +125,8 @@ impl Contestant {
         fixture: &Fixture,
         store: Option<&StoreServer>,
     ) -> Result<Contestant> {
-        let (abilities, running): (&[Ability], Running) = match (other, other.peer()) {
-            (_, Some((product, _))) => {
+        let (abilities, running): (&[Ability], Running) = match (other, other.registry()) {
+            (_, Some(product)) => {
                 let launch = Launch {
                     product,
                     artifacts: Default::default(),

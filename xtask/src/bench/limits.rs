@@ -78,6 +78,7 @@ impl Limit {
         let folder = tempfile::Builder::new().prefix("docker-registry-bench-").tempdir()?;
         prepare(folder.path())?;
         let address = free_address();
+        // This program itself.
         let mut command = Command::new(workspace.artifacts(false).join("xtask"));
         command.args(["reference", kind, &address.to_string()]).arg(folder.path());
         Ok(Self::start(kind, &mut command, address, folder))

@@ -23,7 +23,7 @@ use docker_registry_tests::store_server::StoreServer;
 use xshell::cmd;
 
 use crate::packages;
-use crate::workspace::{Workspace, cargo};
+use crate::workspace::Workspace;
 use contestants::{Ability, Contestant, Other};
 use fixture::Fixture;
 use pinning::Halves;
@@ -82,9 +82,6 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     let shell = workspace.shell()?;
     packages::install_missing(&shell, packages::FOR_BENCHMARK)?;
     workspace.build_release(&shell)?;
-    // The references are run from there.
-    let cargo = cargo();
-    cmd!(shell, "{cargo} build --quiet --package xtask").quiet().run()?;
     // Outlives the servers.
     let store = arguments.s3.then(|| StoreServer::start("minio"));
     let fixture = Fixture::new();

@@ -40,11 +40,11 @@ impl Registry {
     pub async fn image(&self, call: &CallContext, id: &ImageId) -> Result<Image> {
         let paths = ImagePaths(id);
         let (json, checksum, layer) = (paths.json()?, paths.checksum()?, paths.layer()?);
-        let found = self.get_for_client(call, &json).await?;
+        let found = self.get(call, &json).await?;
         let (json, layer, checksum) = futures::try_join!(
             self.when_complete(call, id, found),
             self.head(call, &layer),
-            self.get_for_client(call, &checksum),
+            self.get(call, &checksum),
         )?;
         Ok(Image {
             json: json.content,
@@ -59,7 +59,7 @@ impl Registry {
     /// [`Error::ImageNotFound`], [`Error::ImageInProgress`], or the storage's.
     pub async fn ancestry(&self, call: &CallContext, id: &ImageId) -> Result<Value> {
         let path = ImagePaths(id).ancestry()?;
-        let found = self.get_for_client(call, &path).await?;
+        let found = self.get(call, &path).await?;
         let stored = self.when_complete(call, id, found).await?;
         json::parse(stored.content).await.ok_or_else(|| corrupt(&path, "the stored ancestry is not JSON"))
     }

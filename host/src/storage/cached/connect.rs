@@ -167,6 +167,7 @@ impl Connector {
         }
         let address = match &place.kind {
             RedisKind::Unix(path) => ConnectionAddr::Unix(path.clone()),
+            // The configuration has exactly one for this kind.
             _ => self.address(&place.nodes[0], &None)?,
         };
         let info = self.information(address, protocol)?;

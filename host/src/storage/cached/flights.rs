@@ -1,8 +1,8 @@
 //! Readings under way: those of one path at the same time are one.
 //!
-//! A reading belongs to nobody who waits for it, so that one client that goes away takes it from no other. A reading
-//! that a write of this process overtakes is *overtaken*, one that Redis has news about is *outdated*: nobody joins
-//! either any more, and what it read is not kept here.
+//! A reading belongs to all who wait for it, so that one client that goes away takes it from no other; with the last of
+//! them it is *deserted* and ends. A reading that a write of this process overtakes is *overtaken*, one that Redis has
+//! news about is *outdated*: nobody joins either any more, and what it read is not kept here.
 
 use std::{
     collections::HashMap,
@@ -11,10 +11,10 @@ use std::{
 
 use docker_registry_driver_api::{Object, Result};
 use futures::{FutureExt, future::Shared};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// What those who wait get.
-pub(super) type Answer = Shared<oneshot::Receiver<Result<Object>>>;
+type Answer = Shared<oneshot::Receiver<Result<Object>>>;
 
 /// One reading.
 pub(super) struct Flight {
@@ -23,10 +23,15 @@ pub(super) struct Flight {
     max_size: u64,
     answer: Answer,
     state: Mutex<State>,
+    /// Told when nobody waits any more.
+    deserted: Notify,
 }
 
 #[derive(Default)]
 struct State {
+    waiters: usize,
+    /// Its last waiter went before there was an answer.
+    deserted: bool,
     /// It has its answer: whoever comes now reads anew.
     answered: bool,
     /// By a write of this process: what was read is kept nowhere.
@@ -38,9 +43,34 @@ struct State {
 /// How a reader goes on.
 pub(super) enum Join {
     /// It waits for a reading that has begun.
-    Wait(Answer),
-    /// It begins one.
-    Lead(Arc<Flight>, oneshot::Sender<Result<Object>>),
+    Wait(Waiter),
+    /// It begins one, and waits for it.
+    Lead(Waiter, oneshot::Sender<Result<Object>>),
+}
+
+/// One who waits for a reading, until it is dropped.
+pub(super) struct Waiter {
+    pub(super) flight: Arc<Flight>,
+}
+
+impl Waiter {
+    /// The answer; an error when the reading ended without one.
+    pub(super) fn answer(
+        &self,
+    ) -> impl Future<Output = std::result::Result<Result<Object>, oneshot::error::RecvError>> {
+        self.flight.answer.clone()
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let mut state = self.flight.state();
+        state.waiters -= 1;
+        if state.waiters == 0 && !state.answered {
+            state.deserted = true;
+            self.flight.deserted.notify_one();
+        }
+    }
 }
 
 /// All readings under way.
@@ -56,9 +86,9 @@ impl Flights {
     pub(super) fn join(&self, path: &str, scope: Option<&str>, max_size: u64) -> Join {
         let mut flights = self.lock();
         let here = flights.entry(path.to_owned()).or_default();
-        let joinable = here.iter().find(|flight| flight.max_size == max_size && flight.is_joinable());
-        if let Some(flight) = joinable {
-            return Join::Wait(flight.answer.clone());
+        let joined = here.iter().find(|flight| flight.max_size == max_size && flight.join());
+        if let Some(flight) = joined {
+            return Join::Wait(Waiter { flight: Arc::clone(flight) });
         }
         let (sender, receiver) = oneshot::channel();
         let flight = Arc::new(Flight {
@@ -66,10 +96,11 @@ impl Flights {
             scope: scope.map(str::to_owned),
             max_size,
             answer: receiver.shared(),
-            state: Mutex::default(),
+            state: Mutex::new(State { waiters: 1, ..State::default() }),
+            deserted: Notify::new(),
         });
         here.push(Arc::clone(&flight));
-        Join::Lead(flight, sender)
+        Join::Lead(Waiter { flight }, sender)
     }
 
     /// Ends a reading, after what it read has been kept or not.
@@ -85,24 +116,19 @@ impl Flights {
 
     /// Overtakes the readings of a path, or of all that belongs to a scope.
     pub(super) fn overtake(&self, target: &str) {
-        let flights = self.lock();
-        for flight in flights.get(target).into_iter().flatten() {
-            flight.state().overtaken = true;
-        }
-        for flight in flights.values().flatten().filter(|flight| flight.scope.as_deref() == Some(target)) {
-            flight.state().overtaken = true;
-        }
+        self.mark(target, |state| state.overtaken = true);
     }
 
     /// Outdates the readings of a path, or of all that belongs to a scope.
     pub(super) fn outdate(&self, target: &str) {
+        self.mark(target, |state| state.outdated = true);
+    }
+
+    fn mark(&self, target: &str, mark: impl Fn(&mut State)) {
         let flights = self.lock();
-        for flight in flights.get(target).into_iter().flatten() {
-            flight.state().outdated = true;
-        }
-        for flight in flights.values().flatten().filter(|flight| flight.scope.as_deref() == Some(target)) {
-            flight.state().outdated = true;
-        }
+        let of_path = flights.get(target).into_iter().flatten();
+        let of_scope = flights.values().flatten().filter(|flight| flight.scope.as_deref() == Some(target));
+        of_path.chain(of_scope).for_each(|flight| mark(&mut flight.state()));
     }
 
     /// Overtakes all of them.
@@ -116,14 +142,17 @@ impl Flight {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_joinable(&self) -> bool {
-        let state = self.state();
-        !state.answered && !state.overtaken && !state.outdated
+    /// Counts one more who waits, if it can be joined.
+    fn join(&self) -> bool {
+        let mut state = self.state();
+        let joinable = !state.answered && !state.overtaken && !state.outdated && !state.deserted;
+        state.waiters += usize::from(joinable);
+        joinable
     }
 
-    /// The answer, for the reader that leads.
-    pub(super) fn answer(&self) -> Answer {
-        self.answer.clone()
+    /// Until nobody waits any more.
+    pub(super) async fn deserted(&self) {
+        self.deserted.notified().await;
     }
 
     /// From now on it is joined by nobody.
@@ -150,9 +179,9 @@ mod tests {
 
     use super::*;
 
-    fn lead(flights: &Flights, path: &str, scope: Option<&str>) -> Arc<Flight> {
+    fn lead(flights: &Flights, path: &str, scope: Option<&str>) -> Waiter {
         match flights.join(path, scope, 10) {
-            Join::Lead(flight, _) => flight,
+            Join::Lead(waiter, _) => waiter,
             Join::Wait(_) => panic!("{path} is read already"),
         }
     }
@@ -164,12 +193,25 @@ mod tests {
     #[tokio::test]
     async fn readers_of_one_path_share_a_reading_until_it_has_its_answer() {
         let flights = Flights::default();
-        let Join::Lead(flight, sender) = flights.join("a", None, 10) else { panic!("nobody reads yet") };
-        let Join::Wait(answer) = flights.join("a", None, 10) else { panic!("it is read") };
+        let Join::Lead(first, sender) = flights.join("a", None, 10) else { panic!("nobody reads yet") };
+        let Join::Wait(second) = flights.join("a", None, 10) else { panic!("it is read") };
         assert!(!waits(&flights, "a", 11), "another limit may have another answer");
         sender.send(Err(Error::not_found("a"))).unwrap();
-        assert!(answer.await.unwrap().unwrap_err().is_not_found());
-        flight.answered();
+        assert!(second.answer().await.unwrap().unwrap_err().is_not_found());
+        first.flight.answered();
+        assert!(!waits(&flights, "a", 10));
+    }
+
+    #[tokio::test]
+    async fn a_reading_is_deserted_when_its_last_waiter_goes_and_joined_by_nobody() {
+        let flights = Flights::default();
+        let first = lead(&flights, "a", None);
+        let flight = Arc::clone(&first.flight);
+        let Join::Wait(second) = flights.join("a", None, 10) else { panic!("it is read") };
+        drop(first);
+        assert!(flight.deserted().now_or_never().is_none() && waits(&flights, "a", 10));
+        drop(second);
+        flight.deserted().await;
         assert!(!waits(&flights, "a", 10));
     }
 
@@ -184,13 +226,13 @@ mod tests {
                 let flight = lead(&flights, "s/a", Some("s"));
                 happens(&flights, target);
                 assert!(!waits(&flights, "s/a", 10));
-                flight.keep(|| panic!("it is old"));
+                flight.flight.keep(|| panic!("it is old"));
             }
             flights.overtake(target);
             assert!(!waits(&flights, "s/a", 10) && waits(&flights, "t/a", 10));
-            flight.keep(|| panic!("it was overtaken"));
+            flight.flight.keep(|| panic!("it was overtaken"));
             let mut kept = false;
-            other.keep(|| kept = true);
+            other.flight.keep(|| kept = true);
             assert!(kept);
         }
     }
@@ -200,9 +242,9 @@ mod tests {
         let flights = Flights::default();
         let (one, other) = (lead(&flights, "a", None), lead(&flights, "b", None));
         flights.overtake_all();
-        assert!(one.is_overtaken() && other.is_overtaken());
-        flights.land(&one);
-        flights.land(&other);
+        assert!(one.flight.is_overtaken() && other.flight.is_overtaken());
+        flights.land(&one.flight);
+        flights.land(&other.flight);
         assert!(flights.lock().is_empty());
     }
 }

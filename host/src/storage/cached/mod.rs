@@ -1,7 +1,8 @@
 //! The cache in front of small reads: this process first, then Redis, then the storage.
 //!
 //! # What it promises
-//! - A request never fails because of the cache, and never waits longer for it than its patience.
+//! - A request never fails because of the cache. A read waits for Redis no longer than its patience; a write that begins
+//!   while Redis answers waits until Redis knows of it, or for the time of one command.
 //! - Content is never served under another path than the one it was read from: see `sealed`.
 //! - What a process has acknowledged as written is never answered with what was there before, by that process. Another
 //!   process believes what it has for `tag_ttl` at most, counted from the start of the reading that found it, whatever

@@ -74,15 +74,14 @@ impl Shared {
             return within(object, path, max_size);
         }
         self.meters.memory.misses.increment(1);
-        let answer = match self.flights.join(path.as_str(), in_scope, max_size) {
-            Join::Wait(answer) => answer,
-            Join::Lead(flight, sender) => {
-                let answer = flight.answer();
+        let waiter = match self.flights.join(path.as_str(), in_scope, max_size) {
+            Join::Wait(waiter) => waiter,
+            Join::Lead(waiter, sender) => {
                 let version = self.memory.version(in_scope);
                 let proof = self.server.tracking().map(|generation| Proof { generation, version });
                 let reading = Reading {
                     shared: Arc::clone(self),
-                    flight,
+                    flight: Arc::clone(&waiter.flight),
                     // Its waiters have deadlines of their own; the storage gives it one.
                     call: CallContext { deadline: None, ..call.clone() },
                     path: path.clone(),
@@ -93,12 +92,12 @@ impl Shared {
                     proof,
                 };
                 tokio::spawn(reading.run(sender));
-                answer
+                waiter
             }
         };
         let answer = match call.deadline {
-            None => answer.await,
-            Some(deadline) => timeout_at(deadline.into(), answer)
+            None => waiter.answer().await,
+            Some(deadline) => timeout_at(deadline.into(), waiter.answer())
                 .await
                 .map_err(|_| Error::new(ErrorKind::Timeout, "the storage did not answer in time").at(path))?,
         };
@@ -135,8 +134,12 @@ impl Reading {
         let _ = sender.send(answer);
     }
 
+    /// Reads the storage for as long as somebody waits.
     async fn read(&self) -> Result<Object> {
-        self.shared.storage.get(&self.call, &self.path, self.max_size).await
+        tokio::select! {
+            answer = self.shared.storage.get(&self.call, &self.path, self.max_size) => answer,
+            () = self.flight.deserted() => Err(Error::new(ErrorKind::Internal, "nobody waits any more")),
+        }
     }
 
     async fn run(self, sender: oneshot::Sender<Result<Object>>) {

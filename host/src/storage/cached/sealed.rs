@@ -38,7 +38,8 @@ pub(super) struct Opened {
     pub(super) end: SystemTime,
 }
 
-fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; MAC] {
+/// A MAC over parts that is not finished.
+fn over(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
     // HMAC takes keys of every length.
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length is a key");
     for part in parts {
@@ -46,13 +47,11 @@ fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; MAC] {
         mac.update(&(part.len() as u64).to_be_bytes());
         mac.update(part);
     }
-    mac.finalize().into_bytes().into()
+    mac
 }
 
-/// Whether two texts are equal, in a time that does not tell where they differ.
-fn equal(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len()
-        && one.iter().zip(other).fold(0, |differ, (one, other)| differ | (one ^ other)) == 0
+fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; MAC] {
+    over(key, parts).finalize().into_bytes().into()
 }
 
 /// Random bytes. Without a source of chance nothing may be kept, so that its failure is one.
@@ -112,7 +111,7 @@ impl Seal {
     pub(super) fn is_lease(&self, name: &str, lease: &[u8]) -> bool {
         let Some((b"L", rest)) = lease.split_at_checked(1) else { return false };
         let Some((chance, seal)) = rest.split_at_checked(RANDOM) else { return false };
-        equal(&mac(&self.key, &[b"lease", name.as_bytes(), chance]), seal)
+        over(&self.key, &[b"lease", name.as_bytes(), chance]).verify_slice(seal).is_ok()
     }
 
     /// The object as it lies in Redis under `name`, with the epoch that it belongs to, until `end`.
@@ -155,9 +154,10 @@ impl Seal {
     pub(super) fn open(&self, name: &str, sealed: &Bytes, now: SystemTime) -> Option<Opened> {
         let content_end = sealed.len().checked_sub(MAC)?;
         let (body, seal) = sealed.split_at(content_end);
-        if body.first() != Some(&VALUE) || !equal(&mac(&self.key, &[b"value", name.as_bytes(), body]), seal) {
+        if body.first() != Some(&VALUE) {
             return None;
         }
+        over(&self.key, &[b"value", name.as_bytes(), body]).verify_slice(seal).ok()?;
         let mut rest = Fields(body.get(END..)?);
         let end = UNIX_EPOCH.checked_add(Duration::from_millis(rest.number(8)?))?;
         if end <= now {

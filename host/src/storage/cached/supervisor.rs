@@ -19,6 +19,7 @@ use super::{
     sealed::{Seal, random},
     server::Live,
 };
+use crate::pauses;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -76,7 +77,7 @@ pub(super) async fn run(shared: Arc<Shared>, connector: Connector, secret: Objec
             was_lost = true;
             tracing::warn!(reason, "the Redis of cache_lru is away: the storage answers until it is back");
         }
-        sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        sleep(pauses::drawn(pause)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
@@ -160,7 +161,7 @@ async fn learn(shared: &Shared, path: &ObjectPath) -> Vec<u8> {
                 }
             }
         }
-        sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        sleep(pauses::drawn(pause)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
