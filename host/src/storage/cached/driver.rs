@@ -12,8 +12,10 @@ use docker_registry_driver_api::{
     ListPage, ListRequest, Object, ObjectInfo, ObjectPath, Prefix, ReadRange, Reading, RedirectRequest,
     Result, Settings, Stat, UploadHint, UploadPage, UploadProgress, UploadState, async_trait,
 };
+use futures::FutureExt;
 use tokio::{
     runtime::Handle,
+    task::unconstrained,
     time::{Instant, sleep},
 };
 
@@ -62,8 +64,9 @@ impl Cached {
 }
 
 /// Content by digest that is written or deleted. What was kept of it is forgotten before and, also when the caller goes
-/// away, after it; in Redis afterwards, behind the caller's back: what is kept has the digest that its path says, so
-/// that nobody reads anything wrong meanwhile.
+/// away, after it; in Redis afterwards. That is not waited for: what is kept has the digest that its path says, so that
+/// nobody reads anything wrong meanwhile. But it is sent before the change is acknowledged, so that this process asks
+/// for nothing before Redis has forgotten it.
 struct Forgotten {
     shared: Arc<Shared>,
     paths: Vec<ObjectPath>,
@@ -96,13 +99,18 @@ impl Drop for Forgotten {
             return;
         }
         let (shared, paths) = (Arc::clone(&self.shared), mem::take(&mut self.paths));
-        runtime.spawn(async move {
+        let forgetting = async move {
             for path in paths {
                 if !shared.server.forget(&live, path.as_str()).await {
                     return;
                 }
             }
-        });
+        };
+        // All commands go one after the other through one connection: the first poll puts this one in the row.
+        let mut forgetting = Box::pin(unconstrained(forgetting));
+        if forgetting.as_mut().now_or_never().is_none() {
+            runtime.spawn(forgetting);
+        }
     }
 }
 
