@@ -1,8 +1,11 @@
 //! `cert new`: what it writes is read, verified and served by openssl, and trusted by curl.
 
-use std::{net::TcpListener, process::Command};
+use std::process::Command;
 
-use docker_registry_tests::process::{PATIENCE, Process, run, wait_for};
+use docker_registry_tests::{
+    process::{PATIENCE, Process, run, wait_for},
+    server::free_address,
+};
 
 use super::{Workbench, is_private};
 
@@ -171,8 +174,7 @@ fn curl_trusts_a_server_that_shows_it_and_no_other_name() {
 /// `openssl s_server` with the new certificate, which answers every GET with a page about the connection.
 fn serve(bench: &Workbench) -> (Process, u16) {
     for attempt in 0..5 {
-        let port =
-            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+        let port = free_address().port();
         let mut command = Command::new("openssl");
         command.args(["s_server", "-www", "-cert", "registry.crt", "-key", "registry.key", "-accept"]);
         command.arg(format!("127.0.0.1:{port}")).current_dir(bench.folder.path());

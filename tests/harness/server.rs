@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::iter;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -298,10 +299,15 @@ fn bare(program: &Path, place: &Place) -> Command {
     command
 }
 
-/// A port that nobody listens on at this moment.
+/// A port that nobody listens on at this moment. It is none of those that the kernel gives to connections by itself, so
+/// that none of these takes it meanwhile.
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("a bound socket has an address")
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Tests that run at the same time look in different places.
+    let start = std::process::id().wrapping_mul(97);
+    let mut ports = iter::repeat_with(|| start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)))
+        .map(|number| SocketAddr::from((Ipv4Addr::LOCALHOST, 10_000 + (number % 22_000) as u16)));
+    ports.by_ref().take(22_000).find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
 }
 
 /// Waits for the first answer. `None` when the server ended because another process took its port.

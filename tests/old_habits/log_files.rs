@@ -52,8 +52,7 @@ fn requests_are_in_their_file_whatever_the_level() {
     // Told by the error log that it listens, then silent.
     let server = folder.serve(logging(&folder).env("LOGLEVEL", "info"), "error.log");
     server.stop();
-    let address =
-        std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let address = docker_registry_tests::server::free_address();
     let mut command = logging(&folder);
     command.env("LOGLEVEL", "error").env("REGISTRY_PORT", address.port().to_string());
     let process =

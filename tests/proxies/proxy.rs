@@ -3,12 +3,15 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::Command,
 };
 
-use docker_registry_tests::process::{PATIENCE, Process, wait_for};
+use docker_registry_tests::{
+    process::{PATIENCE, Process, wait_for},
+    server::free_address,
+};
 use tempfile::TempDir;
 
 /// Which proxy.
@@ -107,9 +110,4 @@ impl Drop for Proxy {
             process.terminate_quietly();
         }
     }
-}
-
-/// An address that nobody listens at in this moment.
-pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }

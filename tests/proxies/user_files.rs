@@ -13,14 +13,14 @@ use std::{
 use docker_registry_tests::{
     artifacts,
     process::run,
-    server::{Chosen, Launch, Place, Server},
+    server::{Chosen, Launch, Place, Server, free_address},
 };
 
 use crate::{
     adapted::{adapt, replace},
     clients,
     front::{Certificates, Front, PASSWORD, USER},
-    proxy::{Program, Proxy, free_address},
+    proxy::{Program, Proxy},
     samples::nginx_around,
 };
 

@@ -81,13 +81,19 @@ no_proxies() {
     env -u http_proxy -u https_proxy -u HTTP_PROXY -u HTTPS_PROXY -u all_proxy -u ALL_PROXY "$@"
 }
 
-# free_ports N: all at once, so that no two of them are equal.
+# free_ports N: all at once, so that no two of them are equal, and none of those that the kernel gives to connections by
+# itself, so that none of these takes it meanwhile.
 free_ports() {
     python3 - "$1" <<'PYTHON'
-import socket, sys
-sockets = [socket.socket() for _ in range(int(sys.argv[1]))]
-for one in sockets:
-    one.bind(("127.0.0.1", 0))
+import random, socket, sys
+sockets = []
+while len(sockets) < int(sys.argv[1]):
+    one = socket.socket()
+    try:
+        one.bind(("127.0.0.1", random.randrange(10000, 32000)))
+        sockets.append(one)
+    except OSError:
+        one.close()
 print(*(one.getsockname()[1] for one in sockets))
 PYTHON
 }

@@ -3,12 +3,15 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::Command,
 };
 
-use docker_registry_tests::process::{PATIENCE, Process, wait_for};
+use docker_registry_tests::{
+    process::{PATIENCE, Process, wait_for},
+    server::free_address,
+};
 
 use crate::{
     certificates,
@@ -93,10 +96,6 @@ fn nginx(place: &Place, socket: &Path) -> (SocketAddr, Process) {
     let mut command = Command::new("/usr/sbin/nginx");
     command.arg("-e").arg(place.file("nginx-error.log")).arg("-c").arg(file);
     (address, listening("nginx", &mut command, place, address))
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
 fn listening(name: &str, command: &mut Command, place: &Place, address: SocketAddr) -> Process {

@@ -38,7 +38,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     dist::write(workspace, &shell, &workspace.dist())?;
     let _packed = shell.push_env("DOCKER_REGISTRY_TEST_DIST", workspace.dist());
     let long = arguments.long.then_some(["--features", "docker-registry-tests/long"]).into_iter().flatten();
-    cmd!(shell, "{cargo} test --workspace {long...}").run()?;
+    cmd!(shell, "{cargo} test --workspace --no-fail-fast {long...}").run()?;
 
     if !arguments.long {
         eprintln!("xtask: all passed. Not run: the long tests (cargo xtask test --long).");
