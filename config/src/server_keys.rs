@@ -83,7 +83,7 @@ static TABLE: &[ServerKey] = &[
     row("tls.client_certificates", Text, "off", "", "Certificates of clients: off, optional or required."),
     row("tls.client_authorities", Text, "", "", "The PEM file of the authorities that sign them."),
     row("admin", Text, "127.0.0.1:5001", "REGISTRY_ADMIN", "Where metrics and health are, HOST:PORT; `off` closes that listener."),
-    row("limits.max_connections", Integer, "4096", "", "Connections open at the same time."),
+    row("limits.max_connections", Integer, "4096", "", "Connections open at the same time. One more waits a second and is then told to come later (503)."),
     row("limits.max_manifest_size", Size, "4MiB", "", "The largest manifest accepted."),
     row("limits.header_timeout", Duration, "30s", "", "The time a client has to send the head of a request."),
     row("limits.idle_timeout", Duration, "2m", "", "How long a connection without a request stays open."),

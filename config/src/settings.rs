@@ -123,7 +123,7 @@ pub struct Protocols {
 /// Bounds; the table of keys has a sentence about each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections open at the same time.
+    /// Connections open at the same time; more are told to come later.
     pub max_connections: usize,
     /// The largest manifest accepted, in bytes.
     pub max_manifest_size: u64,

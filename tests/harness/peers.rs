@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::artifacts;
 use crate::process::try_run;
-use crate::server::Product;
+use crate::server::{Launch, Product};
 
 /// The configuration of both generations of distribution; the words in capitals are filled in.
 const DISTRIBUTION_CONFIGURATION: &str = include_str!("../servers/distribution.yml");
@@ -41,20 +41,20 @@ impl Product {
         }
     }
 
-    /// The name of its configuration file and what stands in it. `storage` is what distribution is told instead of a
-    /// folder.
+    /// The name of its configuration file and what stands in it. distribution is told of another storage than the folder,
+    /// and of a Redis, where the launch names them.
     ///
     /// # Panics
-    /// When zot is to store anywhere but in a folder.
+    /// When zot is to store anywhere but in a folder, or to use a Redis.
     pub(crate) fn peer_configuration(
         self,
         address: SocketAddr,
         folder: &Path,
-        storage: Option<&str>,
-        verbose: bool,
+        launch: &Launch,
     ) -> (&'static str, String) {
+        let (storage, redis, verbose) = (launch.peer_storage.as_deref(), launch.peer_redis, launch.verbose);
         if self == Product::Zot {
-            assert!(storage.is_none(), "zot is measured on a folder only");
+            assert!(storage.is_none() && redis.is_none(), "zot is measured on a folder only");
             let configuration = json!({
                 "distSpecVersion": "1.1.1",
                 "storage": {"rootDirectory": folder, "gc": false, "dedupe": true},
@@ -64,12 +64,18 @@ impl Product {
             return ("zot.json", configuration.to_string());
         }
         let in_folder = format!("filesystem:\n    rootdirectory: {}", folder.display());
+        let redis = match (self, redis) {
+            (_, None) => String::new(),
+            (Product::DistributionThree, Some(redis)) => format!("redis:\n  addrs: [{redis}]\n"),
+            (_, Some(redis)) => format!("redis:\n  addr: {redis}\n"),
+        };
         let configuration = DISTRIBUTION_CONFIGURATION
+            .replace("CACHE", if redis.is_empty() { "inmemory" } else { "redis" })
             .replace("ADDRESS", &address.to_string())
             .replace("STORAGE", storage.unwrap_or(&in_folder))
             .replace("LEVEL", if verbose { "info" } else { "error" })
             .replace("SILENT", if verbose { "false" } else { "true" });
-        ("distribution.yml", configuration)
+        ("distribution.yml", configuration + &redis)
     }
 }
 

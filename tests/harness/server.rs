@@ -100,6 +100,8 @@ pub struct Launch {
     pub environment: Vec<(String, String)>,
     /// What the peer's configuration says below `storage:` of where it stores, instead of a folder.
     pub peer_storage: Option<String>,
+    /// The Redis that the peer caches in, instead of its memory.
+    pub peer_redis: Option<SocketAddr>,
 }
 
 /// A configuration and a driver folder of the test's own.
@@ -128,6 +130,7 @@ impl Launch {
             chosen: None,
             environment: Vec::new(),
             peer_storage: None,
+            peer_redis: None,
         }
     }
 }
@@ -275,8 +278,7 @@ fn start_ours(launch: &Launch, place: &Place, log: &Path) -> Option<Started> {
 fn start_peer(peer: Product, launch: &Launch, place: &Place, log: &Path) -> Option<Started> {
     let program = peer.peer_program().unwrap_or_else(|error| panic!("{peer:?} cannot be installed: {error}"));
     let address = free_address();
-    let storage = launch.peer_storage.as_deref();
-    let (name, configuration) = peer.peer_configuration(address, &place.storage(), storage, launch.verbose);
+    let (name, configuration) = peer.peer_configuration(address, &place.storage(), launch);
     let file = place.file(name);
     fs::write(&file, configuration).expect("the configuration can be written");
     let mut command = bare(&program, place);

@@ -32,8 +32,8 @@ fn a_read_that_crashes_once_is_made_again_and_nobody_notices() {
         somebody.leave();
         assert_eq!(registry.metric("registry_driver_restarts_total", "misbehaving"), (number + 1) as f64);
     }
-    assert_eq!(registry.logged("the driver's process ended with signal: 6 (SIGABRT)"), 1);
-    assert_eq!(registry.logged("the driver's process ended with signal: 11 (SIGSEGV)"), 1);
+    registry.has_logged("the driver's process ended with signal: 6 (SIGABRT)", 1);
+    registry.has_logged("the driver's process ended with signal: 11 (SIGSEGV)", 1);
 }
 
 #[test]
@@ -272,5 +272,5 @@ fn many_clients_live_through_many_deaths_and_what_was_acknowledged_is_there() {
     for digest in pushed {
         assert_ne!(v2::look_up_blob(&registry.client(), REPOSITORY, &digest), v2::Presence::Absent);
     }
-    assert_eq!(registry.logged("the driver's process ended with"), DEATHS);
+    registry.has_logged("the driver's process ended with", DEATHS);
 }

@@ -171,6 +171,12 @@ impl Registry {
         self.server.process().log().matches(text).count()
     }
 
+    /// Waits until the log says this so often: it is written behind the answers.
+    pub(crate) fn has_logged(&self, text: &str, times: usize) {
+        let what = format!("the log says {times} times: {text}");
+        wait_for(&what, PATIENCE, || (self.logged(text) == times).then_some(()));
+    }
+
     /// Sum of a metric over all series whose labels contain `within`.
     pub(crate) fn metric(&self, name: &str, within: &str) -> f64 {
         let text = self.server.admin().get("/metrics").expect(200).text();

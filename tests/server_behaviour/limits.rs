@@ -310,6 +310,35 @@ async fn one_connection_too_many_waits_until_another_ends() {
 }
 
 #[tokio::test]
+async fn a_connection_that_finds_no_place_for_long_is_told_to_come_later() {
+    let mut limits = patient();
+    limits.max_connections = 1;
+    let server = start(limits, Answer(echo)).await;
+    let mut first = server.connect().await;
+    assert_eq!(first.get("/").await.status, 200);
+    // The first waits, the others are answered at once, and one that sends nothing keeps nobody from it.
+    let _silent = server.connect().await;
+    for _ in 0..3 {
+        let mut other = server.connect().await;
+        let answer = other.get("/v2/").await;
+        assert_eq!(answer.status, 503);
+        assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("2"), Some("close")));
+        let said: serde_json::Value = serde_json::from_str(&answer.text()).expect("JSON");
+        assert_eq!(said["errors"][0]["code"], "UNAVAILABLE");
+    }
+    assert_eq!(first.get("/").await.status, 200, "whoever is in is served on");
+    drop(first);
+    // Until the server has seen that the first one has gone, the next one may be refused.
+    for _ in 0..100 {
+        if server.connect().await.get("/").await.status == 200 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the place is free and nobody gets it");
+}
+
+#[tokio::test]
 async fn an_address_in_use_is_one_sentence() {
     let server = start(patient(), Answer(echo)).await;
     let error = Server::bind(&server.address.to_string(), patient()).await.unwrap_err().to_string();

@@ -1,7 +1,7 @@
 //! Docker 1.x as a V1 client: the requests of `docker push` and `docker pull` in their order, with their
 //! headers, over any [`Transport`].
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use docker_registry_driver_api::futures::future::join_all;
@@ -232,10 +232,13 @@ async fn many_push_the_same_images_at_once() {
     let registry = Registry::over(Interposed::new(memory().await, Fault::None));
     let images = three_images();
     let names: Vec<String> = (0..8).map(|number| format!("team/app{number}")).collect();
-    // All that matters is that whoever is told "done" is right, so that failures are tried again.
-    let pushes = names.iter().map(|name| async {
+    // All that matters is that whoever is told "done" is right, so that failures are tried again; each after pauses of its
+    // own, for in lockstep all of them would begin each image anew for ever.
+    let pushes = names.iter().zip(1..).map(async |(name, number)| {
         for image in &images {
-            loop {
+            for pause in (0..).step_by(number) {
+                assert!(pause < 100 * number, "{name} never comes to an end");
+                tokio::time::sleep(Duration::from_millis(pause as u64)).await;
                 let json = registry.client.exchange(image.put_json()).await;
                 if json.status == 409 {
                     break;

@@ -4,6 +4,7 @@ mod access_log;
 pub mod admin;
 pub mod authentication;
 mod connection;
+mod crowding;
 pub mod exchange;
 mod file_body;
 mod forwarded;

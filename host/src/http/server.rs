@@ -1,7 +1,6 @@
 //! The listener: accept, limits, drain.
 //!
-//! Guarantees: at most [`Limits::max_connections`] clients are connected, the others wait in the
-//! kernel; running out of file descriptors makes the server wait, not spin or end; when it is told to
+//! Guarantees: at most [`Limits::max_connections`] clients are served, the others are told to come later; running out of file descriptors makes the server wait, not spin or end; when it is told to
 //! stop, it takes no new connection and finishes the requests under way within the graceful timeout.
 
 use std::{convert::Infallible, future::poll_fn, io, net::SocketAddr, sync::Arc, task::Poll, time::Duration};
@@ -14,12 +13,13 @@ use hyper::{
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::watch,
     time::{sleep, timeout},
 };
 
 use super::{
     connection::{self, Phase, Terms},
+    crowding::{Places, REFUSAL, Seat, refusing},
     listener::{BindError, Entrance, ListenAddress, Listener, Wire},
     routes::Handler,
     sendfile::Windows,
@@ -169,24 +169,36 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (phase, watching) = watch::channel(Phase::Running);
-    let places = Arc::new(Semaphore::new(terms.limits.max_connections));
+    let mut places = Places::new(terms.limits.max_connections);
     tokio::pin!(stop);
     let mut turn = 0;
     loop {
         turn += 1;
         let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, accept_one(&listeners, turn).await)
+            let seat = places.next().await;
+            (seat, accept_one(&listeners, turn).await)
         };
-        let (place, (wire, peer)) = tokio::select! {
+        let (seat, (wire, peer)) = tokio::select! {
             () = &mut stop => break,
             next = next => next,
         };
+        // Never `None`: nobody closes the semaphores.
+        let Some(seat) = seat.map(|seat| places.better(seat)) else { continue };
+        if matches!(seat, Seat::Refusal(_)) {
+            places.refuses();
+            let refusing = connection::serve(wire, peer, refusing(), Arc::clone(&terms), watching.clone());
+            tokio::spawn(async move {
+                // Whoever sends nothing is cut off without an answer.
+                let _ = timeout(REFUSAL, refusing).await;
+                drop(seat);
+            });
+            continue;
+        }
         let serving = connection::serve(wire, peer, service.clone(), Arc::clone(&terms), watching.clone());
         tokio::spawn(async move {
             let open = OpenConnection::count();
             serving.await;
-            drop((open, place));
+            drop((open, seat));
         });
     }
     drop((listeners, watching));

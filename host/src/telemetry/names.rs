@@ -16,6 +16,8 @@ pub const HTTP_IN_FLIGHT: &str = "registry_http_in_flight_requests";
 pub const HTTP_PANICS: &str = "registry_http_panics_total";
 /// Gauge. Open client connections.
 pub const HTTP_CONNECTIONS: &str = "registry_http_connections";
+/// Counter. Connections beyond `limits.max_connections` that were told to come later.
+pub const HTTP_CONNECTIONS_REFUSED: &str = "registry_http_connections_refused_total";
 /// Counter, bytes. Content that left by `sendfile(2)`.
 pub const SENDFILE_BYTES: &str = "registry_http_sendfile_bytes_total";
 /// Histogram, seconds. Storage calls, by `driver` and `action` (the driver method). For `read` until
@@ -53,13 +55,14 @@ pub const DRIVER_RESTARTS: &str = "registry_driver_restarts_total";
 pub const INFO: &str = "registry_info";
 
 /// Name, kind and help text of all of them.
-pub(crate) const ALL: [(&str, Kind, &str); 21] = [
+pub(crate) const ALL: [(&str, Kind, &str); 22] = [
     (HTTP_REQUESTS, Kind::Counter, "Finished requests"),
     (HTTP_DURATION, Kind::Histogram, "Time from the end of the request header to the end of the response"),
     (HTTP_SENT_BYTES, Kind::Counter, "Bytes of response content"),
     (HTTP_IN_FLIGHT, Kind::Gauge, "Requests under way"),
     (HTTP_PANICS, Kind::Counter, "Handlers that panicked"),
     (HTTP_CONNECTIONS, Kind::Gauge, "Open client connections"),
+    (HTTP_CONNECTIONS_REFUSED, Kind::Counter, "Client connections that were told to come later"),
     (SENDFILE_BYTES, Kind::Counter, "Bytes of response content that left by sendfile"),
     (STORAGE_ACTION, Kind::Histogram, "Time of storage calls"),
     (STORAGE_ERRORS, Kind::Counter, "Failed storage calls"),

@@ -1,11 +1,13 @@
 //! Who is measured: this server, other registries, and the programs that mark a limit.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::Result;
 use docker_registry_tests::flavor_variables;
 use docker_registry_tests::http::Client;
 use docker_registry_tests::process::Process;
+use docker_registry_tests::redis::Redis;
 use docker_registry_tests::server::{Launch, Place, Product, Server};
 use docker_registry_tests::store_server::StoreServer;
 
@@ -76,6 +78,26 @@ pub(super) enum Ability {
     Lists,
     /// Is a registry of the V1 API.
     V1,
+    /// Answers over TLS.
+    Secure,
+}
+
+/// What everybody stores and caches in.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Surroundings<'bench> {
+    /// One object store for all of them, instead of a folder each.
+    pub(super) store: Option<&'bench StoreServer>,
+    /// A Redis for each.
+    pub(super) cache: Option<Cache>,
+}
+
+/// How a Redis is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Cache {
+    /// With what this server keeps in its own memory in front.
+    Memory,
+    /// Alone.
+    Redis,
 }
 
 /// One of those that are measured.
@@ -83,6 +105,10 @@ pub(super) struct Contestant {
     pub(super) name: &'static str,
     abilities: &'static [Ability],
     running: Running,
+    /// Where it answers over TLS, and the process that does where it is another one.
+    secure: Option<(SocketAddr, Option<Limit>)>,
+    /// What it caches in.
+    _redis: Option<Redis>,
 }
 
 enum Running {
@@ -91,8 +117,8 @@ enum Running {
 }
 
 impl Contestant {
-    /// This server, from the optimised build; on `store` when there is one, else on a folder.
-    pub(super) fn ours(workspace: &Workspace, store: Option<&StoreServer>) -> Contestant {
+    /// This server, from the optimised build.
+    pub(super) fn ours(workspace: &Workspace, surroundings: Surroundings<'_>) -> Result<Contestant> {
         let abilities = &[
             Ability::Files,
             Ability::Manifest,
@@ -100,9 +126,19 @@ impl Contestant {
             Ability::Registry,
             Ability::Lists,
             Ability::V1,
+            Ability::Secure,
         ];
+        let Surroundings { store, cache } = surroundings;
+        let redis = cache.map(|_| Redis::start());
         let chosen = store.map(|_| object_store::flavor(workspace, "s3", true));
-        let environment = store.map(|store| flavor_variables::s3(store, store.address())).unwrap_or_default();
+        let mut environment =
+            store.map(|store| flavor_variables::s3(store, store.address())).unwrap_or_default();
+        if let Some(redis) = &redis {
+            environment.push(("CACHE_LRU_REDIS_URL".to_owned(), redis.url()));
+        }
+        if cache == Some(Cache::Redis) {
+            environment.push(("CACHE_LRU_MEMORY".to_owned(), "0".to_owned()));
+        }
         let launch = Launch {
             product: Product::Ours,
             artifacts: workspace.artifacts(true),
@@ -110,11 +146,38 @@ impl Contestant {
             chosen,
             environment,
             peer_storage: None,
+            peer_redis: None,
+        };
+        let server = Server::launch(launch, Place::new());
+        let secure = match store {
+            None => {
+                let secure = Limit::over_tls(workspace, &server)?;
+                Some((secure.address(), Some(secure)))
+            }
+            Some(_) => None,
+        };
+        Ok(Contestant { name: "ours", abilities, running: Running::Registry(server), secure, _redis: redis })
+    }
+
+    /// A registry on a folder that is filled by others.
+    pub(super) fn on_folder(workspace: &Workspace, product: Product, folder: &Path) -> Contestant {
+        let artifacts = workspace.artifacts(true);
+        let place = Place::new();
+        let launch = Launch {
+            product,
+            verbose: false,
+            chosen: None,
+            environment: vec![("STORAGE_PATH".to_owned(), folder.display().to_string())],
+            peer_storage: Some(format!("filesystem:\n    rootdirectory: {}", folder.display())),
+            peer_redis: None,
+            artifacts,
         };
         Contestant {
-            name: "ours",
-            abilities,
-            running: Running::Registry(Server::launch(launch, Place::new())),
+            name: "on a folder",
+            abilities: &[Ability::Files, Ability::Manifest, Ability::Registry, Ability::Lists],
+            running: Running::Registry(Server::launch(launch, place)),
+            secure: None,
+            _redis: None,
         }
     }
 
@@ -123,34 +186,41 @@ impl Contestant {
         workspace: &Workspace,
         other: Other,
         fixture: &Fixture,
-        store: Option<&StoreServer>,
+        surroundings: Surroundings<'_>,
     ) -> Result<Contestant> {
+        let (mut redis, mut secure) = (None, None);
         let (abilities, running): (&[Ability], Running) = match (other, other.registry()) {
             (_, Some(product)) => {
+                if product != Product::Zot {
+                    redis = surroundings.cache.map(|_| Redis::start());
+                }
                 let launch = Launch {
                     product,
                     artifacts: Default::default(),
                     verbose: false,
                     chosen: None,
                     environment: Vec::new(),
-                    peer_storage: store.map(object_store::peer),
+                    peer_storage: surroundings.store.map(object_store::peer),
+                    peer_redis: redis.as_ref().map(Redis::address),
                 };
                 let abilities =
                     &[Ability::Files, Ability::Manifest, Ability::Receive, Ability::Registry, Ability::Lists];
                 (abilities, Running::Registry(Server::launch(launch, Place::new())))
             }
             (Other::Nginx, _) => {
-                (&[Ability::Files, Ability::Manifest], Running::Limit(Limit::nginx(fixture)?))
+                let (nginx, address) = Limit::nginx(workspace, fixture)?;
+                secure = Some((address, None));
+                (&[Ability::Files, Ability::Manifest, Ability::Secure], Running::Limit(nginx))
             }
             (Other::Hyper, _) => (&[Ability::Manifest], Running::Limit(Limit::hyper(workspace, fixture)?)),
             _ => (&[Ability::Receive], Running::Limit(Limit::receiver(workspace)?)),
         };
-        Ok(Contestant { name: other.name(), abilities, running })
+        Ok(Contestant { name: other.name(), abilities, running, secure, _redis: redis })
     }
 
     /// Whether a load that needs this can be put on it.
     pub(super) fn has(&self, ability: Ability) -> bool {
-        self.abilities.contains(&ability)
+        self.abilities.contains(&ability) && (ability != Ability::Secure || self.secure.is_some())
     }
 
     /// A client of it.
@@ -171,6 +241,22 @@ impl Contestant {
         match &self.running {
             Running::Registry(server) => server.process(),
             Running::Limit(limit) => limit.process(),
+        }
+    }
+
+    /// Where it answers over TLS.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub(super) fn secure_address(&self) -> SocketAddr {
+        self.secure.as_ref().expect("it answers over TLS").0
+    }
+
+    /// The process that answers over TLS.
+    pub(super) fn secure_process(&self) -> &Process {
+        match &self.secure {
+            Some((_, Some(limit))) => limit.process(),
+            _ => self.process(),
         }
     }
 

@@ -1,12 +1,14 @@
 //! The load itself: threads that send requests on kept-alive connections, and what that cost the server.
 
 use std::io;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use docker_registry_tests::http::Connection;
+use docker_registry_tests::process::Process;
 
 use super::contestants::Contestant;
 
@@ -87,7 +89,7 @@ pub(super) fn repeat(
             exchange.send(connection)?;
         }
     }
-    measure(contestant, |start| {
+    measure(contestant.process(), |start| {
         in_parallel(opened, |mut connection| {
             let (mut count, end) = (0.0, start + time);
             while Instant::now() < end {
@@ -108,7 +110,7 @@ pub(super) fn repeat_sequence(
     let mut opened = open(contestant, connections)?;
     let all = |connection: &mut Connection| steps.iter().try_for_each(|step| step.send(connection));
     all(&mut opened[0])?;
-    measure(contestant, |start| {
+    measure(contestant.process(), |start| {
         in_parallel(opened, |mut connection| {
             let mut count = 0.0;
             while start.elapsed() < time {
@@ -129,7 +131,7 @@ pub(super) fn once_each<J: Sync>(
 ) -> Result<Measurement> {
     let opened = open(contestant, connections)?;
     let next = AtomicU64::new(0);
-    measure(contestant, |_| {
+    measure(contestant.process(), |_| {
         in_parallel(opened, |mut connection| {
             let mut count = 0.0;
             while let Some(todo) = jobs.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
@@ -141,6 +143,18 @@ pub(super) fn once_each<J: Sync>(
     })
 }
 
+/// Pulls a body once over TLS, with curl, which throws it away.
+pub(super) fn pull_over_tls(contestant: &Contestant, target: &str) -> Result<Measurement> {
+    let url = format!("https://{}{target}", contestant.secure_address());
+    measure(contestant.secure_process(), |_| {
+        // Nobody vouches for a certificate of the benchmark's own.
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--fail", "--insecure", "--output", "/dev/null", &url]);
+        ensure!(command.status()?.success(), "{} gave nothing over TLS", contestant.name);
+        Ok(1.0)
+    })
+}
+
 fn open(contestant: &Contestant, connections: u32) -> Result<Vec<Connection>> {
     let client = contestant.client();
     let connect = |_| client.connect().with_context(|| format!("no connection to {}", contestant.name));
@@ -148,8 +162,7 @@ fn open(contestant: &Contestant, connections: u32) -> Result<Vec<Connection>> {
 }
 
 /// Runs `work`, which returns how much it did, and reads what it cost.
-fn measure(contestant: &Contestant, work: impl FnOnce(Instant) -> Result<f64>) -> Result<Measurement> {
-    let process = contestant.process();
+fn measure(process: &Process, work: impl FnOnce(Instant) -> Result<f64>) -> Result<Measurement> {
     process.forget_peak();
     let (processor, start) = (process.cpu_time(), Instant::now());
     let requests = work(start)?;

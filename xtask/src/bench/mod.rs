@@ -6,6 +6,7 @@
 
 mod contestants;
 mod fixture;
+mod growth;
 mod limits;
 mod load;
 mod object_store;
@@ -13,6 +14,7 @@ mod pinning;
 mod record;
 pub(crate) mod reference;
 mod report;
+mod resources;
 mod round_trips;
 mod rows;
 
@@ -24,7 +26,7 @@ use xshell::cmd;
 
 use crate::packages;
 use crate::workspace::Workspace;
-use contestants::{Ability, Contestant, Other};
+use contestants::{Ability, Cache, Contestant, Other, Surroundings};
 use fixture::Fixture;
 use pinning::Halves;
 use report::Report;
@@ -60,10 +62,19 @@ pub(crate) struct Arguments {
     /// Everybody stores in one S3 server, MinIO, each with its own driver, instead of folders.
     #[arg(long)]
     s3: bool,
+    /// Registries cache in a Redis of their own, this one also in its own memory, or not.
+    #[arg(long, value_enum)]
+    cache: Option<Cache>,
     /// Count the requests that this server makes to each kind of object store for each request of a client, beside those
     /// of distribution 2.8, and measure nothing.
     #[arg(long)]
     round_trips: bool,
+    /// Measure start and memory instead of speed.
+    #[arg(long)]
+    resources: bool,
+    /// Measure how answers get slower with the number of repositories, tags and connections, beside distribution 2.8.
+    #[arg(long)]
+    growth: bool,
     /// Let servers and load run on all processors, and not each on its half.
     #[arg(long)]
     unpinned: bool,
@@ -82,13 +93,36 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     let shell = workspace.shell()?;
     packages::install_missing(&shell, packages::FOR_BENCHMARK)?;
     workspace.build_release(&shell)?;
+    if arguments.resources {
+        let (table, missed) = resources::measure(workspace)?;
+        println!("{table}");
+        if arguments.record {
+            let how = "`cargo xtask bench --resources`, each server on a folder.";
+            println!("kept in {}", record::write(workspace, &shell, "resources", how, &table)?.display());
+        }
+        ensure!(missed == 0 || !arguments.check, "{missed} bars are missed");
+        return Ok(());
+    }
+    let effort =
+        Effort { connections: arguments.connections, time: Duration::from_secs_f64(arguments.seconds) };
+    if arguments.growth {
+        let table = growth::measure(workspace, effort, arguments.rounds)?;
+        println!("{table}");
+        if arguments.record {
+            let how =
+                "`cargo xtask bench --growth`: one folder that both servers read, the time of one answer.";
+            println!("kept in {}", record::write(workspace, &shell, "growth", how, &table)?.display());
+        }
+        return Ok(());
+    }
     // Outlives the servers.
     let store = arguments.s3.then(|| StoreServer::start("minio"));
     let fixture = Fixture::new();
-    let mut contestants = vec![Contestant::ours(workspace, store.as_ref())];
+    let surroundings = Surroundings { store: store.as_ref(), cache: arguments.cache };
+    let mut contestants = vec![Contestant::ours(workspace, surroundings)?];
     for other in &arguments.against {
         match other.missing() {
-            None => contestants.push(Contestant::other(workspace, *other, &fixture, store.as_ref())?),
+            None => contestants.push(Contestant::other(workspace, *other, &fixture, surroundings)?),
             Some(error) => eprintln!("xtask: {} is left out: {error}", other.name()),
         }
     }
@@ -97,8 +131,6 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
         fixture.store(&contestant.client(), arguments.all, v1)?;
     }
 
-    let effort =
-        Effort { connections: arguments.connections, time: Duration::from_secs_f64(arguments.seconds) };
     let halves = Halves::of_this_machine().filter(|_| !arguments.unpinned);
     let mut report = Report::new(&rows, contestants.iter().map(|contestant| contestant.name).collect());
     for round in 0..arguments.rounds {
@@ -118,7 +150,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
                 cmd!(shell, "sync").quiet().run()?;
                 let contestant = &contestants[place];
                 let halves = halves.filter(|_| !row.writes());
-                let process = contestant.process().id();
+                let process = row.process(contestant);
                 if let Some(halves) = halves {
                     halves.serve(process)?;
                     halves.load()?;
@@ -134,9 +166,14 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     }
     println!("{report}");
     if arguments.record {
-        let name = if arguments.s3 { "s3" } else { "local" };
+        let store = if arguments.s3 { "s3" } else { "local" };
+        let name = match arguments.cache {
+            None => store.to_owned(),
+            Some(Cache::Memory) => format!("{store}-cache"),
+            Some(Cache::Redis) => format!("{store}-redis"),
+        };
         let how = how(&arguments);
-        println!("kept in {}", record::write(workspace, &shell, name, &how, &report.markdown())?.display());
+        println!("kept in {}", record::write(workspace, &shell, &name, &how, &report.markdown())?.display());
     }
     let missed = report.missed_bars();
     for bar in &missed {
@@ -155,10 +192,19 @@ fn how(arguments: &Arguments) -> String {
         "For reads, the server measured runs on one half of the processors and the load on the other; for pushes, both \
          run on all."
     };
+    let cache = match arguments.cache {
+        None => "",
+        Some(Cache::Memory) => {
+            " Every registry caches in a Redis of its own; this one with its own memory in front."
+        }
+        Some(Cache::Redis) => {
+            " Every registry caches in a Redis of its own; this one with no memory in front."
+        }
+    };
     format!(
         "`cargo xtask bench`, every server {storage}, {} rounds that alternate between them, {} s for each measurement of \
          reads, on one machine in one run. {pinned} A client throws bodies away in its kernel and does not look at \
-         them. The figures are ratios and say nothing of other machines.",
+         them.{cache} The figures are ratios and say nothing of other machines.",
         arguments.rounds, arguments.seconds
     )
 }

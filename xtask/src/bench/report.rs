@@ -169,7 +169,7 @@ fn extremes(ratios: &[f64]) -> Option<(f64, f64)> {
     Some((lowest, ratios.iter().copied().reduce(f64::max)?))
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }

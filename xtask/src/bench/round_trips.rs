@@ -48,6 +48,7 @@ pub(super) fn print(workspace: &Workspace, check: bool) -> Result<()> {
             chosen: Some(object_store::flavor(workspace, flavor, false)),
             environment: variables(&store, &proxy),
             peer_storage: None,
+            peer_redis: None,
         };
         let costs = storage_requests::count(&Server::launch(launch, Place::new()).client(), &proxy);
         println!("{title}\n{}", storage_requests::table(&costs));

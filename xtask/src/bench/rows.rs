@@ -8,7 +8,7 @@ use docker_registry_tests::v2;
 
 use super::contestants::{Ability, Contestant};
 use super::fixture::{Fixture, GIBIBYTE, MEBIBYTE, REPOSITORY, V1_REPOSITORY, push, put};
-use super::load::{Exchange, Measurement, once_each, repeat, repeat_sequence};
+use super::load::{Exchange, Measurement, once_each, pull_over_tls, repeat, repeat_sequence};
 
 const KIBIBYTE: u64 = 1 << 10;
 
@@ -39,6 +39,8 @@ enum Load {
     ManifestHead,
     BlobHead,
     Pull(u64),
+    /// Over TLS, by curl.
+    SecurePull(u64),
     /// Size, and how many are pushed.
     Push(u64, u64),
     Catalog,
@@ -76,6 +78,7 @@ pub(super) const ROWS: &[Row] = &[
     recorded("100 MiB blob GET, 8 clients", Load::Pull(100 * MIB), 8, None),
     recorded("100 MiB blob GET, 64 clients", Load::Pull(100 * MIB), 64, None),
     Row { clients: Some(1), ..always("1 GiB blob GET", Load::Pull(GIBIBYTE), false) },
+    recorded("1 GiB blob GET over TLS", Load::SecurePull(GIBIBYTE), 1, None),
     recorded("1 GiB blob GET, 8 clients", Load::Pull(GIBIBYTE), 8, None),
     recorded("1 GiB blob GET, 64 clients", Load::Pull(GIBIBYTE), 64, None),
     recorded("catalog page of 100", Load::Catalog, 8, None),
@@ -100,10 +103,19 @@ impl Row {
         match self.load {
             Load::ManifestByTag | Load::ManifestByDigest => Ability::Manifest,
             Load::BlobHead | Load::Pull(_) | Load::ManifestHead => Ability::Files,
+            Load::SecurePull(_) => Ability::Secure,
             Load::Push(..) => Ability::Receive,
             Load::Catalog | Load::Tags => Ability::Lists,
             Load::DockerPull | Load::ZotMix => Ability::Registry,
             Load::V1Pull => Ability::V1,
+        }
+    }
+
+    /// The process of a contestant that this row is about.
+    pub(super) fn process(&self, contestant: &Contestant) -> u32 {
+        match self.load {
+            Load::SecurePull(_) => contestant.secure_process().id(),
+            _ => contestant.process().id(),
         }
     }
 
@@ -136,6 +148,7 @@ impl Row {
             Load::ManifestHead => one(manifest("HEAD", "latest")),
             Load::BlobHead => one(Exchange::new(contestant, "HEAD", &blob_target(GIBIBYTE), "", Some(0))),
             Load::Pull(size) => one(get(blob_target(size), Some(size))),
+            Load::SecurePull(size) => pull_over_tls(contestant, &blob_target(size)),
             Load::Catalog => one(get("/v2/_catalog?n=100".to_owned(), None)),
             Load::Tags => one(get(format!("/v2/{REPOSITORY}/tags/list?n=100"), None)),
             Load::DockerPull => {

@@ -1,0 +1,173 @@
+//! How a server's answers get slower with what is stored: repositories, and tags in one of them.
+//!
+//! One folder is filled by hand with the files of distribution's layout and served by everybody at the same time. Nobody
+//! writes.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use docker_registry_tests::content::digest;
+use docker_registry_tests::server::Product;
+use docker_registry_tests::v2;
+use tempfile::TempDir;
+
+use super::contestants::Contestant;
+use super::load::{Exchange, Measurement, repeat};
+use super::rows::Effort;
+use crate::workspace::Workspace;
+
+/// How many there are.
+const STEPS: [usize; 5] = [10, 100, 1_000, 10_000, 100_000];
+/// Connections that ask for small manifests at the same time.
+const CONNECTIONS: [u32; 4] = [1, 10, 100, 1_000];
+/// The repository with many tags.
+const TAGGED: &str = "growth/tagged";
+/// Where the blob store of a folder is.
+const BLOBS: &str = "docker/registry/v2/blobs";
+const REPOSITORIES: &str = "docker/registry/v2/repositories";
+
+/// Measures, and returns tables in Markdown.
+pub(super) fn measure(workspace: &Workspace, effort: Effort, rounds: u32) -> Result<String> {
+    let folder = tempfile::Builder::new().prefix("docker-registry-bench-").tempdir()?;
+    let manifest = Stored::new(folder.path())?;
+    manifest.repository(TAGGED, 0)?;
+    let contestants = [Product::Ours, Product::Distribution]
+        .map(|product| Contestant::on_folder(workspace, product, folder.path()));
+    let mut text = String::new();
+
+    text.push_str(
+        "| repositories | manifest GET by tag | first page of the catalog | page from the middle |\n",
+    );
+    text.push_str("|---|---|---|---|\n");
+    let mut there = 0;
+    for count in STEPS {
+        for number in there..count {
+            manifest.repository(&repository(number), 1)?;
+        }
+        there = count;
+        let middle = repository(count / 2);
+        let targets = [
+            format!("/v2/{middle}/manifests/tag-0000000"),
+            "/v2/_catalog?n=100".to_owned(),
+            format!("/v2/_catalog?n=100&last={middle}"),
+        ];
+        line(&mut text, count, &contestants, &targets, effort, rounds)?;
+    }
+
+    text.push_str(
+        "\n| tags | manifest GET by tag | first page of tags | page from the middle |\n|---|---|---|---|\n",
+    );
+    let mut there = 0;
+    for count in STEPS {
+        for number in there..count {
+            manifest.tag(TAGGED, number)?;
+        }
+        there = count;
+        let middle = tag(count / 2);
+        let targets = [
+            format!("/v2/{TAGGED}/manifests/{middle}"),
+            format!("/v2/{TAGGED}/tags/list?n=100"),
+            format!("/v2/{TAGGED}/tags/list?n=100&last={middle}"),
+        ];
+        line(&mut text, count, &contestants, &targets, effort, rounds)?;
+    }
+
+    text.push_str("\n| connections | manifest GET by tag |\n|---|---|\n");
+    for count in CONNECTIONS {
+        let target = [format!("/v2/{TAGGED}/manifests/{}", tag(0))];
+        let effort = Effort { connections: count, ..effort };
+        line(&mut text, count as usize, &contestants, &target, effort, rounds)?;
+    }
+    close(folder);
+    Ok(text)
+}
+
+/// A line of a table: for each target the median time of this server's answers in milliseconds, and the peer's.
+fn line(
+    text: &mut String,
+    count: usize,
+    contestants: &[Contestant; 2],
+    targets: &[String],
+    effort: Effort,
+    rounds: u32,
+) -> Result<()> {
+    eprintln!("xtask: growth, {count}");
+    write!(text, "| {count} |")?;
+    for target in targets {
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..rounds {
+            for (contestant, times) in contestants.iter().zip(&mut times) {
+                let accept = format!("Accept: {}\r\n", v2::MANIFEST);
+                let exchange = Exchange::new(contestant, "GET", target, &accept, None);
+                let measured = repeat(contestant, &exchange, effort.connections, effort.time)?;
+                times.push(answer_time(&measured, effort.connections));
+            }
+        }
+        let [ours, peer] = times.map(super::report::median);
+        write!(text, " {ours:.2} ms, {:.2} of the peer's |", ours / peer)?;
+    }
+    text.push('\n');
+    Ok(())
+}
+
+/// Milliseconds that one answer took, as its client sees it.
+fn answer_time(measured: &Measurement, connections: u32) -> f64 {
+    measured.elapsed.as_secs_f64() * 1e3 * f64::from(connections) / measured.requests
+}
+
+fn repository(number: usize) -> String {
+    format!("growth/{:03}/repository-{number:07}", number % 1000)
+}
+
+fn tag(number: usize) -> String {
+    format!("tag-{number:07}")
+}
+
+/// The one manifest that every tag is.
+struct Stored<'bench> {
+    folder: &'bench Path,
+    hex: String,
+}
+
+impl Stored<'_> {
+    fn new(folder: &Path) -> Result<Stored<'_>> {
+        let layer = [0; 100];
+        let manifest = v2::manifest(&[(digest(&layer), layer.len() as u64)]);
+        for content in [&layer[..], manifest.as_bytes()] {
+            let digest = digest(content);
+            let hex = digest.trim_start_matches("sha256:");
+            let place = folder.join(BLOBS).join("sha256").join(&hex[..2]).join(hex);
+            fs::create_dir_all(&place)?;
+            fs::write(place.join("data"), content)?;
+        }
+        let hex = digest(manifest.as_bytes()).trim_start_matches("sha256:").to_owned();
+        Ok(Stored { folder, hex })
+    }
+
+    /// A repository with this many tags.
+    fn repository(&self, name: &str, tags: usize) -> Result<()> {
+        let manifests = self.folder.join(REPOSITORIES).join(name).join("_manifests");
+        self.link(&manifests.join("revisions/sha256").join(&self.hex))?;
+        (0..tags).try_for_each(|number| self.tag(name, number))
+    }
+
+    fn tag(&self, repository: &str, number: usize) -> Result<()> {
+        let tags = self.folder.join(REPOSITORIES).join(repository).join("_manifests/tags").join(tag(number));
+        self.link(&tags.join("current"))?;
+        self.link(&tags.join("index/sha256").join(&self.hex))
+    }
+
+    fn link(&self, place: &Path) -> Result<()> {
+        fs::create_dir_all(place)?;
+        Ok(fs::write(place.join("link"), format!("sha256:{}", self.hex))?)
+    }
+}
+
+/// Deletes a folder of very many files, which is not worth the end of a run.
+fn close(folder: TempDir) {
+    if let Err(error) = folder.close() {
+        eprintln!("xtask: {error}");
+    }
+}
