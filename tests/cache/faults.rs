@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use docker_registry::layout::kept::CACHE_SECRET;
 use docker_registry_tests::redis::Redis;
 
 use crate::{
@@ -50,6 +51,28 @@ async fn a_write_that_a_dead_redis_was_not_told_of_is_owed_for_the_rest_of_its_t
     assert!(rest < CALL_TIME * 3, "not from the beginning: {rest:?}");
     let other = Replica::connected(&storage, &settings(&redis.url(), PATIENT)).await;
     assert_eq!([one.read(TAG).await, other.read(TAG).await], ["new", "new"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_has_another_secret_than_before_begins_with_an_empty_cache() {
+    let mut redis = Redis::start();
+    let (storage, one) = start(&redis, PATIENT).await;
+    one.read(TAG).await;
+    filled(&redis).await;
+    let before = redis.key("tag_latest");
+    // What the last of two has written, in a storage without conditional writes.
+    storage.set(CACHE_SECRET, "another secret of the same store");
+    let other = Replica::connected(&storage, &settings(&redis.url(), PATIENT)).await;
+    redis.restart();
+    one.is_connected(&storage).await;
+    other.is_connected(&storage).await;
+    assert_eq!(one.read(TAG).await, "old");
+    filled(&redis).await;
+    assert_ne!(redis.key("tag_latest"), before);
+    let reads = storage.reads(TAG);
+    assert_eq!((other.read(TAG).await.as_str(), storage.reads(TAG)), ("old", reads), "they share it");
+    other.put(TAG, "new").await.unwrap();
+    eventually("the first one sees it", async || one.read(TAG).await == "new").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

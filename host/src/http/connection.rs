@@ -78,7 +78,9 @@ pub(crate) async fn serve<S, B>(
 {
     let Terms { limits, windows, entrance } = &*terms;
     let activity = Activity::new();
-    let begin = timeout(limits.timeouts.header, enter(wire, peer, entrance, limits.timeouts.linger));
+    // In a box, as a handshake is large, soon over, and would be room in every idle connection otherwise.
+    let entering = Box::pin(enter(wire, peer, entrance, limits.timeouts.linger));
+    let begin = timeout(limits.timeouts.header, entering);
     let shown = peer.map(tracing::field::display);
     let entered = tokio::select! {
         begin = begin => match begin {
@@ -120,7 +122,8 @@ pub(crate) async fn serve<S, B>(
         let facts = RequestFacts { connection: Arc::clone(&facts), version, referer, _active: active };
         request.extensions_mut().insert(Arc::new(facts));
         name_host(&mut request);
-        service.call(request)
+        // In a box: hyper keeps room for it as long as the connection lives.
+        Box::pin(service.call(request))
     });
     let ended = match protocol {
         Protocol::Http1 => {
@@ -144,7 +147,7 @@ pub(crate) async fn serve<S, B>(
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .serve_connection(TokioIo::new(socket), service);
-            drive(connection, phase).await
+            Box::pin(drive(connection, phase)).await
         }
     };
     if let Err(error) = ended {

@@ -268,8 +268,13 @@ impl Reading {
         };
         let (sealed, seal) = (value.clone(), Arc::clone(&live.seal));
         let open_name = name.clone();
-        let open = move || seal.open(&open_name, &sealed, SystemTime::now());
+        let open = move || seal.open(&open_name, &sealed);
         match heavy(value.len(), open).await {
+            // By our clock. By that of the replica that filled it, it may live: so it is left alone, and Redis ends it.
+            Some(Opened { end, .. }) if end <= SystemTime::now() => {
+                shared.meters.redis.misses.increment(1);
+                Seen::Nothing
+            }
             Some(Opened { object, end }) => {
                 shared.meters.redis.hit(object.content.len());
                 // By the clock and by Redis, whichever is sooner: clocks of replicas differ.

@@ -1,5 +1,8 @@
 //! What keeps a connection: it learns the secret of the store, connects, listens, pays debts, and begins anew.
 //!
+//! The secret is looked at again before each connection and once a minute: a storage without conditional writes can end up
+//! with another one than a server has read, and then replicas would not tell each other of changes.
+//!
 //! One warning when the Redis is lost, one line when it is back. Pauses between trials double from 100 ms to 10 s and
 //! are drawn by lot, so that replicas do not come back together.
 
@@ -30,6 +33,10 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// After it has written the secret, a process waits so long before it reads which one is there, so that two that
 /// start together and whose storage has no conditional writes agree.
 const SETTLING: Duration = Duration::from_secs(2);
+/// How often a server looks whether the secret is still the one that it has read.
+const SECRET_CHECK: Duration = Duration::from_secs(60);
+/// How long that may take.
+const LOOK: Duration = Duration::from_secs(5);
 /// The smallest secret that is one, in bytes.
 const LEAST_SECRET: usize = 16;
 /// The largest secret, in bytes.
@@ -37,7 +44,8 @@ const MOST_SECRET: u64 = 256;
 
 /// Runs until it is aborted.
 pub(super) async fn run(shared: Arc<Shared>, connector: Connector, secret: ObjectPath, configured: Vec<u8>) {
-    let seal = Arc::new(Seal::new(&learn(&shared, &secret).await, &configured));
+    let mut known = learn(&shared, &secret).await;
+    let mut seal = Arc::new(Seal::new(&known, &configured));
     let mut pause = FIRST_PAUSE;
     let (mut was_lost, mut doubted) = (false, None);
     loop {
@@ -66,7 +74,7 @@ pub(super) async fn run(shared: Arc<Shared>, connector: Connector, secret: Objec
                 // Before anybody asks it: it may have gone back to what it was before our last writes.
                 shared.barred.doubt();
                 shared.server.publish(live.clone(), tracks);
-                watch(&shared, &live).await;
+                watch(&shared, &live, (&secret, &known)).await;
                 if began.elapsed() >= STEADY {
                     pause = FIRST_PAUSE;
                 }
@@ -79,12 +87,33 @@ pub(super) async fn run(shared: Arc<Shared>, connector: Connector, secret: Objec
         }
         sleep(pauses::drawn(pause)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
+        if let Some(other) = another(&shared, &secret, &known).await {
+            tracing::warn!(
+                "cache_lru has another secret in the storage than before: it begins with an empty cache"
+            );
+            seal = Arc::new(Seal::new(&other, &configured));
+            known = other;
+        }
     }
 }
 
-/// Returns when the connection is lost.
-async fn watch(shared: &Arc<Shared>, live: &Live) {
+/// The secret of the store, if it is not the known one. A storage that does not answer has the known one.
+async fn another(shared: &Shared, path: &ObjectPath, known: &[u8]) -> Option<Vec<u8>> {
+    let call = CallContext::default();
+    let object = timeout(LOOK, shared.storage.get(&call, path, MOST_SECRET)).await.ok()?.ok()?;
+    (object.content.len() >= LEAST_SECRET && object.content != known).then(|| object.content.to_vec())
+}
+
+/// Returns when the connection is lost, or when the store has another secret.
+async fn watch(shared: &Arc<Shared>, live: &Live, (secret, known): (&ObjectPath, &[u8])) {
+    let mut looked = Instant::now();
     loop {
+        if looked.elapsed() >= SECRET_CHECK {
+            looked = Instant::now();
+            if another(shared, secret, known).await.is_some() {
+                shared.server.withdraw(live.number, "the store has another secret");
+            }
+        }
         pay(shared, live).await;
         if timeout(HEARTBEAT, shared.server.lost.notified()).await.is_ok() || !is_current(shared, live) {
             if is_current(shared, live) {
