@@ -68,6 +68,8 @@ struct Node {
     links: Option<Arc<Links>>,
     /// What it serves, or served when it was last connected.
     backends: Vec<Backend>,
+    /// Since when it is connected or away; or since when one of its backends is, if it said so later.
+    since: Instant,
     /// Whether it was connected once, so that its ids are known.
     is_seen: bool,
     /// Why it is not connected; `None` before the first attempt has ended and while it is connected.
@@ -88,6 +90,9 @@ impl Node {
     /// Takes in news of some backends.
     fn learn(&mut self, news: Vec<Backend>) {
         for mut backend in news {
+            if backend.is_gone {
+                self.since = Instant::now();
+            }
             let place = self.backends.iter().position(|known| known.number == backend.number);
             let known = place.map(|place| self.backends.swap_remove(place));
             // What it kept is away with it.
@@ -246,8 +251,11 @@ impl Cluster {
         }
     }
 
-    /// Who keeps an id in a group; `None` while that node is away.
-    pub(crate) fn links(&self, group: u32, id: &Id) -> Option<Arc<Links>> {
+    /// Who keeps an id in a group.
+    ///
+    /// # Errors
+    /// Since when that node is away; `None` when nobody is known to serve the group.
+    pub(crate) fn links(&self, group: u32, id: &Id) -> std::result::Result<Arc<Links>, Option<Instant>> {
         self.routes().node(group, id).cloned()
     }
 
@@ -266,8 +274,15 @@ impl Cluster {
             return;
         }
         if let Entry::Vacant(place) = nodes.entry(address) {
-            let backends = Vec::new();
-            place.insert(Node { links: None, backends, is_seen: false, refusal: None, is_tried: false });
+            let (backends, since) = (Vec::new(), Instant::now());
+            place.insert(Node {
+                links: None,
+                backends,
+                since,
+                is_seen: false,
+                refusal: None,
+                is_tried: false,
+            });
             tokio::spawn(tend(Arc::downgrade(self), address));
         }
     }
@@ -278,7 +293,7 @@ impl Cluster {
         if let Some(node) = nodes.get_mut(&address) {
             change(node);
         }
-        let known = nodes.values().map(|node| (node.links.as_ref(), &node.backends[..]));
+        let known = nodes.values().map(|node| (node.links.as_ref(), node.since, &node.backends[..]));
         let routes = Arc::new(Routes::new(known));
         *self.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
         drop(nodes);
@@ -303,6 +318,7 @@ impl Cluster {
         }
         self.change(address, |node| {
             node.links = Some(Arc::clone(&links));
+            node.since = Instant::now();
             node.is_seen = true;
             node.refusal = None;
             node.is_tried = true;
@@ -375,6 +391,7 @@ async fn tend(cluster: Weak<Cluster>, address: SocketAddr) {
                 links.bulk.close(&why);
                 open.change(address, |node| {
                     node.links = None;
+                    node.since = Instant::now();
                     node.refusal = Some(Refusal::Unreachable(why));
                 });
             }

@@ -9,7 +9,8 @@ use super::*;
 use crate::{fake_node::FakeNode, wire::ID_SIZE};
 
 fn node(backends: Vec<Backend>) -> Node {
-    Node { links: None, backends, is_seen: true, refusal: None, is_tried: true }
+    let since = Instant::now();
+    Node { links: None, backends, since, is_seen: true, refusal: None, is_tried: true }
 }
 
 fn backend(number: u32, ids: usize) -> Backend {

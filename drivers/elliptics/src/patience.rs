@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use docker_registry_driver_api::{Error, Result};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 
 /// The longest first pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
@@ -32,6 +32,13 @@ impl Patience {
         self.0 += 1;
         sleep(longest.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         true
+    }
+
+    /// Like [`Patience::again`], and no longer than until then; `false` at once when it is later.
+    pub(crate) async fn again_until(&mut self, end: Instant) -> bool {
+        let left = end.saturating_duration_since(Instant::now());
+        // The last time is at the end.
+        !left.is_zero() && timeout(left, self.again()).await.unwrap_or(true)
     }
 }
 
@@ -60,7 +67,6 @@ impl Failed {
 #[cfg(test)]
 mod tests {
     use docker_registry_driver_api::ErrorKind;
-    use tokio::time::Instant;
 
     use super::*;
 

@@ -25,6 +25,7 @@ use tokio::{sync::Semaphore, time::sleep};
 use crate::{
     change::Change,
     envelope::{Ballot, Envelope, USER_FLAGS},
+    gather::Wanted,
     look::{Look, Replica},
     patience::Failed,
     replicas::{Answer, Pieces, Problem, Read, Replicas, worst},
@@ -100,9 +101,11 @@ impl Registers {
     pub(crate) async fn settled_look(&self, id: Id) -> Result<Option<Look>> {
         let settings = self.replicas.settings();
         let mut failed = Failed::default();
+        // Whoever looks again does not wait for as long again.
+        let wanted = self.replicas.to_read();
         let mut number = 1;
         while number <= LOOKS {
-            let look = self.look(id, false).await;
+            let look = self.look(id, false, wanted).await;
             if !look.can_be_read(settings) {
                 failed.again(look.unavailable(settings)).await?;
                 continue;
@@ -152,7 +155,8 @@ impl Registers {
     /// # Errors
     /// When too few groups answer for a change.
     pub(crate) async fn look_for_write(&self, id: Id) -> Result<Look> {
-        let look = self.look(id, true).await;
+        // Whoever looks knows what is too little, and looks again.
+        let look = self.look(id, true, Wanted::new(self.quorum(), 0)).await;
         let settings = self.replicas.settings();
         if look.can_be_read(settings) && look.can_be_written(settings) {
             Ok(look)
@@ -223,12 +227,13 @@ impl Registers {
     }
 
     /// What the groups hold. `whole` when all bytes count, because they are to be swapped.
-    async fn look(&self, id: Id, whole: bool) -> Look {
-        let settings = self.replicas.settings();
-        // Of two groups one is enough to read, and the other one may hang.
-        let enough = if whole { settings.quorum() } else { settings.read_quorum() };
-        // Whoever looks knows what is too little, and looks again.
-        let answers = self.replicas.read_all(id, BEGINNING, enough, 0).await;
+    async fn look(&self, id: Id, whole: bool, wanted: Wanted) -> Look {
+        let is_too_little = move |read: &Read| {
+            let has_envelope =
+                Envelope::length(&read.content).is_none_or(|length| length <= read.content.len());
+            !has_all(read) && (whole || !has_envelope) && read.total_size <= LARGEST_REGISTER
+        };
+        let answers = self.replicas.read_all(id, BEGINNING, is_too_little, wanted).await;
         let error = answers.iter().any(|answer| answer.result.is_err()).then(|| worst(&answers));
         let said = futures::future::join_all(
             answers.into_iter().map(|Answer { group, result }| self.replica(id, group, result, whole)),
@@ -252,21 +257,11 @@ impl Registers {
         result: std::result::Result<Read, Problem>,
         whole: bool,
     ) -> Said {
-        let mut read = match result {
+        let read = match result {
             Ok(read) => read,
             Err(problem) if problem.is_absent() => return Said::Whole(Replica::absent(group)),
             Err(_) => return Said::Nothing,
         };
-        let has_all = |read: &Read| read.total_size == read.content.len() as u64;
-        let has_envelope =
-            |read: &Read| Envelope::length(&read.content).is_none_or(|length| length <= read.content.len());
-        if !has_all(&read) && (whole || !has_envelope(&read)) && read.total_size <= LARGEST_REGISTER {
-            read = match self.replicas.read_one(group, id, 0, 0, true).await {
-                Ok(read) => read,
-                Err(problem) if problem.is_absent() => return Said::Whole(Replica::absent(group)),
-                Err(_) => return Said::Nothing,
-            };
-        }
         let checksum = match has_all(&read) {
             true => Some(Id::checksum(&read.content)),
             false if whole => match self.replicas.checksum_one(group, id).await {
@@ -306,6 +301,10 @@ impl Registers {
         turns.insert(id, Arc::downgrade(&turn));
         turn
     }
+}
+
+fn has_all(read: &Read) -> bool {
+    read.total_size == read.content.len() as u64
 }
 
 /// The value as it counts.

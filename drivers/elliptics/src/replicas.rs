@@ -6,16 +6,21 @@
 //!
 //! When too few have answered, those whose connection broke are asked again, some times: reads, deletions, and writes of
 //! what is the same each time. A write that compares is made once; what repeats it is a round of a register.
+//!
+//! Where the number of groups is even, half of them have every write that was acknowledged. That is enough to read, but
+//! not to know which of two values is to stay. So the other half is waited for, and asked again, for [`PATIENT`], but
+//! for nodes that are known to be away.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use docker_registry_driver_api::{Error, ErrorKind, Result};
+use tokio::time::Instant;
 
 use crate::{
     cluster::Cluster,
     connection::{Failure, Packet, Reply},
-    gather::{Asked, GoesOn, gather},
+    gather::{Asked, GoesOn, Late, Wanted, gather},
     patience::Patience,
     register::LARGEST_REGISTER,
     settings::EllipticsSettings,
@@ -33,12 +38,14 @@ const SMALL_ANSWER: u64 = 64 << 10;
 const LARGEST_INDEX: u64 = 48 << 20;
 /// Bytes that a write without content counts for.
 const LEAST_MEMORY: u64 = 4096;
+/// How long a read is not content with half of the groups, and for how long a node must have been away to be known so.
+const PATIENT: Duration = Duration::from_secs(3);
 
 /// Why a group did not do what it was asked.
 #[derive(Debug, Clone)]
 pub(crate) enum Problem {
-    /// The node that keeps the object is away, or nobody serves the group.
-    Unserved,
+    /// The node that keeps the object is away, for long or only just, or nobody serves the group.
+    Unserved { for_long: bool },
     /// No answer.
     Failed(Failure),
     /// The node refuses.
@@ -61,7 +68,7 @@ impl Problem {
     pub(crate) fn may_pass(&self) -> bool {
         const FINAL: [i32; 7] = [EBADFD, ENOENT, ENOSPC, EROFS, ENOTSUP, E2BIG, EILSEQ];
         match self {
-            Self::Unserved | Self::Failed(_) => true,
+            Self::Unserved { .. } | Self::Failed(_) => true,
             Self::Malformed(_) => false,
             Self::Status(status) => !FINAL.contains(status),
         }
@@ -72,7 +79,7 @@ impl Problem {
         match self {
             Self::Failed(failure) => failure.may_have_happened(),
             Self::Malformed(_) => true,
-            Self::Unserved => false,
+            Self::Unserved { .. } => false,
             // Said of the command itself. Others may come from a node on the way, which does not know.
             Self::Status(status) => ![EBADFD, ENOENT, ENOSPC, EROFS, ENOTSUP, E2BIG].contains(status),
         }
@@ -81,7 +88,7 @@ impl Problem {
     /// The error for the caller.
     pub(crate) fn error(&self, group: u32) -> Error {
         let (kind, retryable) = match self {
-            Self::Unserved | Self::Failed(_) => (ErrorKind::Unavailable, true),
+            Self::Unserved { .. } | Self::Failed(_) => (ErrorKind::Unavailable, true),
             Self::Malformed(_) | Self::Status(EILSEQ) => (ErrorKind::Corrupt, true),
             Self::Status(ENOENT | E2BIG) => (ErrorKind::NotFound, false),
             Self::Status(ENOSPC) => (ErrorKind::StorageFull, false),
@@ -96,7 +103,7 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unserved => formatter.write_str("the node that keeps the object is not connected"),
+            Self::Unserved { .. } => formatter.write_str("the node that keeps the object is not connected"),
             Self::Failed(failure) => failure.fmt(formatter),
             Self::Status(ENOSPC) => formatter.write_str("the node has no room left"),
             Self::Status(EROFS) => formatter.write_str("the node takes no writes"),
@@ -166,7 +173,10 @@ impl Replicas {
         is_bulk: bool,
         most: u64,
     ) -> std::result::Result<Vec<Reply>, Problem> {
-        let links = self.0.links(group, &id).ok_or(Problem::Unserved)?;
+        let links = self.0.links(group, &id).map_err(|since| Problem::Unserved {
+            // Whom nobody has met was waited for when the driver was opened.
+            for_long: since.is_none_or(|since| since.elapsed() >= PATIENT),
+        })?;
         let connection = if is_bulk { &links.bulk } else { &links.small };
         connection.request(packet, self.settings().wait_timeout, most).await.map_err(Problem::Failed)
     }
@@ -186,17 +196,33 @@ impl Replicas {
         parse_read(&succeeded(replies)?, offset, size)
     }
 
-    /// Reads from all groups. Ends early once `enough` have answered. While fewer than `least` have, those that failed
-    /// for now are asked again.
-    pub(crate) async fn read_all(&self, id: Id, size: u64, enough: usize, least: usize) -> Vec<Answer<Read>> {
+    /// How many groups a read wants that begins now. Nobody is asked again when too few answer.
+    pub(crate) fn to_read(&self) -> Wanted {
+        let (quorum, half) = (self.settings().quorum(), self.settings().read_quorum());
+        let late = Late { enough: half, until: Instant::now() + PATIENT };
+        Wanted { late: (half < quorum).then_some(late), ..Wanted::new(quorum, 0) }
+    }
+
+    /// Reads from all groups: so many bytes, and all where that is too little.
+    pub(crate) async fn read_all(
+        &self,
+        id: Id,
+        size: u64,
+        is_too_little: impl Fn(&Read) -> bool + Copy + Send + 'static,
+        wanted: Wanted,
+    ) -> Vec<Answer<Read>> {
         let ask = |group| {
             let replicas = self.clone();
             let asked: Asked<Read> = Box::pin(async move {
-                Answer { group, result: replicas.read_one(group, id, 0, size, false).await }
+                let result = match replicas.read_one(group, id, 0, size, false).await {
+                    Ok(read) if is_too_little(&read) => replicas.read_one(group, id, 0, 0, true).await,
+                    other => other,
+                };
+                Answer { group, result }
             });
             asked
         };
-        self.ask_all(enough, least, says, None, ask).await.0
+        self.ask_all(wanted, says, None, ask).await.0
     }
 
     /// Writes to some groups once, each what it is to have there, if what is there is as expected.
@@ -209,7 +235,7 @@ impl Replicas {
         let size = writes.iter().map(|(_, _, content)| content.length() as u64).max().unwrap_or_default();
         let asked =
             writes.into_iter().map(|(group, writing, content)| self.write_one(group, writing, content));
-        gather(asked.collect(), enough, is_done, Some(self.goes_on(size))).await
+        gather(asked.collect(), Wanted::new(enough, 0), 0, is_done, Some(self.goes_on(size))).await
     }
 
     fn write_one(&self, group: u32, mut writing: Writing, content: Pieces) -> Asked<()> {
@@ -240,7 +266,7 @@ impl Replicas {
         let writing = Writing { id, timestamp, user_flags: flags, flags: 0, expected: None };
         let (quorum, size) = (self.settings().quorum(), content.length() as u64);
         let ask = |group| self.write_one(group, writing, content.clone());
-        let (answers, _) = self.ask_all(quorum, quorum, is_done, Some(size), ask).await;
+        let (answers, _) = self.ask_all(Wanted::new(quorum, quorum), is_done, Some(size), ask).await;
         self.expect_quorum(&answers)
     }
 
@@ -264,7 +290,7 @@ impl Replicas {
             asked
         };
         let quorum = self.settings().quorum();
-        let (answers, lost) = self.ask_all(quorum, quorum, is_done, Some(0), ask).await;
+        let (answers, lost) = self.ask_all(Wanted::new(quorum, quorum), is_done, Some(0), ask).await;
         self.expect_quorum(&answers)?;
         // Where an answer was lost, what is absent now may have been there before.
         let had = |answer: &&Answer<bool>| match answer.result {
@@ -274,30 +300,34 @@ impl Replicas {
         Ok(answers.iter().filter(had).count())
     }
 
-    /// Asks all groups. Ends early once `enough` count. While fewer than `least` count, those that failed for now are
-    /// asked again, which must do no harm. Returns what each said last, and the groups that may have done it before
-    /// that.
+    /// Asks all groups, and those again that failed for now, which must do no harm, as long as fewer count than are
+    /// wanted. Returns what each said last, and the groups that may have done it before that.
     async fn ask_all<T: Send + 'static>(
         &self,
-        enough: usize,
-        least: usize,
+        wanted: Wanted,
         counts: impl Fn(&Answer<T>) -> bool,
         goes_on: Option<u64>,
         ask: impl Fn(u32) -> Asked<T>,
     ) -> (Vec<Answer<T>>, HashMap<u32, Problem>) {
         let mut groups = self.settings().groups.clone();
         let (mut counted, mut first, mut lost) = (Vec::new(), HashMap::new(), HashMap::new());
+        // What those have said that are not asked again.
+        let mut refused = Vec::new();
         let mut patience = Patience::default();
         loop {
             let asked = groups.iter().map(|group| ask(*group)).collect();
             let goes_on = goes_on.map(|bytes| self.goes_on(bytes));
-            let answers = gather(asked, enough.saturating_sub(counted.len()), &counts, goes_on).await;
+            let answers = gather(asked, wanted, counted.len(), &counts, goes_on).await;
             let (good, mut bad): (Vec<_>, Vec<_>) = answers.into_iter().partition(&counts);
             counted.extend(good);
+            let is_too_few = counted.len() < wanted.least;
             groups.clear();
             for Answer { group, result } in &mut bad {
                 let Err(problem) = result else { continue };
-                if problem.may_pass() {
+                // Who is known to be away is passed by as soon as it goes without him.
+                if problem.may_pass()
+                    && (is_too_few || !matches!(problem, Problem::Unserved { for_long: true }))
+                {
                     groups.push(*group);
                 }
                 if problem.may_have_happened() {
@@ -305,12 +335,22 @@ impl Replicas {
                 }
                 let first = first.entry(*group).or_insert_with(|| problem.clone());
                 // That a node is away says less than how it went.
-                if matches!(problem, Problem::Unserved) {
+                if matches!(problem, Problem::Unserved { .. }) {
                     *problem = lost.get(group).unwrap_or(first).clone();
                 }
             }
-            if counted.len() >= least || groups.is_empty() || !patience.again().await {
-                counted.extend(bad);
+            let (again, over): (Vec<_>, Vec<_>) =
+                bad.into_iter().partition(|answer| groups.contains(&answer.group));
+            refused.extend(over);
+            let goes_on = match wanted.late {
+                _ if groups.is_empty() => false,
+                _ if is_too_few => patience.again().await,
+                Some(late) if counted.len() < wanted.enough => patience.again_until(late.until).await,
+                _ => false,
+            };
+            if !goes_on {
+                counted.extend(refused);
+                counted.extend(again);
                 return (counted, lost);
             }
         }
@@ -339,12 +379,12 @@ impl Replicas {
             });
             asked
         };
-        let least = self.settings().read_quorum();
+        let wanted = Wanted { least: self.settings().read_quorum(), ..self.to_read() };
         let has_said = |answer: &Answer<Vec<Bytes>>| match &answer.result {
             Ok(_) => true,
             Err(problem) => !problem.may_pass(),
         };
-        self.ask_all(least, least, has_said, None, ask).await.0
+        self.ask_all(wanted, has_said, None, ask).await.0
     }
 
     /// Takes an object out of all of its indexes, as far as the nodes have indexes.
@@ -360,7 +400,7 @@ impl Replicas {
             asked
         };
         let quorum = self.settings().quorum();
-        self.ask_all(quorum, quorum, is_done, Some(0), ask).await.0
+        self.ask_all(Wanted::new(quorum, quorum), is_done, Some(0), ask).await.0
     }
 
     /// Requests that go on behind the caller's back, with the bytes that they hold.
@@ -391,7 +431,7 @@ pub(crate) fn worst<T>(answers: &[Answer<T>]) -> Error {
     let found = problems.min_by_key(|(group, problem)| {
         let rank = match problem {
             _ if problem.is_absent() || problem.is_mismatch() => 2,
-            Problem::Unserved | Problem::Failed(_) => 1,
+            Problem::Unserved { .. } | Problem::Failed(_) => 1,
             _ => 0,
         };
         (rank, *group)
@@ -444,3 +484,7 @@ fn parse_read(reply: &Reply, offset: u64, size: u64) -> std::result::Result<Read
     }
     Ok(Read { timestamp: attribute.timestamp, total_size: attribute.total_size, content })
 }
+
+#[cfg(test)]
+#[path = "replicas_tests.rs"]
+mod tests;
