@@ -14,7 +14,8 @@ use crate::{
     gather::Wanted,
     hedge::first_good,
     names,
-    replicas::{Problem, Replicas, worst},
+    problem::Problem,
+    replicas::{Replicas, worst},
     wire::{ENOTSUP, Id, Timestamp, indexes},
 };
 

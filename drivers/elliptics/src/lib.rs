@@ -30,6 +30,7 @@ mod making;
 mod names;
 mod objects;
 mod patience;
+mod problem;
 mod record;
 mod register;
 mod replicas;

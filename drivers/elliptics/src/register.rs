@@ -28,7 +28,8 @@ use crate::{
     gather::Wanted,
     look::{Look, Replica},
     patience::Failed,
-    replicas::{Answer, Pieces, Problem, Read, Replicas, worst},
+    problem::Problem,
+    replicas::{Answer, Pieces, Read, Replicas, worst},
     value::Current,
     wire::{Id, Timestamp, attribute::Writing},
 };
@@ -88,12 +89,21 @@ impl Registers {
     /// # Errors
     /// When too few groups answer.
     pub(crate) async fn get(&self, id: Id) -> Result<Option<Current>> {
+        self.read(id).await.map(|(current, _)| current)
+    }
+
+    /// The value of a register, and whether a majority has it, so that it stays until somebody writes another. While so
+    /// many are away, another may come to light with them.
+    ///
+    /// # Errors
+    /// When too few groups answer.
+    pub(crate) async fn read(&self, id: Id) -> Result<(Option<Current>, bool)> {
         match self.settled_look(id).await? {
             Some(look) => {
                 self.heal(id, &look);
-                look.current().map(visible)
+                Ok((visible(look.current()?), look.is_settled(self.quorum())))
             }
-            None => Ok(visible(self.change(id, |_| Ok(Change::Keep(()))).await?.after)),
+            None => Ok((visible(self.change(id, |_| Ok(Change::Keep(()))).await?.after), true)),
         }
     }
 

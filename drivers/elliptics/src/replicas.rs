@@ -11,22 +11,22 @@
 //! not to know which of two values is to stay. So the other half is waited for, and asked again, for [`PATIENT`], but
 //! for nodes that are known to be away.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use docker_registry_driver_api::{Error, ErrorKind, Result};
 use tokio::time::Instant;
 
 use crate::{
     cluster::Cluster,
-    connection::{Failure, Packet, Reply},
+    connection::{Packet, Reply},
     gather::{Asked, GoesOn, Late, Wanted, gather},
     patience::Patience,
+    problem::Problem,
     register::LARGEST_REGISTER,
     settings::EllipticsSettings,
     wire::{
-        E2BIG, EBADFD, EILSEQ, ENOENT, ENOSPC, ENOTSUP, EROFS, FileInfo, Id, IoAttribute, Malformed,
-        Timestamp,
+        FileInfo, Id, IoAttribute, Malformed, Timestamp,
         attribute::{ATTRIBUTE_SIZE, NO_CHECKSUM, Writing, delete, lookup, read, write},
         indexes,
     },
@@ -40,79 +40,6 @@ const LARGEST_INDEX: u64 = 48 << 20;
 const LEAST_MEMORY: u64 = 4096;
 /// How long a read is not content with half of the groups, and for how long a node must have been away to be known so.
 const PATIENT: Duration = Duration::from_secs(3);
-
-/// Why a group did not do what it was asked.
-#[derive(Debug, Clone)]
-pub(crate) enum Problem {
-    /// The node that keeps the object is away, for long or only just, or nobody serves the group.
-    Unserved { for_long: bool },
-    /// No answer.
-    Failed(Failure),
-    /// The node refuses.
-    Status(i32),
-    /// The answer makes no sense.
-    Malformed(Malformed),
-}
-
-impl Problem {
-    pub(crate) fn is_absent(&self) -> bool {
-        matches!(self, Self::Status(ENOENT))
-    }
-
-    /// The comparison of a write did not hold.
-    pub(crate) fn is_mismatch(&self) -> bool {
-        matches!(self, Self::Status(EBADFD))
-    }
-
-    /// Whether the same request may get another answer soon.
-    pub(crate) fn may_pass(&self) -> bool {
-        const FINAL: [i32; 7] = [EBADFD, ENOENT, ENOSPC, EROFS, ENOTSUP, E2BIG, EILSEQ];
-        match self {
-            Self::Unserved { .. } | Self::Failed(_) => true,
-            Self::Malformed(_) => false,
-            Self::Status(status) => !FINAL.contains(status),
-        }
-    }
-
-    /// Whether a write may have happened all the same.
-    pub(crate) fn may_have_happened(&self) -> bool {
-        match self {
-            Self::Failed(failure) => failure.may_have_happened(),
-            Self::Malformed(_) => true,
-            Self::Unserved { .. } => false,
-            // Said of the command itself. Others may come from a node on the way, which does not know.
-            Self::Status(status) => ![EBADFD, ENOENT, ENOSPC, EROFS, ENOTSUP, E2BIG].contains(status),
-        }
-    }
-
-    /// The error for the caller.
-    pub(crate) fn error(&self, group: u32) -> Error {
-        let (kind, retryable) = match self {
-            Self::Unserved { .. } | Self::Failed(_) => (ErrorKind::Unavailable, true),
-            Self::Malformed(_) | Self::Status(EILSEQ) => (ErrorKind::Corrupt, true),
-            Self::Status(ENOENT | E2BIG) => (ErrorKind::NotFound, false),
-            Self::Status(ENOSPC) => (ErrorKind::StorageFull, false),
-            Self::Status(EROFS) => (ErrorKind::PermissionDenied, false),
-            Self::Status(ENOTSUP) => (ErrorKind::Unsupported, false),
-            Self::Status(_) => (ErrorKind::Unavailable, true),
-        };
-        Error::new(kind, format!("group {group} of elliptics_groups: {self}")).retryable(retryable)
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unserved { .. } => formatter.write_str("the node that keeps the object is not connected"),
-            Self::Failed(failure) => failure.fmt(formatter),
-            Self::Status(ENOSPC) => formatter.write_str("the node has no room left"),
-            Self::Status(EROFS) => formatter.write_str("the node takes no writes"),
-            Self::Status(EILSEQ) => formatter.write_str("the content is not what its checksum says"),
-            Self::Status(status) => write!(formatter, "the node answers with status {status}"),
-            Self::Malformed(malformed) => malformed.fmt(formatter),
-        }
-    }
-}
 
 /// What one group says.
 #[derive(Debug, Clone)]
@@ -275,20 +202,7 @@ impl Replicas {
     /// # Errors
     /// When too few groups have answered.
     pub(crate) async fn delete(&self, id: Id) -> Result<usize> {
-        let ask = |group| {
-            let replicas = self.clone();
-            let asked: Asked<bool> = Box::pin(async move {
-                let packet = vec![delete(id, group).freeze()];
-                let replies = replicas.exchange(group, id, packet, false, SMALL_ANSWER).await;
-                let result = match replies.and_then(succeeded) {
-                    Ok(_) => Ok(true),
-                    Err(problem) if problem.is_absent() => Ok(false),
-                    Err(problem) => Err(problem),
-                };
-                Answer { group, result }
-            });
-            asked
-        };
+        let ask = |group| self.ask_one(group, id, delete(id, group));
         let quorum = self.settings().quorum();
         let (answers, lost) = self.ask_all(Wanted::new(quorum, quorum), is_done, Some(0), ask).await;
         self.expect_quorum(&answers)?;
@@ -298,6 +212,33 @@ impl Replicas {
             Err(_) => false,
         };
         Ok(answers.iter().filter(had).count())
+    }
+
+    /// Whether any of the groups that answer has an object.
+    ///
+    /// # Errors
+    /// When too few groups have answered.
+    pub(crate) async fn is_there(&self, id: Id) -> Result<bool> {
+        let ask = |group| self.ask_one(group, id, lookup(id, group, false));
+        let quorum = self.settings().quorum();
+        let (answers, _) = self.ask_all(Wanted::new(quorum, quorum), is_done, None, ask).await;
+        self.expect_quorum(&answers).map_err(|error| Error { outcome_unknown: false, ..error })?;
+        Ok(answers.iter().any(|answer| matches!(answer.result, Ok(true))))
+    }
+
+    /// Asks a group something of an object, which it may not have; the answer is whether it has.
+    fn ask_one(&self, group: u32, id: Id, packet: BytesMut) -> Asked<bool> {
+        let replicas = self.clone();
+        Box::pin(async move {
+            let packet = vec![packet.freeze()];
+            let replies = replicas.exchange(group, id, packet, false, SMALL_ANSWER).await;
+            let result = match replies.and_then(succeeded) {
+                Ok(_) => Ok(true),
+                Err(problem) if problem.is_absent() => Ok(false),
+                Err(problem) => Err(problem),
+            };
+            Answer { group, result }
+        })
     }
 
     /// Asks all groups, and those again that failed for now, which must do no harm, as long as fewer count than are
