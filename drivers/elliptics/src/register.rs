@@ -98,7 +98,7 @@ impl Registers {
     /// # Errors
     /// When too few groups answer.
     pub(crate) async fn read(&self, id: Id) -> Result<(Option<Current>, bool)> {
-        match self.settled_look(id).await? {
+        match self.settled_look(id, &mut Failed::default()).await? {
             Some(look) => {
                 self.heal(id, &look);
                 Ok((visible(look.current()?), look.is_settled(self.quorum())))
@@ -107,10 +107,10 @@ impl Registers {
         }
     }
 
-    /// Looks until the value is settled, or nobody can settle it; `None` when a change is under way all the time.
-    pub(crate) async fn settled_look(&self, id: Id) -> Result<Option<Look>> {
+    /// Looks until the value is settled, or nobody can settle it; `None` when a change is under way all the time. What
+    /// has failed before counts as well.
+    pub(crate) async fn settled_look(&self, id: Id, failed: &mut Failed) -> Result<Option<Look>> {
         let settings = self.replicas.settings();
-        let mut failed = Failed::default();
         // Whoever looks again does not wait for as long again.
         let wanted = self.replicas.to_read();
         let mut number = 1;

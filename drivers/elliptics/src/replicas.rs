@@ -120,7 +120,7 @@ impl Replicas {
         let packet = vec![read(id, group, offset, size, self.flags()).freeze()];
         let most = ATTRIBUTE_SIZE as u64 + if size == 0 { LARGEST_REGISTER } else { size };
         let replies = self.clone().exchange(group, id, packet, is_bulk, most).await?;
-        parse_read(&succeeded(replies)?, offset, size)
+        parse_read(&succeeded(replies).map_err(Problem::of_object)?, offset, size)
     }
 
     /// How many groups a read wants that begins now. Nobody is asked again when too few answer.
@@ -174,7 +174,7 @@ impl Replicas {
             let mut packet = vec![write(group, &writing, size).freeze()];
             packet.extend(content.0.into_iter().filter(|piece| !piece.is_empty()));
             let replies = replicas.exchange(group, writing.id, packet, is_bulk, SMALL_ANSWER).await;
-            Answer { group, result: replies.and_then(succeeded).map(drop) }
+            Answer { group, result: replies.and_then(succeeded).map(drop).map_err(Problem::of_object) }
         })
     }
 
@@ -235,7 +235,7 @@ impl Replicas {
             let result = match replies.and_then(succeeded) {
                 Ok(_) => Ok(true),
                 Err(problem) if problem.is_absent() => Ok(false),
-                Err(problem) => Err(problem),
+                Err(problem) => Err(problem.of_object()),
             };
             Answer { group, result }
         })
@@ -301,7 +301,7 @@ impl Replicas {
     pub(crate) async fn checksum_one(&self, group: u32, id: Id) -> std::result::Result<Id, Problem> {
         let packet = vec![lookup(id, group, true).freeze()];
         let replies = self.clone().exchange(group, id, packet, true, SMALL_ANSWER).await?;
-        let reply = succeeded(replies)?;
+        let reply = succeeded(replies).map_err(Problem::of_object)?;
         FileInfo::parse(&reply.body).map(|info| info.checksum).map_err(Problem::Malformed)
     }
 
@@ -367,13 +367,25 @@ impl Replicas {
 
 /// The error that says most of why too few groups did it.
 pub(crate) fn worst<T>(answers: &[Answer<T>]) -> Error {
-    let problems = answers.iter().filter_map(|answer| Some((answer.group, answer.result.as_ref().err()?)));
-    // What does not pass comes before what may, and that before what one replica says of one object.
-    let found = problems.min_by_key(|(group, problem)| {
+    let problems = || answers.iter().filter_map(|answer| Some((answer.group, answer.result.as_ref().err()?)));
+    let says_no_more = |problem: &Problem| problem.is_absent() || problem.is_mismatch();
+    let stays = |problem: &Problem| !problem.may_pass() && !says_no_more(problem);
+    // Without those whose problem stays there may be a majority, once the problems of others have passed.
+    let are_few = problems().filter(|(_, problem)| stays(problem)).count() < answers.len().div_ceil(2);
+    // What stays comes before what may pass, unless it hinders nobody, and that before what one replica says of one
+    // object.
+    let found = problems().min_by_key(|(group, problem)| {
         let rank = match problem {
-            _ if problem.is_absent() || problem.is_mismatch() => 2,
-            Problem::Unserved { .. } | Problem::Failed(_) => 1,
-            _ => 0,
+            _ if says_no_more(problem) => 3,
+            _ if stays(problem) => {
+                if are_few {
+                    2
+                } else {
+                    0
+                }
+            }
+            Problem::Unserved { .. } | Problem::NoBackend | Problem::Failed(_) => 1,
+            Problem::Status(_) | Problem::Malformed(_) => 0,
         };
         (rank, *group)
     });

@@ -105,3 +105,55 @@ async fn the_newest_copy_of_a_file_of_the_original_is_waited_for() {
     let ((), file) = tokio::join!(hang(&nodes, Duration::from_secs(2)), legacy.file("a/file"));
     assert_eq!(file.unwrap().unwrap().size, 5);
 }
+
+#[tokio::test]
+async fn a_status_that_does_not_pass_is_not_asked_for_again() {
+    let (nodes, registers) = registers(3).await;
+    let id = registers.replicas.id("a");
+    let count = |node: &FakeNode| node.behaviour.requests.swap(0, Ordering::Relaxed);
+    // What is not permitted, not permitted to this client, makes no sense, is not built in.
+    for status in [-1, -13, -22, -38] {
+        for node in &nodes {
+            node.behaviour.refuses.store(status, Ordering::Relaxed);
+            count(node);
+        }
+        let timestamp = Timestamp::of_nanoseconds(1);
+        for error in [
+            registers.get(id).await.map(drop).unwrap_err(),
+            registers.replicas.write_new(id, timestamp, 0, Pieces::default()).await.unwrap_err(),
+            registers.replicas.delete(id).await.map(drop).unwrap_err(),
+        ] {
+            assert!(!error.retryable, "{error}");
+        }
+        assert_eq!(nodes.iter().map(count).collect::<Vec<_>>(), [3, 3, 3], "status {status}");
+    }
+}
+
+#[tokio::test]
+async fn a_group_that_refuses_for_good_does_not_keep_another_one_from_being_waited_for() {
+    let (nodes, registers) = registers(3).await;
+    let id = registers.replicas.id("a");
+    write(&registers, id, b"content").await;
+    nodes[0].behaviour.refuses.store(-22, Ordering::Relaxed);
+    nodes[1].stop();
+    let come_back = async {
+        sleep(Duration::from_millis(500)).await;
+        nodes[1].start_again().await;
+    };
+    let ((), read) = tokio::join!(come_back, content(&registers, id));
+    assert_eq!(read, "content");
+}
+
+#[tokio::test]
+async fn a_node_whose_backend_is_not_ready_when_it_is_back_is_asked_again() {
+    let (nodes, registers) = registers(1).await;
+    let id = registers.replicas.id("a");
+    write(&registers, id, b"old").await;
+    nodes[0].behaviour.refuses.store(-95, Ordering::Relaxed);
+    let get_ready = async {
+        sleep(Duration::from_millis(300)).await;
+        nodes[0].behaviour.refuses.store(0, Ordering::Relaxed);
+    };
+    let ((), ()) = tokio::join!(get_ready, write(&registers, id, b"new"));
+    assert_eq!(content(&registers, id).await, "new");
+}
