@@ -5,7 +5,7 @@
 //! when the last one lets go, the bundle is dead and its segments are deleted. Who comes later finds it dead. So a copy
 //! moves no content, and no record is left without its segments.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use docker_registry_driver_api::{ByteStream, Error, ErrorKind, Result};
@@ -17,9 +17,10 @@ use crate::{
     hedge::first_good,
     names,
     patience::Failed,
+    problem::Problem,
     record::{Hold, Piece},
     register::Registers,
-    replicas::{Answer, Pieces, Problem, worst},
+    replicas::{Answer, Pieces, worst},
     wire::{Id, Reader, Timestamp},
 };
 
@@ -28,7 +29,9 @@ pub(crate) const SEGMENT: u64 = 2 << 20;
 /// Bytes behind the content of a segment.
 const SUM: u64 = 4;
 /// Segments of one part that are written at once.
-const WRITTEN_AT_ONCE: usize = 2;
+const WRITTEN_AT_ONCE: u32 = 2;
+/// Segments of one part that are looked for at once.
+const LOOKED_FOR_AT_ONCE: usize = 3;
 /// Parts that are deleted at once.
 const DELETED_AT_ONCE: usize = 8;
 /// After this time the next group is asked for a segment as well.
@@ -85,7 +88,11 @@ impl Bundles {
             .map(|(number, pieces)| self.write_segment(bundle, part, number, pieces));
         // Collected, so that the closure's borrows do not get in the way of `Send`.
         let writes: Vec<_> = writes.collect();
-        stream::iter(writes).buffer_unordered(WRITTEN_AT_ONCE).try_collect::<Vec<()>>().await.map(drop)
+        stream::iter(writes)
+            .buffer_unordered(WRITTEN_AT_ONCE as usize)
+            .try_collect::<Vec<()>>()
+            .await
+            .map(drop)
     }
 
     /// Writes a part of what a stream yields, segment by segment.
@@ -232,20 +239,36 @@ impl Bundles {
         let deletions = (1..=parts).map(|part| {
             let bundles = self.clone();
             async move {
-                // Segments of a part are written two at a time, so that one may be missing before the last.
-                let mut missed = 0;
-                for number in 0..MOST_SEGMENTS {
-                    let found = bundles.0.replicas.delete(bundles.segment(bundle, part, number)).await?;
-                    missed = if found == 0 { missed + 1 } else { 0 };
-                    if missed == WRITTEN_AT_ONCE {
-                        break;
-                    }
+                // From the back: when this is interrupted, whoever makes it again finds where the rest ends.
+                for number in (0..bundles.end_of(bundle, part).await?).rev() {
+                    bundles.0.replicas.delete(bundles.segment(bundle, part, number)).await?;
                 }
                 Ok::<(), Error>(())
             }
         });
         let deletions: Vec<_> = deletions.collect();
         stream::iter(deletions).buffer_unordered(DELETED_AT_ONCE).try_collect::<Vec<()>>().await.map(drop)
+    }
+
+    /// The number behind that of the last segment of a part.
+    async fn end_of(&self, bundle: u128, part: u32) -> Result<u32> {
+        let bundles = self.clone();
+        let looks = (0..MOST_SEGMENTS).map(move |number| {
+            let bundles = bundles.clone();
+            async move { bundles.0.replicas.is_there(bundles.segment(bundle, part, number)).await }
+        });
+        let mut looks = pin!(stream::iter(looks).buffered(LOOKED_FOR_AT_ONCE));
+        let (mut number, mut end) = (0, 0);
+        // Segments of a part are written two at a time, so that one may be missing before the last.
+        while number < end + WRITTEN_AT_ONCE
+            && let Some(is_there) = looks.try_next().await?
+        {
+            number += 1;
+            if is_there {
+                end = number;
+            }
+        }
+        Ok(end)
     }
 }
 
@@ -302,7 +325,45 @@ fn checked(read: &Bytes, total: u64, offset: u64, length: u64) -> Option<Bytes> 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
+    use crate::register::tests::registers;
+
+    #[tokio::test]
+    async fn a_deletion_that_was_interrupted_and_is_made_again_leaves_nothing_behind() {
+        let (nodes, registers) = registers(3).await;
+        let bundles = Bundles(registers);
+        let content = Bytes::from(vec![7; 6 * SEGMENT as usize]);
+        bundles.write_part(9, 1, vec![content]).await.unwrap();
+        let left = || nodes[0].disk.lock().unwrap().objects.len();
+        assert_eq!(left(), 6);
+        nodes[0].behaviour.is_slow.store(true, Ordering::Relaxed);
+        let some_are_gone = async {
+            while left() > 3 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            _ = bundles.delete_segments(9, 1) => panic!("it is interrupted"),
+            () = some_are_gone => {}
+        }
+        assert!(left() > 1);
+        bundles.delete_segments(9, 1).await.unwrap();
+        assert_eq!(nodes.iter().map(|node| node.disk.lock().unwrap().objects.len()).sum::<usize>(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_segment_that_was_not_written_before_the_last_one_hides_none() {
+        let (nodes, registers) = registers(1).await;
+        let bundles = Bundles(registers);
+        // The second part has nothing.
+        for (part, number) in [(1, 0), (1, 2), (1, 4), (3, 1)] {
+            bundles.write_segment(9, part, number, vec![Bytes::from_static(b"content")]).await.unwrap();
+        }
+        bundles.delete_segments(9, 3).await.unwrap();
+        assert!(nodes[0].disk.lock().unwrap().objects.is_empty());
+    }
 
     #[test]
     fn content_is_cut_at_the_same_places_however_it_comes() {

@@ -129,7 +129,7 @@ impl Registers {
             });
             let mut decision = decide(current.as_ref().filter(|current| !current.is_blank()));
             if let (Ok(Change::Write(..)), Some(guard)) = (&decision, guard)
-                && let Err(error) = self.expect(guard).await
+                && let Err(error) = self.expect(guard, &mut failed).await
             {
                 if error.retryable {
                     let again = failed.again(error).await;
@@ -185,8 +185,8 @@ impl Registers {
         Err(known(busy(), &sent))
     }
 
-    async fn expect(&self, guard: Guard) -> Result<()> {
-        let look = self.settled_look(guard.id).await?.ok_or_else(busy)?;
+    async fn expect(&self, guard: Guard, failed: &mut Failed) -> Result<()> {
+        let look = self.settled_look(guard.id, failed).await?.ok_or_else(busy)?;
         (guard.holds)(visible(look.current()?).as_ref())
     }
 }

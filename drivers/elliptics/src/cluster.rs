@@ -39,6 +39,8 @@ const LONGEST_CONNECT: Duration = Duration::from_secs(5);
 /// Pauses before a node is connected again. The first one is short: a node that was of use until now most likely is there.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+/// Longest time for the list of the others of a node that is connected: more than a connection lives in silence.
+const LONGEST_LIST_WAIT: Duration = Duration::from_secs(15);
 /// How often is looked whether a connection still lives.
 const LOOK: Duration = Duration::from_millis(100);
 /// Most nodes that are connected to. A list of more is none.
@@ -62,12 +64,20 @@ impl Links {
     fn were_used(&self) -> bool {
         self.small.answered() + self.bulk.answered() > 1
     }
+
+    /// Asks the node for the others.
+    async fn others(&self, limit: Duration) -> std::result::Result<Vec<Reply>, String> {
+        let packet = vec![route_list().freeze()];
+        self.small.request(packet, limit, LARGEST_LIST).await.map_err(|why| why.to_string())
+    }
 }
 
 struct Node {
     links: Option<Arc<Links>>,
     /// What it serves, or served when it was last connected.
     backends: Vec<Backend>,
+    /// Since when it is connected or away; or since when one of its backends is, if it said so later.
+    since: Instant,
     /// Whether it was connected once, so that its ids are known.
     is_seen: bool,
     /// Why it is not connected; `None` before the first attempt has ended and while it is connected.
@@ -87,16 +97,22 @@ impl Node {
 
     /// Takes in news of some backends.
     fn learn(&mut self, news: Vec<Backend>) {
-        for mut backend in news {
+        for backend in news {
             let place = self.backends.iter().position(|known| known.number == backend.number);
             let known = place.map(|place| self.backends.swap_remove(place));
-            // What it kept is away with it.
-            if let Some(known) = known.filter(|_| backend.is_gone) {
-                backend = Backend { is_gone: true, ..known };
-            }
             let ids: usize = self.backends.iter().map(|known| known.ids.len()).sum();
-            if self.backends.len() < MOST_BACKENDS && ids + backend.ids.len() <= MOST_IDS {
+            let has_room = self.backends.len() < MOST_BACKENDS && ids + backend.ids.len() <= MOST_IDS;
+            if !has_room {
+                tracing::warn!(backend = backend.number, "a node names more backends and ids than are heard");
+            }
+            if !backend.is_gone && has_room {
                 self.backends.push(backend);
+                continue;
+            }
+            self.since = Instant::now();
+            // What it kept is away with it. Its neighbours would answer for it if its ids went as well.
+            if let Some(known) = known {
+                self.backends.push(Backend { is_gone: true, ..known });
             }
         }
     }
@@ -246,8 +262,11 @@ impl Cluster {
         }
     }
 
-    /// Who keeps an id in a group; `None` while that node is away.
-    pub(crate) fn links(&self, group: u32, id: &Id) -> Option<Arc<Links>> {
+    /// Who keeps an id in a group.
+    ///
+    /// # Errors
+    /// Since when that node is away; `None` when nobody is known to serve the group.
+    pub(crate) fn links(&self, group: u32, id: &Id) -> std::result::Result<Arc<Links>, Option<Instant>> {
         self.routes().node(group, id).cloned()
     }
 
@@ -266,8 +285,15 @@ impl Cluster {
             return;
         }
         if let Entry::Vacant(place) = nodes.entry(address) {
-            let backends = Vec::new();
-            place.insert(Node { links: None, backends, is_seen: false, refusal: None, is_tried: false });
+            let (backends, since) = (Vec::new(), Instant::now());
+            place.insert(Node {
+                links: None,
+                backends,
+                since,
+                is_seen: false,
+                refusal: None,
+                is_tried: false,
+            });
             tokio::spawn(tend(Arc::downgrade(self), address));
         }
     }
@@ -278,7 +304,7 @@ impl Cluster {
         if let Some(node) = nodes.get_mut(&address) {
             change(node);
         }
-        let known = nodes.values().map(|node| (node.links.as_ref(), &node.backends[..]));
+        let known = nodes.values().map(|node| (node.links.as_ref(), node.since, &node.backends[..]));
         let routes = Arc::new(Routes::new(known));
         *self.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
         drop(nodes);
@@ -298,11 +324,11 @@ impl Cluster {
         let place = introduction.addresses.iter().position(|own| own.0 == Some(address)).unwrap_or(0);
         let links = Arc::new(Links { small, bulk, place });
         // The others are known before this one counts as tried, so that an opening waits for them as well.
-        if let Err(why) = self.find_others(&links).await {
-            return Err(Refusal::Unreachable(why));
-        }
+        let others = links.others(self.connect_limit()).await;
+        others.and_then(|others| self.add_others(&links, &others)).map_err(Refusal::Unreachable)?;
         self.change(address, |node| {
             node.links = Some(Arc::clone(&links));
+            node.since = Instant::now();
             node.is_seen = true;
             node.refusal = None;
             node.is_tried = true;
@@ -310,14 +336,8 @@ impl Cluster {
         Ok(links)
     }
 
-    /// Asks a node for the others.
-    async fn find_others(self: &Arc<Self>, links: &Links) -> std::result::Result<(), String> {
-        let packet = vec![route_list().freeze()];
-        let replies = links
-            .small
-            .request(packet, self.connect_limit(), LARGEST_LIST)
-            .await
-            .map_err(|why| why.to_string())?;
+    /// Begins to keep connections to the others that a node knows.
+    fn add_others(self: &Arc<Self>, links: &Links, replies: &[Reply]) -> std::result::Result<(), String> {
         if self.settings.asks_for_routes {
             for Reply { header, body } in replies.iter().filter(|reply| !reply.body.is_empty()) {
                 if header.status != 0 {
@@ -375,6 +395,7 @@ async fn tend(cluster: Weak<Cluster>, address: SocketAddr) {
                 links.bulk.close(&why);
                 open.change(address, |node| {
                     node.links = None;
+                    node.since = Instant::now();
                     node.refusal = Some(Refusal::Unreachable(why));
                 });
             }
@@ -393,16 +414,18 @@ async fn tend(cluster: Weak<Cluster>, address: SocketAddr) {
 }
 
 /// Waits until a node is lost, and says how; `None` when nobody needs it any more. Meanwhile it is asked for the
-/// others from time to time.
+/// others from time to time. One that is late with that has other work, or is silent, which ends the connection.
 async fn until_lost(cluster: &Weak<Cluster>, links: &Links, period: Duration) -> Option<String> {
     loop {
         tokio::select! {
             why = links.small.ended() => return Some(why),
             why = links.bulk.ended() => return Some(why),
             () = tokio::time::sleep(period) => {
+                // Nobody is kept from closing meanwhile.
+                let others = links.others(LONGEST_LIST_WAIT).await;
                 let open = cluster.upgrade()?;
-                if let Err(why) = open.find_others(links).await {
-                    return Some(why);
+                if let Err(why) = others.and_then(|others| open.add_others(links, &others)) {
+                    tracing::debug!(why, "a node does not say which others there are");
                 }
             }
         }

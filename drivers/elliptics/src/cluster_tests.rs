@@ -9,7 +9,8 @@ use super::*;
 use crate::{fake_node::FakeNode, wire::ID_SIZE};
 
 fn node(backends: Vec<Backend>) -> Node {
-    Node { links: None, backends, is_seen: true, refusal: None, is_tried: true }
+    let since = Instant::now();
+    Node { links: None, backends, since, is_seen: true, refusal: None, is_tried: true }
 }
 
 fn backend(number: u32, ids: usize) -> Backend {
@@ -35,8 +36,41 @@ fn a_node_cannot_say_more_and_more() {
         node.learn(vec![backend(number, 1)]);
     }
     assert_eq!(node.backends.len(), MOST_BACKENDS);
-    node.introduce(vec![backend(5, MOST_IDS + 1)]);
-    assert!(node.backends.iter().all(|backend| backend.number != 5 && backend.ids.len() == 1));
+    node.introduce(vec![backend(5, MOST_IDS + 1), backend(MOST_BACKENDS as u32 + 5, 1)]);
+    assert_eq!(node.backends.len(), MOST_BACKENDS);
+    assert!(node.backends.iter().all(|backend| backend.ids.len() == 1));
+    // What it kept is not its neighbours'.
+    let is_away = |backend: &Backend| backend.number == 5 && backend.is_gone;
+    assert!(node.backends.iter().any(is_away));
+}
+
+#[tokio::test]
+async fn a_node_that_is_late_with_the_list_of_the_others_stays_connected() {
+    let fake = FakeNode::start(1, false, Arc::default()).await;
+    let values = json!({ "elliptics_nodes": format!("{}:2", fake.address), "elliptics_groups": [1],
+        "elliptics_wait_timeout": 1, "elliptics_check_timeout": 1 });
+    let settings = Settings::new(values.as_object().cloned().unwrap());
+    let cluster = Cluster::open(EllipticsSettings::read(&settings).unwrap()).await.unwrap();
+    fake.behaviour.hangs.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(cluster.absent_nodes(), "");
+    fake.behaviour.hangs.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(fake.behaviour.greetings.load(Ordering::Relaxed), 2, "it was connected again");
+}
+
+#[tokio::test]
+async fn an_opening_ends_although_a_node_answers_no_more_than_greetings() {
+    let fake = FakeNode::start(1, false, Arc::default()).await;
+    fake.behaviour.only_greets.store(true, Ordering::Relaxed);
+    let values = json!({ "elliptics_nodes": format!("{}:2", fake.address), "elliptics_groups": [1] });
+    let settings = Settings::new(values.as_object().cloned().unwrap());
+    let settings = EllipticsSettings::read(&settings).unwrap();
+    let opening = crate::open_within(settings, Duration::from_secs(1));
+    let opened = tokio::time::timeout(Duration::from_secs(3), opening).await.expect("it goes on");
+    let error = opened.map(drop).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Timeout);
+    assert!(error.message.starts_with("elliptics_nodes"), "{error}");
 }
 
 #[tokio::test]

@@ -10,6 +10,32 @@ use crate::{cluster::Cluster, replicas::Answer};
 /// How long the other groups are waited for once enough have answered.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How many groups must have answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// Once so many have, the others have a moment more.
+    pub(crate) enough: usize,
+    /// While fewer have, those that failed for now are asked again as long as patience lasts.
+    pub(crate) least: usize,
+    /// What is content with fewer than enough after a while.
+    pub(crate) late: Option<Late>,
+}
+
+/// How many are enough when the others are late.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Late {
+    pub(crate) enough: usize,
+    /// Up to then the others are waited for, and asked again when they failed for now. Those are not that are known
+    /// to be away.
+    pub(crate) until: Instant,
+}
+
+impl Wanted {
+    pub(crate) fn new(enough: usize, least: usize) -> Self {
+        Self { enough, least, late: None }
+    }
+}
+
 /// One group that is asked.
 pub(crate) type Asked<T> = BoxFuture<'static, Answer<T>>;
 
@@ -20,26 +46,42 @@ pub(crate) struct GoesOn {
     pub(crate) bytes: u64,
 }
 
-/// Collects answers: all of them, or once enough count those that come within a moment. The other requests are dropped,
-/// or go on when there is memory for that; until then they are waited for.
+/// Collects answers: all of them, or once enough count beside those that did before, what comes within a moment. The
+/// other requests are dropped, or go on when there is memory for that; until then they are waited for.
 pub(crate) async fn gather<T: Send + 'static>(
     asked: FuturesUnordered<Asked<T>>,
-    enough: usize,
+    wanted: Wanted,
+    before: usize,
     counts: impl Fn(&Answer<T>) -> bool,
     goes_on: Option<GoesOn>,
 ) -> Vec<Answer<T>> {
     let mut asked = asked;
     let mut answers = Vec::with_capacity(asked.len());
-    let mut counted = 0;
-    while counted < enough {
-        let Some(answer) = asked.next().await else { return answers };
-        counted += usize::from(counts(&answer));
-        answers.push(answer);
-    }
-    let end = Instant::now() + GRACE;
-    while let Ok(next) = timeout_at(end, asked.next()).await {
-        let Some(answer) = next else { return answers };
-        answers.push(answer);
+    let mut counted = before;
+    // Until when the others are waited for: when enough have answered, and when only as many as are enough late.
+    let (mut end, mut late_end) = (None, None);
+    loop {
+        if counted >= wanted.enough && end.is_none() {
+            end = Some(Instant::now() + GRACE);
+        }
+        if let Some(late) = wanted.late
+            && counted >= late.enough
+            && late_end.is_none()
+        {
+            late_end = Some(late.until.max(Instant::now() + GRACE));
+        }
+        let next = match end.or(late_end) {
+            Some(end) => timeout_at(end, asked.next()).await,
+            None => Ok(asked.next().await),
+        };
+        match next {
+            Ok(Some(answer)) => {
+                counted += usize::from(counts(&answer));
+                answers.push(answer);
+            }
+            Ok(None) => return answers,
+            Err(_) => break,
+        }
     }
     let Some(GoesOn { cluster, bytes }) = goes_on else { return answers };
     let mut room = pin!(cluster.behind.room(bytes));
@@ -89,7 +131,8 @@ mod tests {
             }
             .boxed();
             let goes_on = GoesOn { cluster: Arc::clone(&cluster), bytes: 150 << 10 };
-            gather([answered, hangs].into_iter().collect(), 1, |_| true, Some(goes_on))
+            let wanted = Wanted::new(1, 1);
+            gather([answered, hangs].into_iter().collect(), wanted, 0, |_| true, Some(goes_on))
         };
         let (end, ended) = oneshot::channel();
         assert_eq!(write(Some(ended)).await.len(), 1, "the first one goes on behind");

@@ -76,8 +76,9 @@ struct State {
 
 /// What became of changes of a shard.
 enum Applied {
-    /// They were made, or there was nothing to change. With `grown` new names go to that depth from now on.
-    Done { is_deserted: bool, grown: Option<u8> },
+    /// They were made, or there was nothing to change. The depth is the one that the shard tells, which counts if it is
+    /// the first one. With `grown` new names go to that depth from now on.
+    Done { is_deserted: bool, depth: u8, grown: Option<u8> },
     /// Nothing was changed: the folder was cut finer, and names go to this depth.
     Elsewhere(u8),
 }
@@ -156,10 +157,8 @@ impl Index {
     /// # Errors
     /// When too few groups answer.
     pub(crate) async fn names(&self, folder: &str) -> Result<BTreeMap<String, u64>> {
-        let Shard { depth, names } = self.shard(folder, 0, 0).await?;
-        if depth > self.depth(folder) {
-            self.deepen(folder, depth);
-        }
+        let Shard { depth, names } = self.first_shard(folder).await?;
+        let depth = depth.max(self.depth(folder));
         let mut all = names;
         let shards =
             (1..=depth.min(DEEPEST)).flat_map(|depth| (0..shards(depth)).map(move |shard| (depth, shard)));
@@ -195,16 +194,27 @@ impl Index {
         }
     }
 
+    /// The first shard of a folder. Its depth is remembered when a majority has it: names that are put where somebody
+    /// has begun to cut the folder, and has not, would not be found.
+    async fn first_shard(&self, folder: &str) -> Result<Shard> {
+        let id = self.0.registers.replicas.id(&names::index(folder, 0, 0));
+        let (current, is_settled) = self.0.registers.read(id).await?;
+        let shard = current.map_or_else(|| Ok(Shard::default()), |now| Shard::unpack(&now.content))?;
+        if is_settled && shard.depth > self.depth(folder) {
+            self.deepen(folder, shard.depth);
+        }
+        Ok(shard)
+    }
+
     /// Whether a name is there without a mark.
     async fn has(&self, folder: &str, name: &str) -> Result<bool> {
         let depth = match self.depth(folder) {
             0 => {
-                let first = self.shard(folder, 0, 0).await?;
+                let first = self.first_shard(folder).await?;
                 if first.has(name) || first.depth == 0 {
                     return Ok(first.has(name));
                 }
-                self.deepen(folder, first.depth);
-                first.depth
+                first.depth.min(DEEPEST)
             }
             depth => depth,
         };
@@ -260,7 +270,7 @@ impl Index {
         let mut depth = self.depth(folder);
         if depth == 0 {
             match self.apply_to(folder, 0, 0, edits, true).await? {
-                Applied::Done { is_deserted, grown } => {
+                Applied::Done { is_deserted, grown, .. } => {
                     if let Some(grown) = grown {
                         // It was written to the first shard, for the last time.
                         self.deepen(folder, grown);
@@ -273,10 +283,20 @@ impl Index {
                 }
             }
         }
+        // What is not new may be in any of them. The first one is changed first, because it tells whether another process
+        // has cut the folder finer meanwhile: what was put into the shards of that is found from then on.
+        let is_new = |edit: &&Edit| matches!(edit, Edit::Insert(_));
+        let others: Vec<Edit> = edits.iter().filter(|edit| !is_new(edit)).cloned().collect();
+        if !others.is_empty()
+            && let Applied::Done { depth: told, .. } = self.apply_to(folder, 0, 0, &others, false).await?
+            && told > depth
+        {
+            self.deepen(folder, told);
+            depth = self.depth(folder);
+        }
         let mut by_shard: BTreeMap<(u8, u32), Vec<Edit>> = BTreeMap::new();
         for edit in edits {
-            // What is not new may be in any of them.
-            let first = if matches!(edit, Edit::Insert(_)) { depth } else { 0 };
+            let first = if is_new(&edit) { depth } else { 1 };
             for depth in first..=depth {
                 by_shard.entry((depth, place(edit.name(), depth))).or_default().push(edit.clone());
             }
@@ -314,13 +334,13 @@ impl Index {
             let changes = edits.iter().filter(|edit| shard.apply(edit, now)).count();
             is_stale = shard.names.values().any(|mark| self.is_over(*mark, now));
             let is_deserted = shard.is_deserted();
-            let mut applied = Applied::Done { is_deserted, grown: None };
+            let mut applied = Applied::Done { is_deserted, depth: shard.depth, grown: None };
             if changes == 0 {
                 return Ok(Change::Keep(applied));
             }
             let mut content = shard.pack();
             if (shard.names.len() > MOST_NAMES || content.len() > MOST_BYTES) && depth < DEEPEST {
-                applied = Applied::Done { is_deserted, grown: Some(depth + 1) };
+                applied = Applied::Done { is_deserted, depth: shard.depth, grown: Some(depth + 1) };
                 if depth == 0 && shard.depth == 0 {
                     shard.depth = 1;
                     content = shard.pack();

@@ -10,15 +10,20 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 
 use crate::{
+    change::Change,
     cluster::Cluster,
     fake_node::FakeNode,
     index::Index,
     legacy::Legacy,
     objects::{New, Objects},
     record::Body,
-    register::Registers,
+    register::{
+        Registers,
+        tests::{store, stored},
+    },
     replicas::Replicas,
     settings::EllipticsSettings,
+    shard::Shard,
     walk::{MOST_AHEAD, Walk},
 };
 
@@ -71,6 +76,51 @@ async fn whoever_does_not_know_yet_that_a_folder_was_cut_changes_the_right_shard
     let found = index.names("folder/").await.unwrap();
     assert_eq!(found.len(), 1_300);
     assert!(found["0000"] != 0 && found["1299"] != 0, "a change is lost");
+}
+
+/// So many paths in the folder whose names all belong to the first shard of the first depth, from a number on.
+fn paths_of_one_shard(count: usize, from: usize) -> Vec<String> {
+    let names = (from..).map(|number| format!("{number:06}"));
+    let names = names.filter(|name| crc32fast::hash(name.as_bytes()).is_multiple_of(16));
+    names.map(|name| format!("folder/{name}")).take(count).collect()
+}
+
+#[tokio::test]
+async fn a_name_is_marked_where_another_process_has_put_it_that_has_cut_the_folder_finer() {
+    let (_node, registers) = registers().await;
+    let (index, other) = (Index::new(registers.clone()), Index::new(registers));
+    // The one knows of a depth, and the other one cuts the folder to the next.
+    for (index, from) in [(&index, 0), (&other, 500_000)] {
+        let paths = paths_of_one_shard(1_002, from);
+        let ensures = paths.iter().map(|path| index.ensure(path));
+        stream::iter(ensures).buffer_unordered(100).try_collect::<Vec<_>>().await.unwrap();
+    }
+    other.ensure("folder/name").await.unwrap();
+    assert_eq!(other.names("folder/").await.unwrap()["name"], 0);
+    index.mark("folder/name").await.unwrap();
+    assert!(other.names("folder/").await.unwrap()["name"] != 0, "the mark is lost");
+}
+
+#[tokio::test]
+async fn a_depth_that_half_of_the_groups_tell_is_not_remembered() {
+    let (nodes, registers) = crate::register::tests::registers(2).await;
+    let index = Index::new(registers.clone());
+    index.ensure("folder/before").await.unwrap();
+    let id = registers.replicas.id(&crate::names::index("folder/", 0, 0));
+    let old = nodes.iter().map(|node| stored(node, id)).collect::<Vec<_>>();
+    // Somebody has begun to cut the folder: one group has taken it.
+    let cut = Shard { depth: 1, ..Shard::default() }.pack();
+    registers.change(id, |_| Ok(Change::Write(cut.clone(), ()))).await.unwrap();
+    store(&nodes[1], id, old[1].clone());
+    nodes[1].stop();
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert_eq!(index.names("folder/").await.unwrap(), BTreeMap::new(), "what was begun is seen");
+    // It comes to nothing.
+    store(&nodes[0], id, old[0].clone());
+    nodes[1].start_again().await;
+    index.ensure("folder/after").await.unwrap();
+    let found = Index::new(registers).names("folder/").await.unwrap();
+    assert_eq!(names(&found), ["after", "before"]);
 }
 
 #[tokio::test]

@@ -11,9 +11,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
+    gather::Wanted,
     hedge::first_good,
     names,
-    replicas::{Problem, Replicas, worst},
+    problem::Problem,
+    replicas::{Replicas, worst},
     wire::{ENOTSUP, Id, Timestamp, indexes},
 };
 
@@ -102,7 +104,8 @@ impl Legacy {
         }
         let id = self.replicas.id(path);
         let least = self.replicas.settings().read_quorum();
-        let answers = self.replicas.read_all(id, BEGINNING, least, least).await;
+        let wanted = Wanted { least, ..self.replicas.to_read() };
+        let answers = self.replicas.read_all(id, BEGINNING, |_| false, wanted).await;
         let says = |answer: &&crate::replicas::Answer<_>| match &answer.result {
             Ok(_) => true,
             Err(problem) => problem.is_absent(),

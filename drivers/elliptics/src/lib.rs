@@ -30,6 +30,7 @@ mod making;
 mod names;
 mod objects;
 mod patience;
+mod problem;
 mod record;
 mod register;
 mod replicas;
@@ -50,9 +51,9 @@ mod index_tests;
 #[cfg(test)]
 mod making_tests;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use docker_registry_driver_api::{Description, Result, Settings, async_trait};
+use docker_registry_driver_api::{Description, Error, ErrorKind, Result, Settings, async_trait};
 use docker_registry_object_storage::{
     Unchanging,
     driver::{ObjectStorage, Opened},
@@ -61,6 +62,9 @@ use docker_registry_object_storage::{
 };
 
 use crate::{bucket::EllipticsBucket, cluster::Cluster, settings::EllipticsSettings};
+
+/// Longest time until a cluster is open. It is less than what the server waits for, which could not say which key it is.
+const LONGEST_OPENING: Duration = Duration::from_secs(45);
 
 /// A namespace of a cluster.
 struct Elliptics;
@@ -76,11 +80,23 @@ impl ObjectStorage for Elliptics {
     }
 
     async fn open(settings: &Settings, _shared: &StoreSettings) -> Result<Opened> {
-        let cluster = Cluster::open(EllipticsSettings::read(settings)?).await?;
-        let bucket = EllipticsBucket::open(cluster).await?;
+        let bucket = open_within(EllipticsSettings::read(settings)?, LONGEST_OPENING).await?;
         // The original knows no prefix: its keys are the paths themselves.
         Ok(Opened { bucket: Arc::new(bucket), root: String::new(), renewal: Arc::new(Unchanging::default()) })
     }
+}
+
+/// Connects to a cluster and finds out what its nodes have.
+///
+/// # Errors
+/// Those of [`Cluster::open`] and [`EllipticsBucket::open`]; `Timeout`.
+async fn open_within(settings: EllipticsSettings, limit: Duration) -> Result<EllipticsBucket> {
+    let opening = async { EllipticsBucket::open(Cluster::open(settings).await?).await };
+    tokio::time::timeout(limit, opening).await.unwrap_or_else(|_| {
+        let seconds = limit.as_secs_f64();
+        let message = format!("elliptics_nodes: the cluster was not open after {seconds:.1} seconds");
+        Err(Error::new(ErrorKind::Timeout, message))
+    })
 }
 
 object_store_driver! { name: "elliptics", driver: EllipticsDriver, storage: Elliptics }

@@ -3,13 +3,13 @@
 //! A call of this driver makes many requests: a look for what was never finished, some hundreds. Where connections break
 //! now and then, one of them always fails, and a call that is made again as a whole never gets through. So each request,
 //! or each round of a change, is made again by itself. The pauses double and are drawn by lot, and all together last about
-//! as long as the longest pause before a node is connected again. Whoever's deadline passes drops the call, which ends
-//! this as well.
+//! as long as the longest pause before a node is connected again. Where each attempt takes long as well, none begins
+//! later than [`LONGEST`] after the first. Whoever's deadline passes drops the call, which ends this as well.
 
 use std::time::Duration;
 
 use docker_registry_driver_api::{Error, Result};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// The longest first pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
@@ -17,20 +17,39 @@ const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often something is made again.
 const MOST_TIMES: u32 = 9;
+/// For how long something is made again, what the attempts take included.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// What is left of it.
-#[derive(Debug, Default)]
-pub(crate) struct Patience(u32);
+#[derive(Debug)]
+pub(crate) struct Patience {
+    times: u32,
+    end: Instant,
+}
+
+impl Default for Patience {
+    /// That of somebody who makes the first attempt now.
+    fn default() -> Self {
+        Self { times: 0, end: Instant::now() + LONGEST }
+    }
+}
 
 impl Patience {
-    /// Waits until it is time to try again; `false` at once when that was often enough.
+    /// Waits until it is time to try again; `false` at once when that was often enough, or for long enough.
     pub(crate) async fn again(&mut self) -> bool {
-        if self.0 == MOST_TIMES {
+        self.times < MOST_TIMES && self.again_until(self.end).await
+    }
+
+    /// Like [`Patience::again`], until then, however often; `false` at once when it is later.
+    pub(crate) async fn again_until(&mut self, end: Instant) -> bool {
+        let left = end.min(self.end).saturating_duration_since(Instant::now());
+        if left.is_zero() {
             return false;
         }
-        let longest = (FIRST_PAUSE * (1 << self.0)).min(LONGEST_PAUSE);
-        self.0 += 1;
-        sleep(longest.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        let longest = (FIRST_PAUSE * (1 << self.times.min(MOST_TIMES))).min(LONGEST_PAUSE);
+        self.times += 1;
+        // The last attempt is made at the end.
+        sleep(longest.mul_f64(0.5 + fastrand::f64() / 2.0).min(left)).await;
         true
     }
 }
@@ -60,7 +79,6 @@ impl Failed {
 #[cfg(test)]
 mod tests {
     use docker_registry_driver_api::ErrorKind;
-    use tokio::time::Instant;
 
     use super::*;
 
@@ -77,6 +95,32 @@ mod tests {
             assert_eq!(times, MOST_TIMES);
             let whole = begin.elapsed();
             assert!(whole > Duration::from_secs(2) && whole < Duration::from_secs(5), "{whole:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_made_again_for_long_however_long_each_attempt_takes() {
+        for attempt in [1, 4, 9, 60].map(Duration::from_secs) {
+            let (begin, mut failed) = (Instant::now(), Failed::default());
+            loop {
+                assert!(begin.elapsed() <= LONGEST, "an attempt begins after {:?}", begin.elapsed());
+                sleep(attempt).await;
+                let late = Error::new(ErrorKind::Unavailable, "no answer");
+                if failed.again(late).await.is_err() {
+                    break;
+                }
+            }
+            assert!(begin.elapsed() >= LONGEST, "it ends after {:?}", begin.elapsed());
+            assert!(begin.elapsed() <= LONGEST + attempt, "it ends after {:?}", begin.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_until_a_time_ends_with_it() {
+        for time in [1, 3, 8].map(Duration::from_secs) {
+            let (begin, mut patience) = (Instant::now(), Patience::default());
+            while patience.again_until(begin + time).await {}
+            assert_eq!(begin.elapsed(), time, "the last attempt is at the end");
         }
     }
 

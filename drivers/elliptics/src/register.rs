@@ -25,9 +25,11 @@ use tokio::{sync::Semaphore, time::sleep};
 use crate::{
     change::Change,
     envelope::{Ballot, Envelope, USER_FLAGS},
+    gather::Wanted,
     look::{Look, Replica},
     patience::Failed,
-    replicas::{Answer, Pieces, Problem, Read, Replicas, worst},
+    problem::Problem,
+    replicas::{Answer, Pieces, Read, Replicas, worst},
     value::Current,
     wire::{Id, Timestamp, attribute::Writing},
 };
@@ -87,22 +89,33 @@ impl Registers {
     /// # Errors
     /// When too few groups answer.
     pub(crate) async fn get(&self, id: Id) -> Result<Option<Current>> {
-        match self.settled_look(id).await? {
+        self.read(id).await.map(|(current, _)| current)
+    }
+
+    /// The value of a register, and whether a majority has it, so that it stays until somebody writes another. While so
+    /// many are away, another may come to light with them.
+    ///
+    /// # Errors
+    /// When too few groups answer.
+    pub(crate) async fn read(&self, id: Id) -> Result<(Option<Current>, bool)> {
+        match self.settled_look(id, &mut Failed::default()).await? {
             Some(look) => {
                 self.heal(id, &look);
-                look.current().map(visible)
+                Ok((visible(look.current()?), look.is_settled(self.quorum())))
             }
-            None => Ok(visible(self.change(id, |_| Ok(Change::Keep(()))).await?.after)),
+            None => Ok((visible(self.change(id, |_| Ok(Change::Keep(()))).await?.after), true)),
         }
     }
 
-    /// Looks until the value is settled, or nobody can settle it; `None` when a change is under way all the time.
-    pub(crate) async fn settled_look(&self, id: Id) -> Result<Option<Look>> {
+    /// Looks until the value is settled, or nobody can settle it; `None` when a change is under way all the time. What
+    /// has failed before counts as well.
+    pub(crate) async fn settled_look(&self, id: Id, failed: &mut Failed) -> Result<Option<Look>> {
         let settings = self.replicas.settings();
-        let mut failed = Failed::default();
+        // Whoever looks again does not wait for as long again.
+        let wanted = self.replicas.to_read();
         let mut number = 1;
         while number <= LOOKS {
-            let look = self.look(id, false).await;
+            let look = self.look(id, false, wanted).await;
             if !look.can_be_read(settings) {
                 failed.again(look.unavailable(settings)).await?;
                 continue;
@@ -152,7 +165,8 @@ impl Registers {
     /// # Errors
     /// When too few groups answer for a change.
     pub(crate) async fn look_for_write(&self, id: Id) -> Result<Look> {
-        let look = self.look(id, true).await;
+        // Whoever looks knows what is too little, and looks again.
+        let look = self.look(id, true, Wanted::new(self.quorum(), 0)).await;
         let settings = self.replicas.settings();
         if look.can_be_read(settings) && look.can_be_written(settings) {
             Ok(look)
@@ -223,12 +237,13 @@ impl Registers {
     }
 
     /// What the groups hold. `whole` when all bytes count, because they are to be swapped.
-    async fn look(&self, id: Id, whole: bool) -> Look {
-        let settings = self.replicas.settings();
-        // Of two groups one is enough to read, and the other one may hang.
-        let enough = if whole { settings.quorum() } else { settings.read_quorum() };
-        // Whoever looks knows what is too little, and looks again.
-        let answers = self.replicas.read_all(id, BEGINNING, enough, 0).await;
+    async fn look(&self, id: Id, whole: bool, wanted: Wanted) -> Look {
+        let is_too_little = move |read: &Read| {
+            let has_envelope =
+                Envelope::length(&read.content).is_none_or(|length| length <= read.content.len());
+            !has_all(read) && (whole || !has_envelope) && read.total_size <= LARGEST_REGISTER
+        };
+        let answers = self.replicas.read_all(id, BEGINNING, is_too_little, wanted).await;
         let error = answers.iter().any(|answer| answer.result.is_err()).then(|| worst(&answers));
         let said = futures::future::join_all(
             answers.into_iter().map(|Answer { group, result }| self.replica(id, group, result, whole)),
@@ -252,21 +267,11 @@ impl Registers {
         result: std::result::Result<Read, Problem>,
         whole: bool,
     ) -> Said {
-        let mut read = match result {
+        let read = match result {
             Ok(read) => read,
             Err(problem) if problem.is_absent() => return Said::Whole(Replica::absent(group)),
             Err(_) => return Said::Nothing,
         };
-        let has_all = |read: &Read| read.total_size == read.content.len() as u64;
-        let has_envelope =
-            |read: &Read| Envelope::length(&read.content).is_none_or(|length| length <= read.content.len());
-        if !has_all(&read) && (whole || !has_envelope(&read)) && read.total_size <= LARGEST_REGISTER {
-            read = match self.replicas.read_one(group, id, 0, 0, true).await {
-                Ok(read) => read,
-                Err(problem) if problem.is_absent() => return Said::Whole(Replica::absent(group)),
-                Err(_) => return Said::Nothing,
-            };
-        }
         let checksum = match has_all(&read) {
             true => Some(Id::checksum(&read.content)),
             false if whole => match self.replicas.checksum_one(group, id).await {
@@ -306,6 +311,10 @@ impl Registers {
         turns.insert(id, Arc::downgrade(&turn));
         turn
     }
+}
+
+fn has_all(read: &Read) -> bool {
+    read.total_size == read.content.len() as u64
 }
 
 /// The value as it counts.

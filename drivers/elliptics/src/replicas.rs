@@ -6,22 +6,27 @@
 //!
 //! When too few have answered, those whose connection broke are asked again, some times: reads, deletions, and writes of
 //! what is the same each time. A write that compares is made once; what repeats it is a round of a register.
+//!
+//! Where the number of groups is even, half of them have every write that was acknowledged. That is enough to read, but
+//! not to know which of two values is to stay. So the other half is waited for, and asked again, for [`PATIENT`], but
+//! for nodes that are known to be away.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use docker_registry_driver_api::{Error, ErrorKind, Result};
+use tokio::time::Instant;
 
 use crate::{
     cluster::Cluster,
-    connection::{Failure, Packet, Reply},
-    gather::{Asked, GoesOn, gather},
+    connection::{Packet, Reply},
+    gather::{Asked, GoesOn, Late, Wanted, gather},
     patience::Patience,
+    problem::Problem,
     register::LARGEST_REGISTER,
     settings::EllipticsSettings,
     wire::{
-        E2BIG, EBADFD, EILSEQ, ENOENT, ENOSPC, ENOTSUP, EROFS, FileInfo, Id, IoAttribute, Malformed,
-        Timestamp,
+        FileInfo, Id, IoAttribute, Malformed, Timestamp,
         attribute::{ATTRIBUTE_SIZE, NO_CHECKSUM, Writing, delete, lookup, read, write},
         indexes,
     },
@@ -33,79 +38,8 @@ const SMALL_ANSWER: u64 = 64 << 10;
 const LARGEST_INDEX: u64 = 48 << 20;
 /// Bytes that a write without content counts for.
 const LEAST_MEMORY: u64 = 4096;
-
-/// Why a group did not do what it was asked.
-#[derive(Debug, Clone)]
-pub(crate) enum Problem {
-    /// The node that keeps the object is away, or nobody serves the group.
-    Unserved,
-    /// No answer.
-    Failed(Failure),
-    /// The node refuses.
-    Status(i32),
-    /// The answer makes no sense.
-    Malformed(Malformed),
-}
-
-impl Problem {
-    pub(crate) fn is_absent(&self) -> bool {
-        matches!(self, Self::Status(ENOENT))
-    }
-
-    /// The comparison of a write did not hold.
-    pub(crate) fn is_mismatch(&self) -> bool {
-        matches!(self, Self::Status(EBADFD))
-    }
-
-    /// Whether the same request may get another answer soon.
-    pub(crate) fn may_pass(&self) -> bool {
-        const FINAL: [i32; 7] = [EBADFD, ENOENT, ENOSPC, EROFS, ENOTSUP, E2BIG, EILSEQ];
-        match self {
-            Self::Unserved | Self::Failed(_) => true,
-            Self::Malformed(_) => false,
-            Self::Status(status) => !FINAL.contains(status),
-        }
-    }
-
-    /// Whether a write may have happened all the same.
-    pub(crate) fn may_have_happened(&self) -> bool {
-        match self {
-            Self::Failed(failure) => failure.may_have_happened(),
-            Self::Malformed(_) => true,
-            Self::Unserved => false,
-            // Said of the command itself. Others may come from a node on the way, which does not know.
-            Self::Status(status) => ![EBADFD, ENOENT, ENOSPC, EROFS, ENOTSUP, E2BIG].contains(status),
-        }
-    }
-
-    /// The error for the caller.
-    pub(crate) fn error(&self, group: u32) -> Error {
-        let (kind, retryable) = match self {
-            Self::Unserved | Self::Failed(_) => (ErrorKind::Unavailable, true),
-            Self::Malformed(_) | Self::Status(EILSEQ) => (ErrorKind::Corrupt, true),
-            Self::Status(ENOENT | E2BIG) => (ErrorKind::NotFound, false),
-            Self::Status(ENOSPC) => (ErrorKind::StorageFull, false),
-            Self::Status(EROFS) => (ErrorKind::PermissionDenied, false),
-            Self::Status(ENOTSUP) => (ErrorKind::Unsupported, false),
-            Self::Status(_) => (ErrorKind::Unavailable, true),
-        };
-        Error::new(kind, format!("group {group} of elliptics_groups: {self}")).retryable(retryable)
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unserved => formatter.write_str("the node that keeps the object is not connected"),
-            Self::Failed(failure) => failure.fmt(formatter),
-            Self::Status(ENOSPC) => formatter.write_str("the node has no room left"),
-            Self::Status(EROFS) => formatter.write_str("the node takes no writes"),
-            Self::Status(EILSEQ) => formatter.write_str("the content is not what its checksum says"),
-            Self::Status(status) => write!(formatter, "the node answers with status {status}"),
-            Self::Malformed(malformed) => malformed.fmt(formatter),
-        }
-    }
-}
+/// How long a read is not content with half of the groups, and for how long a node must have been away to be known so.
+const PATIENT: Duration = Duration::from_secs(3);
 
 /// What one group says.
 #[derive(Debug, Clone)]
@@ -166,7 +100,10 @@ impl Replicas {
         is_bulk: bool,
         most: u64,
     ) -> std::result::Result<Vec<Reply>, Problem> {
-        let links = self.0.links(group, &id).ok_or(Problem::Unserved)?;
+        let links = self.0.links(group, &id).map_err(|since| Problem::Unserved {
+            // Whom nobody has met was waited for when the driver was opened.
+            for_long: since.is_none_or(|since| since.elapsed() >= PATIENT),
+        })?;
         let connection = if is_bulk { &links.bulk } else { &links.small };
         connection.request(packet, self.settings().wait_timeout, most).await.map_err(Problem::Failed)
     }
@@ -183,20 +120,36 @@ impl Replicas {
         let packet = vec![read(id, group, offset, size, self.flags()).freeze()];
         let most = ATTRIBUTE_SIZE as u64 + if size == 0 { LARGEST_REGISTER } else { size };
         let replies = self.clone().exchange(group, id, packet, is_bulk, most).await?;
-        parse_read(&succeeded(replies)?, offset, size)
+        parse_read(&succeeded(replies).map_err(Problem::of_object)?, offset, size)
     }
 
-    /// Reads from all groups. Ends early once `enough` have answered. While fewer than `least` have, those that failed
-    /// for now are asked again.
-    pub(crate) async fn read_all(&self, id: Id, size: u64, enough: usize, least: usize) -> Vec<Answer<Read>> {
+    /// How many groups a read wants that begins now. Nobody is asked again when too few answer.
+    pub(crate) fn to_read(&self) -> Wanted {
+        let (quorum, half) = (self.settings().quorum(), self.settings().read_quorum());
+        let late = Late { enough: half, until: Instant::now() + PATIENT };
+        Wanted { late: (half < quorum).then_some(late), ..Wanted::new(quorum, 0) }
+    }
+
+    /// Reads from all groups: so many bytes, and all where that is too little.
+    pub(crate) async fn read_all(
+        &self,
+        id: Id,
+        size: u64,
+        is_too_little: impl Fn(&Read) -> bool + Copy + Send + 'static,
+        wanted: Wanted,
+    ) -> Vec<Answer<Read>> {
         let ask = |group| {
             let replicas = self.clone();
             let asked: Asked<Read> = Box::pin(async move {
-                Answer { group, result: replicas.read_one(group, id, 0, size, false).await }
+                let result = match replicas.read_one(group, id, 0, size, false).await {
+                    Ok(read) if is_too_little(&read) => replicas.read_one(group, id, 0, 0, true).await,
+                    other => other,
+                };
+                Answer { group, result }
             });
             asked
         };
-        self.ask_all(enough, least, says, None, ask).await.0
+        self.ask_all(wanted, says, None, ask).await.0
     }
 
     /// Writes to some groups once, each what it is to have there, if what is there is as expected.
@@ -209,7 +162,7 @@ impl Replicas {
         let size = writes.iter().map(|(_, _, content)| content.length() as u64).max().unwrap_or_default();
         let asked =
             writes.into_iter().map(|(group, writing, content)| self.write_one(group, writing, content));
-        gather(asked.collect(), enough, is_done, Some(self.goes_on(size))).await
+        gather(asked.collect(), Wanted::new(enough, 0), 0, is_done, Some(self.goes_on(size))).await
     }
 
     fn write_one(&self, group: u32, mut writing: Writing, content: Pieces) -> Asked<()> {
@@ -221,7 +174,7 @@ impl Replicas {
             let mut packet = vec![write(group, &writing, size).freeze()];
             packet.extend(content.0.into_iter().filter(|piece| !piece.is_empty()));
             let replies = replicas.exchange(group, writing.id, packet, is_bulk, SMALL_ANSWER).await;
-            Answer { group, result: replies.and_then(succeeded).map(drop) }
+            Answer { group, result: replies.and_then(succeeded).map(drop).map_err(Problem::of_object) }
         })
     }
 
@@ -240,7 +193,7 @@ impl Replicas {
         let writing = Writing { id, timestamp, user_flags: flags, flags: 0, expected: None };
         let (quorum, size) = (self.settings().quorum(), content.length() as u64);
         let ask = |group| self.write_one(group, writing, content.clone());
-        let (answers, _) = self.ask_all(quorum, quorum, is_done, Some(size), ask).await;
+        let (answers, _) = self.ask_all(Wanted::new(quorum, quorum), is_done, Some(size), ask).await;
         self.expect_quorum(&answers)
     }
 
@@ -249,22 +202,9 @@ impl Replicas {
     /// # Errors
     /// When too few groups have answered.
     pub(crate) async fn delete(&self, id: Id) -> Result<usize> {
-        let ask = |group| {
-            let replicas = self.clone();
-            let asked: Asked<bool> = Box::pin(async move {
-                let packet = vec![delete(id, group).freeze()];
-                let replies = replicas.exchange(group, id, packet, false, SMALL_ANSWER).await;
-                let result = match replies.and_then(succeeded) {
-                    Ok(_) => Ok(true),
-                    Err(problem) if problem.is_absent() => Ok(false),
-                    Err(problem) => Err(problem),
-                };
-                Answer { group, result }
-            });
-            asked
-        };
+        let ask = |group| self.ask_one(group, id, delete(id, group));
         let quorum = self.settings().quorum();
-        let (answers, lost) = self.ask_all(quorum, quorum, is_done, Some(0), ask).await;
+        let (answers, lost) = self.ask_all(Wanted::new(quorum, quorum), is_done, Some(0), ask).await;
         self.expect_quorum(&answers)?;
         // Where an answer was lost, what is absent now may have been there before.
         let had = |answer: &&Answer<bool>| match answer.result {
@@ -274,30 +214,61 @@ impl Replicas {
         Ok(answers.iter().filter(had).count())
     }
 
-    /// Asks all groups. Ends early once `enough` count. While fewer than `least` count, those that failed for now are
-    /// asked again, which must do no harm. Returns what each said last, and the groups that may have done it before
-    /// that.
+    /// Whether any of the groups that answer has an object.
+    ///
+    /// # Errors
+    /// When too few groups have answered.
+    pub(crate) async fn is_there(&self, id: Id) -> Result<bool> {
+        let ask = |group| self.ask_one(group, id, lookup(id, group, false));
+        let quorum = self.settings().quorum();
+        let (answers, _) = self.ask_all(Wanted::new(quorum, quorum), is_done, None, ask).await;
+        self.expect_quorum(&answers).map_err(|error| Error { outcome_unknown: false, ..error })?;
+        Ok(answers.iter().any(|answer| matches!(answer.result, Ok(true))))
+    }
+
+    /// Asks a group something of an object, which it may not have; the answer is whether it has.
+    fn ask_one(&self, group: u32, id: Id, packet: BytesMut) -> Asked<bool> {
+        let replicas = self.clone();
+        Box::pin(async move {
+            let packet = vec![packet.freeze()];
+            let replies = replicas.exchange(group, id, packet, false, SMALL_ANSWER).await;
+            let result = match replies.and_then(succeeded) {
+                Ok(_) => Ok(true),
+                Err(problem) if problem.is_absent() => Ok(false),
+                Err(problem) => Err(problem.of_object()),
+            };
+            Answer { group, result }
+        })
+    }
+
+    /// Asks all groups, and those again that failed for now, which must do no harm, as long as fewer count than are
+    /// wanted. Returns what each said last, and the groups that may have done it before that.
     async fn ask_all<T: Send + 'static>(
         &self,
-        enough: usize,
-        least: usize,
+        wanted: Wanted,
         counts: impl Fn(&Answer<T>) -> bool,
         goes_on: Option<u64>,
         ask: impl Fn(u32) -> Asked<T>,
     ) -> (Vec<Answer<T>>, HashMap<u32, Problem>) {
         let mut groups = self.settings().groups.clone();
         let (mut counted, mut first, mut lost) = (Vec::new(), HashMap::new(), HashMap::new());
+        // What those have said that are not asked again.
+        let mut refused = Vec::new();
         let mut patience = Patience::default();
         loop {
             let asked = groups.iter().map(|group| ask(*group)).collect();
             let goes_on = goes_on.map(|bytes| self.goes_on(bytes));
-            let answers = gather(asked, enough.saturating_sub(counted.len()), &counts, goes_on).await;
+            let answers = gather(asked, wanted, counted.len(), &counts, goes_on).await;
             let (good, mut bad): (Vec<_>, Vec<_>) = answers.into_iter().partition(&counts);
             counted.extend(good);
+            let is_too_few = counted.len() < wanted.least;
             groups.clear();
             for Answer { group, result } in &mut bad {
                 let Err(problem) = result else { continue };
-                if problem.may_pass() {
+                // Who is known to be away is passed by as soon as it goes without him.
+                if problem.may_pass()
+                    && (is_too_few || !matches!(problem, Problem::Unserved { for_long: true }))
+                {
                     groups.push(*group);
                 }
                 if problem.may_have_happened() {
@@ -305,12 +276,22 @@ impl Replicas {
                 }
                 let first = first.entry(*group).or_insert_with(|| problem.clone());
                 // That a node is away says less than how it went.
-                if matches!(problem, Problem::Unserved) {
+                if matches!(problem, Problem::Unserved { .. }) {
                     *problem = lost.get(group).unwrap_or(first).clone();
                 }
             }
-            if counted.len() >= least || groups.is_empty() || !patience.again().await {
-                counted.extend(bad);
+            let (again, over): (Vec<_>, Vec<_>) =
+                bad.into_iter().partition(|answer| groups.contains(&answer.group));
+            refused.extend(over);
+            let goes_on = match wanted.late {
+                _ if groups.is_empty() => false,
+                _ if is_too_few => patience.again().await,
+                Some(late) if counted.len() < wanted.enough => patience.again_until(late.until).await,
+                _ => false,
+            };
+            if !goes_on {
+                counted.extend(refused);
+                counted.extend(again);
                 return (counted, lost);
             }
         }
@@ -320,7 +301,7 @@ impl Replicas {
     pub(crate) async fn checksum_one(&self, group: u32, id: Id) -> std::result::Result<Id, Problem> {
         let packet = vec![lookup(id, group, true).freeze()];
         let replies = self.clone().exchange(group, id, packet, true, SMALL_ANSWER).await?;
-        let reply = succeeded(replies)?;
+        let reply = succeeded(replies).map_err(Problem::of_object)?;
         FileInfo::parse(&reply.body).map(|info| info.checksum).map_err(Problem::Malformed)
     }
 
@@ -339,12 +320,12 @@ impl Replicas {
             });
             asked
         };
-        let least = self.settings().read_quorum();
+        let wanted = Wanted { least: self.settings().read_quorum(), ..self.to_read() };
         let has_said = |answer: &Answer<Vec<Bytes>>| match &answer.result {
             Ok(_) => true,
             Err(problem) => !problem.may_pass(),
         };
-        self.ask_all(least, least, has_said, None, ask).await.0
+        self.ask_all(wanted, has_said, None, ask).await.0
     }
 
     /// Takes an object out of all of its indexes, as far as the nodes have indexes.
@@ -360,7 +341,7 @@ impl Replicas {
             asked
         };
         let quorum = self.settings().quorum();
-        self.ask_all(quorum, quorum, is_done, Some(0), ask).await.0
+        self.ask_all(Wanted::new(quorum, quorum), is_done, Some(0), ask).await.0
     }
 
     /// Requests that go on behind the caller's back, with the bytes that they hold.
@@ -386,13 +367,25 @@ impl Replicas {
 
 /// The error that says most of why too few groups did it.
 pub(crate) fn worst<T>(answers: &[Answer<T>]) -> Error {
-    let problems = answers.iter().filter_map(|answer| Some((answer.group, answer.result.as_ref().err()?)));
-    // What does not pass comes before what may, and that before what one replica says of one object.
-    let found = problems.min_by_key(|(group, problem)| {
+    let problems = || answers.iter().filter_map(|answer| Some((answer.group, answer.result.as_ref().err()?)));
+    let says_no_more = |problem: &Problem| problem.is_absent() || problem.is_mismatch();
+    let stays = |problem: &Problem| !problem.may_pass() && !says_no_more(problem);
+    // Without those whose problem stays there may be a majority, once the problems of others have passed.
+    let are_few = problems().filter(|(_, problem)| stays(problem)).count() < answers.len().div_ceil(2);
+    // What stays comes before what may pass, unless it hinders nobody, and that before what one replica says of one
+    // object.
+    let found = problems().min_by_key(|(group, problem)| {
         let rank = match problem {
-            _ if problem.is_absent() || problem.is_mismatch() => 2,
-            Problem::Unserved | Problem::Failed(_) => 1,
-            _ => 0,
+            _ if says_no_more(problem) => 3,
+            _ if stays(problem) => {
+                if are_few {
+                    2
+                } else {
+                    0
+                }
+            }
+            Problem::Unserved { .. } | Problem::NoBackend | Problem::Failed(_) => 1,
+            Problem::Status(_) | Problem::Malformed(_) => 0,
         };
         (rank, *group)
     });
@@ -444,3 +437,7 @@ fn parse_read(reply: &Reply, offset: u64, size: u64) -> std::result::Result<Read
     }
     Ok(Read { timestamp: attribute.timestamp, total_size: attribute.total_size, content })
 }
+
+#[cfg(test)]
+#[path = "replicas_tests.rs"]
+mod tests;

@@ -30,19 +30,27 @@ pub(crate) const HEADER_SIZE: usize = 120;
 /// The version of the protocol that is spoken: nodes refuse others by the first two numbers.
 pub(crate) const VERSION: [u32; 4] = [2, 26, 3, 27];
 
+/// Status of what a node does not let its clients do.
+pub(crate) const EPERM: i32 = -1;
 /// Status of an object that is not there.
 pub(crate) const ENOENT: i32 = -2;
 /// Status of a read that begins behind the end.
 pub(crate) const E2BIG: i32 = -7;
+/// Status of what a node does not let this client do.
+pub(crate) const EACCES: i32 = -13;
+/// Status of a request that makes no sense to the node.
+pub(crate) const EINVAL: i32 = -22;
 /// Status of a node without room.
 pub(crate) const ENOSPC: i32 = -28;
 /// Status of a node that takes no writes.
 pub(crate) const EROFS: i32 = -30;
+/// Status of a command that the node is built without.
+pub(crate) const ENOSYS: i32 = -38;
 /// Status of a write whose comparison failed.
 pub(crate) const EBADFD: i32 = -77;
 /// Status of content that is not what its checksum says.
 pub(crate) const EILSEQ: i32 = -84;
-/// Status of a command that the node does not know.
+/// Status of a command that the node does not know, and of every command when the backend is not there.
 pub(crate) const ENOTSUP: i32 = -95;
 
 /// Commands.

@@ -264,12 +264,15 @@ async fn neighbour() {
     away.stop();
     let short = || CallContext::with_timeout(Duration::from_secs(3));
     for name in kept.iter().take(2) {
+        let begin = std::time::Instant::now();
         let read = driver.get(&short(), &path(name), 100).await.map(drop).unwrap_err();
         let new = Bytes::from_static(b"new");
         let written = driver.put(&short(), &path(name), new, &Condition::Always).await.unwrap_err();
         for error in [read, written] {
             assert!(matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Timeout), "{error}");
         }
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(7), "two calls went on behind their deadlines: {took:?}");
     }
     for name in others.iter().take(2) {
         assert_eq!(content(&driver, name).await, "old");

@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -83,6 +83,10 @@ pub(crate) struct Behaviour {
     pub(crate) hangs_up: Arc<AtomicBool>,
     /// It names no backend when it is greeted.
     pub(crate) names_none: Arc<AtomicBool>,
+    /// It answers greetings and the question which nodes there are, and nothing else.
+    pub(crate) only_greets: Arc<AtomicBool>,
+    /// The status of every answer but to greetings and to the question which nodes there are; 0 for what it should be.
+    pub(crate) refuses: Arc<AtomicI32>,
     /// How often it was greeted.
     pub(crate) greetings: Arc<AtomicUsize>,
     /// Each so many requests it hangs up instead of an answer; 0 for never.
@@ -175,14 +179,9 @@ impl FakeNode {
     /// The answer to a greeting, without its header.
     fn introduction(&self) -> Vec<u8> {
         let mut body = Vec::new();
-        body.extend(1_u32.to_le_bytes());
-        body.extend(1_u32.to_le_bytes());
+        body.extend([1_u32, 1].map(u32::to_le_bytes).concat());
         body.extend(address_bytes(self.address));
-        body.extend(1_u32.to_le_bytes());
-        body.extend(7_u32.to_le_bytes());
-        body.extend(self.group.to_le_bytes());
-        body.extend(0_u32.to_le_bytes());
-        body.extend((self.ids.len() as u32).to_le_bytes());
+        body.extend([1, 7, self.group, 0, self.ids.len() as u32].map(u32::to_le_bytes).concat());
         self.ids.iter().for_each(|id| body.extend(id));
         body
     }
@@ -265,7 +264,9 @@ impl Talk {
     /// Does what is asked, and packs the reply; `None` when the connection breaks.
     async fn reply(&self, request: &Request) -> Option<Vec<u8>> {
         let behaviour = &self.behaviour;
-        while behaviour.hangs.load(Ordering::Relaxed) {
+        let is_of_nodes = matches!(request.command, 2 | 8);
+        let is_mute = || !is_of_nodes && behaviour.only_greets.load(Ordering::Relaxed);
+        while behaviour.hangs.load(Ordering::Relaxed) || is_mute() {
             sleep(Duration::from_millis(50)).await;
         }
         if request.command == 2 {
@@ -296,7 +297,11 @@ impl Talk {
             }
             behaviour.is_waiting.store(false, Ordering::Relaxed);
         }
-        let answer = if trouble == Some(Trouble::Fails) { Err(-5) } else { self.answer(request) };
+        let answer = match behaviour.refuses.load(Ordering::Relaxed) {
+            status if status != 0 && !is_of_nodes => Err(status),
+            _ if trouble == Some(Trouble::Fails) => Err(-5),
+            _ => self.answer(request),
+        };
         let (status, mut answer) = match answer {
             Ok(answer) => (0, answer),
             Err(status) => (status, Vec::new()),
