@@ -38,6 +38,7 @@ mod staging;
 mod stop;
 mod uploads;
 mod warm;
+mod witness;
 mod writing;
 
 use std::{
@@ -54,6 +55,7 @@ use docker_registry_driver_api::{
 
 use crate::{
     folders::SyncedFolders, root::Root, settings::LocalSettings, staging::Staging, stop::Stop, warm::Warm,
+    witness::Witnesses,
 };
 
 docker_registry_driver_api::export_driver! {
@@ -74,6 +76,7 @@ pub(crate) struct Store {
     root: Root,
     staging: Staging,
     synced: SyncedFolders,
+    witnesses: Witnesses,
     warm: Warm,
 }
 
@@ -119,7 +122,8 @@ impl Driver for LocalDriver {
             let staging = Staging::open(root.folder(), &settings)?;
             let synced = SyncedFolders::default();
             let warm = Warm::new(&root);
-            let store = Store { settings, root, staging, synced, warm };
+            let witnesses = Witnesses::default();
+            let store = Store { settings, root, staging, synced, witnesses, warm };
             store.remove_broken_uploads();
             Ok(Self { store: Arc::new(store) })
         })
@@ -178,11 +182,10 @@ impl Driver for LocalDriver {
         self.blocking(move |store| store.read(&path, range)).await
     }
 
-    /// A folder that a crash left empty shows among the children until something is written or
-    /// deleted in it. Looking into each folder of a page would cost more than that is worth.
+    /// A folder that a crash left empty is not shown.
     async fn list(&self, _call: &CallContext, request: &ListRequest) -> Result<ListPage> {
         let request = request.clone();
-        self.blocking(move |store| listing::page(&store.root, &request)).await
+        self.blocking(move |store| listing::page(&store.root, &store.witnesses, &request)).await
     }
 
     async fn open_upload(&self, _call: &CallContext, _hint: &UploadHint) -> Result<UploadState> {

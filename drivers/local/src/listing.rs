@@ -15,14 +15,15 @@ use docker_registry_driver_api::{Entry, Error, ListPage, ListRequest, ObjectPath
 use crate::{
     reading,
     root::{Root, is_reserved},
+    witness::Witnesses,
 };
 
 /// One page for the request.
-pub(crate) fn page(root: &Root, request: &ListRequest) -> Result<ListPage> {
+pub(crate) fn page(root: &Root, witnesses: &Witnesses, request: &ListRequest) -> Result<ListPage> {
     let folder = root.prefix(&request.prefix)?;
     let limit = request.limit.max(1) as usize;
     let after = request.after.as_deref().unwrap_or_default();
-    let mut walk = Walk { recursive: request.recursive, limit, after, entries: Vec::new() };
+    let mut walk = Walk { recursive: request.recursive, limit, after, witnesses, entries: Vec::new() };
     walk.folder(&folder, &request.prefix.start())?;
     let Walk { mut entries, .. } = walk;
     // The walk went one entry further than asked, to learn whether there is more.
@@ -37,6 +38,7 @@ struct Walk<'a> {
     recursive: bool,
     limit: usize,
     after: &'a str,
+    witnesses: &'a Witnesses,
     entries: Vec<Entry>,
 }
 
@@ -61,9 +63,7 @@ impl Walk<'_> {
                 }
             } else if self.recursive {
                 self.folder(&place, &child.path)?;
-            } else if reading::holds_objects(&place) {
-                // A process that died between making a folder and putting an object into it leaves a
-                // folder that is none: a listed tag that leads nowhere.
+            } else if self.witnesses.holds_objects(&place) {
                 self.entries.push(Entry { path: child.path, object: None });
             }
         }

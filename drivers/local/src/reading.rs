@@ -2,9 +2,8 @@
 
 use std::{
     fs::{self, File, Metadata},
-    io::{self, ErrorKind as Io, Read},
+    io::{self, Read},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::Path,
 };
 
 use docker_registry_driver_api::{
@@ -13,7 +12,7 @@ use docker_registry_driver_api::{
 };
 use rustix::fs::OFlags;
 
-use crate::{Store, root::is_reserved};
+use crate::Store;
 
 impl Store {
     /// See `Driver::get`.
@@ -46,7 +45,7 @@ impl Store {
         let metadata = fs::metadata(&place).map_err(|error| absent(error).at(path))?;
         if metadata.is_file() {
             Ok(Stat::Object(info(&metadata)))
-        } else if metadata.is_dir() && holds_objects(&place) {
+        } else if metadata.is_dir() && self.witnesses.holds_objects(&place) {
             Ok(Stat::Folder)
         } else {
             Err(Error::not_found(path))
@@ -109,20 +108,4 @@ pub(crate) fn absent(error: io::Error) -> Error {
         failure.message = "there is nothing at this path".to_owned();
     }
     failure
-}
-
-/// Whether at least one object lies somewhere below the folder.
-pub(crate) fn holds_objects(folder: &Path) -> bool {
-    let Ok(children) = fs::read_dir(folder) else { return false };
-    children.flatten().any(|child| {
-        if child.file_name().to_str().is_none_or(is_reserved) {
-            return false;
-        }
-        let path = child.path();
-        match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_dir() => holds_objects(&path),
-            Ok(metadata) => metadata.is_file(),
-            Err(error) => error.kind() != Io::NotFound,
-        }
-    })
 }

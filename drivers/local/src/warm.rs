@@ -121,7 +121,7 @@ mod tests {
         let root = Root::open(&settings).unwrap();
         let staging = Staging::open(root.folder(), &settings).unwrap();
         let warm = Warm::new(&root);
-        Store { settings, root, staging, synced: SyncedFolders::default(), warm }
+        Store { settings, root, staging, synced: SyncedFolders::default(), witnesses: Witnesses::default(), warm }
     }
 
     fn path(text: &str) -> ObjectPath {
