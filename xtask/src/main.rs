@@ -1,8 +1,8 @@
 //! `cargo xtask`: the few commands a developer needs, each of them complete on a bare machine.
 //!
 //! `run` builds and serves, `test` installs what the tests need and runs them all, `bench` compares this server
-//! with other registries, `replay` shows what its cache answers, `dist` and `install` make what is handed out, `header` writes the header for drivers in plain
-//! C. Nothing here is part of the product.
+//! with other registries, `replay` shows what its cache answers, `dist` and `install` make what is handed out, `header`
+//! writes the header for drivers in plain C. Nothing here is part of the product.
 
 mod bench;
 mod checks;

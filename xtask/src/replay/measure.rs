@@ -1,6 +1,7 @@
 //! One run: a server with a cache of one size, a Redis of its own behind it, and what the server's counters say.
 
 use anyhow::{Context, Result, ensure};
+use docker_registry_tests::process::{PATIENCE, wait_for};
 use docker_registry_tests::redis::Redis;
 use docker_registry_tests::server::{Launch, Place, Product, Server};
 
@@ -8,8 +9,6 @@ use super::load::Load;
 use super::shape::{Catalog, Visit};
 use crate::workspace::Workspace;
 
-/// How many times more the Redis holds than the process.
-pub(super) const REDIS: u64 = 10;
 /// What a Redis may take while the cache connects to it, before its room is set.
 const AT_FIRST: &str = "64mb";
 /// What holds for every run. Time is not what is measured: no entry ends for its age, and no read gives up on a Redis that
@@ -50,6 +49,8 @@ pub(super) struct Work<'a> {
     pub(super) workspace: &'a Workspace,
     pub(super) catalog: Catalog,
     pub(super) connections: usize,
+    /// How many times more the Redis holds than the process.
+    pub(super) redis_times: u64,
     /// Visits before the first that counts, and those that count.
     pub(super) warming: &'a [Visit],
     pub(super) counted: &'a [Visit],
@@ -65,8 +66,12 @@ impl Work<'_> {
         cache.push(("CACHE_LRU_MEMORY", memory.to_string()));
         let server = server(self.workspace, place, &cache);
         let load = Load { address: server.address(), catalog: self.catalog, connections: self.connections };
-        // An empty Redis takes memory, too, which is no room for entries.
-        let room = used(&redis)? + memory * REDIS;
+        // An empty Redis takes memory, and so do the server's connections and scripts: that is no room for entries.
+        wait_for("the cache is connected to its redis", PATIENCE, || {
+            let asked = load.replay(&[Visit::Check { image: 0, head: true }], run);
+            (asked.is_err() || redis.ask(&["DBSIZE"]) != "0").then_some(asked)
+        })?;
+        let room = used(&redis)? + memory * self.redis_times;
         let set = redis.ask(&["CONFIG", "SET", "maxmemory", &room.to_string()]);
         ensure!(set == "OK", "redis does not take its maxmemory: {set}");
 

@@ -1,7 +1,7 @@
 //! `cargo xtask replay`: what part of the small reads the cache answers, by its size.
 //!
 //! The load has the shape of the registry traces of FAST '18 as we remember it, and is made anew from a seed: the traces
-//! themselves are not here. It runs against the release server on a folder, with one Redis for each size. Time is not
+//! themselves are not in this tree. It runs against the release server on a folder, with one Redis for each size. Time is not
 //! measured, so that what else the machine does changes nothing.
 
 mod images;
@@ -31,15 +31,18 @@ const WARMING: f64 = 0.5;
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Images in the registry.
-    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(500..=1_000_000))]
+    #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u32).range(500..=1_000_000))]
     images: u32,
     /// Requests that count on each size of the cache; half as many more come before them.
-    #[arg(long, default_value_t = 40_000, value_parser = clap::value_parser!(u32).range(1000..=10_000_000))]
+    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1000..=10_000_000))]
     requests: u32,
     /// Clients at the same time.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
     connections: u32,
-    /// What the images and the order of requests follow from.
+    /// How many times more the Redis holds than the process.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    redis_times: u32,
+    /// What the order of requests follows from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Take the release build that is there, however old it is.
@@ -69,12 +72,13 @@ struct Point {
 /// Stores the images, measures every size in the shape of every zone, and writes page and picture.
 pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     let shell = workspace.shell()?;
-    packages::install_missing(&shell, packages::FOR_BENCHMARK)?;
+    packages::install_missing(&shell, packages::FOR_REPLAY)?;
     if !arguments.no_build {
         workspace.build_release(&shell)?;
     }
     let catalog = Catalog { images: arguments.images as usize };
     let connections = arguments.connections as usize;
+    let redis_times = u64::from(arguments.redis_times);
     let small_bytes = images::small_bytes(catalog);
 
     eprintln!("xtask: {} images are stored", catalog.images);
@@ -90,7 +94,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
         let requests = f64::from(arguments.requests) * (1.0 + WARMING);
         let visits = shape::visits(catalog, &popularity, requests as usize, arguments.seed);
         let (warming, counted) = visits.split_at((visits.len() as f64 * WARMING / (1.0 + WARMING)) as usize);
-        let work = Work { workspace, catalog, connections, warming, counted };
+        let work = Work { workspace, catalog, connections, redis_times, warming, counted };
         let mut points = Vec::new();
         for size in SIZES {
             let memory = (small_bytes as f64 * size / 100.0) as u64;
@@ -111,7 +115,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
 
     let folder = workspace.file("docs/benchmarks");
     fs::create_dir_all(&folder)?;
-    plot::write(&folder.join("replay.svg"), &curves)?;
+    plot::write(&folder.join("replay.svg"), &curves, arguments.redis_times)?;
     let table = page::table(&curves);
     fs::write(folder.join("replay.md"), page::text(&arguments, small_bytes, &curves, &table))?;
     println!("{table}");

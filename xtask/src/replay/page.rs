@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use super::measure::REDIS;
 use super::{Arguments, Curve};
 
 /// The figures as a table of Markdown.
@@ -26,7 +25,7 @@ pub(super) fn table(curves: &[Curve]) -> String {
 
 /// The whole page.
 pub(super) fn text(arguments: &Arguments, small_bytes: u64, curves: &[Curve], table: &str) -> String {
-    let Arguments { images, requests, connections, seed, .. } = arguments;
+    let Arguments { images, requests, connections, redis_times, seed, .. } = arguments;
     let reads = curves.iter().flat_map(|curve| &curve.points).map(|point| point.hits.reads);
     let reads = reads.fold(f64::INFINITY, f64::min) / 1000.0;
     let small = mebibytes(small_bytes);
@@ -34,8 +33,8 @@ pub(super) fn text(arguments: &Arguments, small_bytes: u64, curves: &[Curve], ta
     for curve in curves {
         let _ = writeln!(
             zones,
-            "- {}: the first hundredth of the images draws {:.0} % of the visits, exponent {:.3}. Of the reads of layers, the \
-             hundredth that is read most drew {:.0} %.",
+            "- {}: the first hundredth of the images draws {:.0} % of the visits, exponent {:.3}. Of the reads of layers, the\n  \
+             hundredth that is read most drew {:.0} %,\n  because repositories share layers and pushes make new ones.",
             curve.zone.name,
             100.0 * curve.zone.top,
             curve.exponent,
@@ -48,8 +47,8 @@ pub(super) fn text(arguments: &Arguments, small_bytes: u64, curves: &[Curve], ta
 ![Hit rate by the memory of the process](replay.svg)
 
 {table}
-Written by `cargo xtask replay --images {images} --requests {requests} --connections {connections} --seed {seed}`. The
-server is the release build on a folder. For each size it is started anew with an empty Redis, every image is pulled once, the
+Written by `cargo xtask replay --images {images} --requests {requests} --connections {connections} --redis-times {redis_times} --seed
+{seed}`. The server is the release build on a folder. For each size it is started anew with an empty Redis, every image is pulled once, the
 most popular last, and half as many requests as count are sent before those that count. Hits are what the server counts in
 `registry_cache_hits_total`, as parts of all small reads: at least {reads:.0} thousand of them for each figure.
 
@@ -76,12 +75,13 @@ text, and the traces themselves were not replayed.** The load is synthetic and f
 A cache keeps what is read whole: links of tags, links of manifests and of layers, and manifests. Of those there are
 {small:.0} MiB here, as the server counts them: a link with about 450 bytes, a manifest with about 370 more than it has. **Layers
 and configurations are streamed from the storage and never kept**, whatever their size; only the link that says whether
-the repository has them comes from the cache. So a hit rate here is one of small reads, and not of requests or bytes. In
-the layers of the table, one manifest read by tag is three small reads and one layer is one.
+the repository has them comes from the cache. So a hit rate here is one of small reads, and not of requests or bytes. A
+manifest by tag is three of them, a manifest by digest two, a layer or configuration one.
 
-What is absent is not kept either. A push asks for its two new blobs first, and these reads miss at any size.
+What is absent is not kept either. A push asks for its two new blobs first, and these reads miss at any size. So does the
+first read of everything that a push made.
 
-The Redis has {REDIS} times the memory of the process, beside what it takes when it is empty, with `allkeys-lru`. \"With
+The Redis has {redis_times} times the memory of the process, beside what it takes when it is empty, with `allkeys-lru`. \"With
 Redis\" are reads that either of them answered.
 
 ## What it does not say

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use plotters::coord::Shift;
 use plotters::prelude::*;
 
+use super::measure::Hits;
 use super::{Curve, SIZES};
-use crate::replay::measure::{Hits, REDIS};
 
 /// Width and height in pixels.
 const PICTURE: (u32, u32) = (800, 500);
@@ -15,12 +16,12 @@ const COLOURS: [RGBColor; 2] = [RGBColor(200, 80, 20), RGBColor(20, 80, 160)];
 const FONT: &str = "sans-serif";
 
 /// Writes it.
-pub(super) fn write(file: &Path, curves: &[Curve]) -> Result<()> {
+pub(super) fn write(file: &Path, curves: &[Curve], redis_times: u32) -> Result<()> {
     let area = SVGBackend::new(file, PICTURE).into_drawing_area();
-    draw(&area, curves).with_context(|| format!("{} cannot be drawn", file.display()))
+    draw(&area, curves, redis_times).with_context(|| format!("{} cannot be drawn", file.display()))
 }
 
-fn draw(area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, curves: &[Curve]) -> Result<()> {
+fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, curves: &[Curve], redis_times: u32) -> Result<()> {
     area.fill(&WHITE)?;
     let (first, last) = (SIZES[0], SIZES[SIZES.len() - 1]);
     let mut chart = ChartBuilder::on(area)
@@ -38,6 +39,7 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, curves: &[Cu
         .x_desc("memory of the process, % of all small content")
         .y_desc("hit rate, %")
         .x_label_formatter(&|size| format!("{size}"))
+        .y_label_formatter(&|rate| format!("{rate:.0}"))
         .label_style((FONT, 14))
         .draw()?;
     for (curve, colour) in curves.iter().zip(COLOURS) {
@@ -51,7 +53,7 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, curves: &[Cu
         let pale = colour.mix(0.45).stroke_width(2);
         chart
             .draw_series(LineSeries::new(points(|hits| hits.both), pale).point_size(3))?
-            .label(format!("{}: with a Redis of {REDIS} times that", curve.zone.name))
+            .label(format!("{}: with a Redis of {redis_times} times that", curve.zone.name))
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], pale));
     }
     chart
@@ -89,7 +91,7 @@ mod tests {
         });
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("picture.svg");
-        write(&file, &curves).expect("it can be drawn");
+        write(&file, &curves, 10).expect("it can be drawn");
         let text = fs::read_to_string(&file).expect("it was written");
         for zone in ZONES {
             assert!(text.contains(&format!("{}: in the process", zone.name)), "{text}");

@@ -23,7 +23,7 @@ const CHECKS_BY_HEAD: f64 = 0.5;
 const MOST_PULLS_OF_A_PUSH: usize = 3;
 /// How many visits after its push an image is pulled.
 const SOON: std::ops::Range<usize> = 20..200;
-/// A fiftieth of this is more exact than any figure on the page.
+/// Between which exponents the fitting one is looked for.
 const EXPONENTS: (f64, f64) = (0.0, 4.0);
 
 /// A production zone of the traces, by what its most popular hundredth draws.
