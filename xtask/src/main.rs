@@ -1,13 +1,14 @@
 //! `cargo xtask`: the few commands a developer needs, each of them complete on a bare machine.
 //!
 //! `run` builds and serves, `test` installs what the tests need and runs them all, `bench` compares this server
-//! with other registries, `dist` and `install` make what is handed out, `header` writes the header for drivers in plain
-//! C. Nothing here is part of the product.
+//! with other registries, `replay` shows what its cache answers, `dist` and `install` make what is handed out, `header`
+//! writes the header for drivers in plain C. Nothing here is part of the product.
 
 mod bench;
 mod checks;
 mod dist;
 mod packages;
+mod replay;
 mod serve;
 mod workspace;
 
@@ -32,6 +33,8 @@ enum Command {
     Test(checks::Arguments),
     /// Put the same load on this server and on others and print the ratios.
     Bench(bench::Arguments),
+    /// Send requests in the shape of real traces and show how many reads the cache answers, by its size.
+    Replay(replay::Arguments),
     /// Be one of the programs that the benchmark compares with.
     #[command(hide = true)]
     Reference(bench::reference::Arguments),
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => serve::run(&workspace, arguments),
         Command::Test(arguments) => checks::run(&workspace, arguments),
         Command::Bench(arguments) => bench::run(&workspace, arguments),
+        Command::Replay(arguments) => replay::run(&workspace, arguments),
         Command::Reference(arguments) => bench::reference::run(arguments),
         Command::Dist(arguments) => dist::run(&workspace, arguments),
         Command::Install(arguments) => dist::install(&workspace, arguments),

@@ -18,6 +18,7 @@ pub(crate) struct Package {
 
 /// The registry that this one is compared with. Its program has the name of ours.
 const PEER: Package = Package { name: "docker-registry", program: "/usr/bin/docker-registry" };
+const REDIS: Package = Package { name: "redis-server", program: "redis-server" };
 
 /// What the tests start.
 pub(crate) const FOR_TESTS: &[Package] = &[
@@ -43,7 +44,7 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     Package { name: "python3-venv", program: "/usr/lib/python3.11/ensurepip/__main__.py" },
     Package { name: "radosgw", program: "radosgw" },
     Package { name: "redis-sentinel", program: "redis-sentinel" },
-    Package { name: "redis-server", program: "redis-server" },
+    REDIS,
     Package { name: "skopeo", program: "skopeo" },
     Package { name: "systemd", program: "systemd-analyze" },
 ];
@@ -51,6 +52,9 @@ pub(crate) const FOR_TESTS: &[Package] = &[
 /// What the benchmark starts.
 pub(crate) const FOR_BENCHMARK: &[Package] =
     &[Package { name: "curl", program: "curl" }, Package { name: "nginx", program: "nginx" }, PEER];
+
+/// What the replay of traces needs.
+pub(crate) const FOR_REPLAY: &[Package] = &[REDIS];
 
 /// Debian asks this script before it starts a service; 101 means "must not be started".
 const POLICY_SCRIPT: &str = "/usr/sbin/policy-rc.d";
