@@ -323,7 +323,7 @@ async fn a_connection_that_finds_no_place_for_long_is_told_to_come_later() {
         let answer = other.get("/v2/").await;
         assert_eq!(answer.status, 503);
         assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("2"), Some("close")));
-        let said: serde_json::Value = serde_json::from_str(&answer.text()).expect("JSON");
+        let said: serde_json::Value = serde_json::from_str(answer.text()).expect("JSON");
         assert_eq!(said["errors"][0]["code"], "UNAVAILABLE");
     }
     assert_eq!(first.get("/").await.status, 200, "whoever is in is served on");

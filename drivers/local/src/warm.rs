@@ -113,7 +113,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::{folders::SyncedFolders, settings::LocalSettings, staging::Staging};
+    use crate::{folders::SyncedFolders, settings::LocalSettings, staging::Staging, witness::Witnesses};
 
     fn store(folder: &Path) -> Store {
         let settings =
@@ -121,7 +121,14 @@ mod tests {
         let root = Root::open(&settings).unwrap();
         let staging = Staging::open(root.folder(), &settings).unwrap();
         let warm = Warm::new(&root);
-        Store { settings, root, staging, synced: SyncedFolders::default(), witnesses: Witnesses::default(), warm }
+        Store {
+            settings,
+            root,
+            staging,
+            synced: SyncedFolders::default(),
+            witnesses: Witnesses::default(),
+            warm,
+        }
     }
 
     fn path(text: &str) -> ObjectPath {
