@@ -40,6 +40,7 @@ pub(super) fn server(workspace: &Workspace, place: Place, cache: &[(&str, String
         chosen: None,
         environment,
         peer_storage: None,
+        peer_redis: None,
     };
     Server::launch(launch, place)
 }

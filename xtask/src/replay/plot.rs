@@ -87,7 +87,7 @@ mod tests {
                     memory: 1,
                     hits: Hits { memory: size / 200.0, both: size / 100.0, reads: 1.0 },
                 })
-                .to_vec(),
+                .into(),
         });
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("picture.svg");
