@@ -112,7 +112,7 @@ pub(super) struct Contestant {
 }
 
 enum Running {
-    Registry(Server),
+    Registry(Box<Server>),
     Limit(Limit),
 }
 
@@ -156,7 +156,13 @@ impl Contestant {
             }
             Some(_) => None,
         };
-        Ok(Contestant { name: "ours", abilities, running: Running::Registry(server), secure, _redis: redis })
+        Ok(Contestant {
+            name: "ours",
+            abilities,
+            running: Running::Registry(Box::new(server)),
+            secure,
+            _redis: redis,
+        })
     }
 
     /// A registry on a folder that is filled by others.
@@ -175,7 +181,7 @@ impl Contestant {
         Contestant {
             name: "on a folder",
             abilities: &[Ability::Files, Ability::Manifest, Ability::Registry, Ability::Lists],
-            running: Running::Registry(Server::launch(launch, place)),
+            running: Running::Registry(Box::new(Server::launch(launch, place))),
             secure: None,
             _redis: None,
         }
@@ -205,7 +211,7 @@ impl Contestant {
                 };
                 let abilities =
                     &[Ability::Files, Ability::Manifest, Ability::Receive, Ability::Registry, Ability::Lists];
-                (abilities, Running::Registry(Server::launch(launch, Place::new())))
+                (abilities, Running::Registry(Box::new(Server::launch(launch, Place::new()))))
             }
             (Other::Nginx, _) => {
                 let (nginx, address) = Limit::nginx(workspace, fixture)?;
