@@ -137,7 +137,8 @@ impl Contestant {
             environment.push(("CACHE_LRU_REDIS_URL".to_owned(), redis.url()));
         }
         if cache == Some(Cache::Redis) {
-            environment.push(("CACHE_LRU_MEMORY".to_owned(), "0".to_owned()));
+            // The least that can be configured: nothing fits in.
+            environment.push(("CACHE_LRU_MEMORY".to_owned(), "1KiB".to_owned()));
         }
         let launch = Launch {
             product: Product::Ours,
