@@ -38,9 +38,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Most requests that one HTTP/2 connection may have under way.
 const MAX_STREAMS: u32 = 64;
-/// Most bytes that are read from an HTTP/1 connection at once. With hyper's own choice, three times as much, a body that
-/// comes fast is no faster and takes that memory.
-const READ_BUFFER: usize = 128 * 1024;
+/// Most bytes that are read from an HTTP/1 connection at once. With hyper's own choice, half as much again, a body
+/// is no faster, and many at once take more memory.
+const READ_BUFFER: usize = 256 * 1024;
 /// Bytes of request bodies that an HTTP/2 client may send ahead, per stream and per connection.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
