@@ -24,6 +24,14 @@ async fn start(redis: &Redis, keys: &str) -> (Arc<Storage>, Replica) {
     (storage, replica)
 }
 
+/// The same, with the tag in Redis.
+async fn warm(redis: &Redis) -> (Arc<Storage>, Replica) {
+    let (storage, one) = start(redis, PATIENT).await;
+    one.read(TAG).await;
+    filled(redis).await;
+    (storage, one)
+}
+
 async fn filled(redis: &Redis) {
     eventually("redis has the value", async || redis.letter("tag_latest").as_deref() == Some("V")).await;
 }
@@ -31,9 +39,7 @@ async fn filled(redis: &Redis) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_a_dead_redis_was_not_told_of_is_owed_for_the_rest_of_its_time() {
     let mut redis = Redis::start();
-    let (storage, one) = start(&redis, PATIENT).await;
-    one.read(TAG).await;
-    filled(&redis).await;
+    let (storage, one) = warm(&redis).await;
     // What it has when it is killed is there again when it is back.
     assert_eq!(redis.ask(&["SAVE"]), "OK");
     redis.kill();
@@ -56,9 +62,7 @@ async fn a_write_that_a_dead_redis_was_not_told_of_is_owed_for_the_rest_of_its_t
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_has_another_secret_than_before_begins_with_an_empty_cache() {
     let mut redis = Redis::start();
-    let (storage, one) = start(&redis, PATIENT).await;
-    one.read(TAG).await;
-    filled(&redis).await;
+    let (storage, one) = warm(&redis).await;
     let before = redis.key("tag_latest");
     // What the last of two has written, in a storage without conditional writes.
     storage.set(CACHE_SECRET, "another secret of the same store");
@@ -78,9 +82,7 @@ async fn a_store_that_has_another_secret_than_before_begins_with_an_empty_cache(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_goes_back_to_before_a_write_is_told_of_it_again() {
     let mut redis = Redis::start();
-    let (storage, one) = start(&redis, PATIENT).await;
-    one.read(TAG).await;
-    filled(&redis).await;
+    let (storage, one) = warm(&redis).await;
     assert_eq!(redis.ask(&["SAVE"]), "OK");
     one.put(TAG, "new").await.unwrap();
     eventually("the tombstone is lifted", async || redis.letter("tag_latest").is_none()).await;
@@ -125,9 +127,7 @@ async fn a_redis_that_stands_still_costs_a_moment_and_is_told_later() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_comes_back_empty_or_with_data_of_others_gives_misses() {
     let mut redis = Redis::start();
-    let (storage, one) = start(&redis, PATIENT).await;
-    one.read(TAG).await;
-    filled(&redis).await;
+    let (storage, one) = warm(&redis).await;
     redis.restart();
     one.is_connected(&storage).await;
     assert_eq!([one.read(TAG).await, one.read(BLOB).await], ["old", "blob"]);

@@ -74,7 +74,13 @@ impl Place {
         below(&self.storage())
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    /// The folder that is deleted with it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A file beside the storage.
+    pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 }
@@ -123,15 +129,50 @@ impl Launch {
             Product::Ours => artifacts::folder().to_owned(),
             _ => PathBuf::new(),
         };
+        Launch { verbose: true, ..Launch::silent(product, artifacts) }
+    }
+
+    /// A server that is measured: no request is logged, and it stores in the folder of its place.
+    pub fn silent(product: Product, artifacts: PathBuf) -> Launch {
         Launch {
             product,
             artifacts,
-            verbose: true,
+            verbose: false,
             chosen: None,
             environment: Vec::new(),
             peer_storage: None,
             peer_redis: None,
         }
+    }
+
+    /// Starts our server silently at an address, where it may not listen yet.
+    pub fn begin_silently(&self, place: &Place, address: SocketAddr, log: &Path) -> Process {
+        let mut command = self.command(place);
+        command.arg("--bind").arg(address.to_string()).env("LOGLEVEL", "warn").env("REGISTRY_ADMIN", "off");
+        Process::start("docker-registry", &mut command, log)
+    }
+
+    /// The command that serves with ours, but for the address and what is logged.
+    fn command(&self, place: &Place) -> Command {
+        let mut command = bare(&self.artifacts.join("docker-registry"), place);
+        // The file is named because a machine with the peer's package has a configuration of the peer where ours
+        // would be looked for.
+        let sample = artifacts::workspace().join("config/config_sample.yml");
+        command.arg("serve").env("STORAGE_PATH", place.storage());
+        match &self.chosen {
+            Some(Chosen { configuration, flavor, drivers }) => command
+                .arg(configuration)
+                .env("SETTINGS_FLAVOR", flavor)
+                .env("DOCKER_REGISTRY_DRIVER_PATH", drivers),
+            None => command
+                .args(sample.exists().then_some(sample))
+                .env("SETTINGS_FLAVOR", "dev")
+                // Not the sample's, which all servers of the machine would share.
+                .env("SQLALCHEMY_INDEX_DATABASE", format!("sqlite:///{}", place.file("search.db").display()))
+                .env("DOCKER_REGISTRY_DRIVER_PATH", &self.artifacts),
+        };
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
     }
 }
 
@@ -237,30 +278,12 @@ fn try_start(launch: &Launch, place: &Place) -> Option<Started> {
 }
 
 fn start_ours(launch: &Launch, place: &Place, log: &Path) -> Option<Started> {
-    let mut command = bare(&launch.artifacts.join("docker-registry"), place);
-    // The file is named because a machine with the peer's package has a configuration of the peer where ours
-    // would be looked for.
-    let sample = artifacts::workspace().join("config/config_sample.yml");
-    command.arg("serve").env("STORAGE_PATH", place.storage());
-    match &launch.chosen {
-        Some(Chosen { configuration, flavor, drivers }) => command
-            .arg(configuration)
-            .env("SETTINGS_FLAVOR", flavor)
-            .env("DOCKER_REGISTRY_DRIVER_PATH", drivers),
-        None => command
-            .args(sample.exists().then_some(sample))
-            .env("SETTINGS_FLAVOR", "dev")
-            // Not the sample's, which all servers of the machine would share.
-            .env("SQLALCHEMY_INDEX_DATABASE", format!("sqlite:///{}", place.file("search.db").display()))
-            .env("DOCKER_REGISTRY_DRIVER_PATH", &launch.artifacts),
-    };
-    command.envs(launch.environment.iter().map(|(name, value)| (name, value)));
     if !launch.verbose {
         // Silent, so the port is chosen here.
         let address = free_address();
-        command.arg("--bind").arg(address.to_string()).env("LOGLEVEL", "warn").env("REGISTRY_ADMIN", "off");
-        return await_answer(Process::start("docker-registry", &mut command, log), address);
+        return await_answer(launch.begin_silently(place, address, log), address);
     }
+    let mut command = launch.command(place);
     command.args(["--bind", "127.0.0.1:0"]).env("LOGLEVEL", "info").env("REGISTRY_ADMIN", "127.0.0.1:0");
     let mut process = Process::start("docker-registry", &mut command, log);
     let (address, admin) = wait_for("docker-registry says where it listens", PATIENCE, || {
@@ -307,9 +330,11 @@ pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     // Tests that run at the same time look in different places.
     let start = std::process::id().wrapping_mul(97);
-    let mut ports = iter::repeat_with(|| start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)))
-        .map(|number| SocketAddr::from((Ipv4Addr::LOCALHOST, 10_000 + (number % 22_000) as u16)));
-    ports.by_ref().take(22_000).find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
+    iter::repeat_with(|| start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)))
+        .map(|number| SocketAddr::from((Ipv4Addr::LOCALHOST, 10_000 + (number % 22_000) as u16)))
+        .take(22_000)
+        .find(|address| TcpListener::bind(address).is_ok())
+        .expect("a free port")
 }
 
 /// Waits for the first answer. `None` when the server ended because another process took its port.

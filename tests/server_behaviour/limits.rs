@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
-    server::{Answer, echo, patient, start},
+    server::{Answer, Running, echo, patient, start},
     wire::Client,
 };
 
@@ -294,13 +294,19 @@ async fn a_request_that_is_no_http_is_answered_with_400() {
     }
 }
 
-#[tokio::test]
-async fn one_connection_too_many_waits_until_another_ends() {
+/// A server with one place, and the client that has it.
+async fn full() -> (Running, Client) {
     let mut limits = patient();
     limits.max_connections = 1;
     let server = start(limits, Answer(echo)).await;
     let mut first = server.connect().await;
     assert_eq!(first.get("/").await.status, 200);
+    (server, first)
+}
+
+#[tokio::test]
+async fn one_connection_too_many_waits_until_another_ends() {
+    let (server, first) = full().await;
     let mut second = server.connect().await;
     second.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
     let too_early = tokio::time::timeout(SHORT, second.stream.readable()).await;
@@ -311,11 +317,7 @@ async fn one_connection_too_many_waits_until_another_ends() {
 
 #[tokio::test]
 async fn a_connection_that_finds_no_place_for_long_is_told_to_come_later() {
-    let mut limits = patient();
-    limits.max_connections = 1;
-    let server = start(limits, Answer(echo)).await;
-    let mut first = server.connect().await;
-    assert_eq!(first.get("/").await.status, 200);
+    let (server, mut first) = full().await;
     // The first waits, the others are answered at once, and one that sends nothing keeps nobody from it.
     let _silent = server.connect().await;
     for _ in 0..3 {

@@ -2,15 +2,12 @@
 //!
 //! The stream is gathered into batches and each batch is written with one `pwritev(2)` on a blocking
 //! thread, while the next one is gathered. Memory holds two batches at most, whatever the size of the
-//! content; batches are smaller when many streams are on their way at the same time. No thread is held while the client is silent.
+//! content. No thread is held while the client is silent.
 
 use std::{
     fs::File,
     io::{self, IoSlice},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::Arc,
     task::Poll,
 };
 
@@ -22,10 +19,6 @@ use tokio::task::JoinHandle;
 
 /// A batch of this many bytes is written.
 const BATCH_BYTES: usize = 1024 * 1024;
-/// The same, for as many streams that there is no room for more.
-const LEAST_BATCH_BYTES: usize = 128 * 1024;
-/// What all batches that are gathered may have together, as long as those streams are not too many for the least of each.
-const ROOM: usize = 16 * 1024 * 1024;
 /// A batch of this many chunks is written: `pwritev(2)` takes no more.
 const BATCH_CHUNKS: usize = 1024;
 /// When the client pauses, this many bytes are written without waiting for more, so that many slow
@@ -33,30 +26,6 @@ const BATCH_CHUNKS: usize = 1024;
 const PAUSE_BYTES: usize = 64 * 1024;
 /// Write-back begins after this many bytes, so that little is left for the last sync.
 const SYNC_BYTES: u64 = 16 * 1024 * 1024;
-
-/// Streams on their way.
-static STREAMS: AtomicUsize = AtomicUsize::new(0);
-
-/// Counts a stream as long as it lives.
-struct OnItsWay;
-
-impl OnItsWay {
-    fn begin() -> Self {
-        STREAMS.fetch_add(1, Relaxed);
-        Self
-    }
-}
-
-impl Drop for OnItsWay {
-    fn drop(&mut self) {
-        STREAMS.fetch_sub(1, Relaxed);
-    }
-}
-
-/// How many bytes make a batch now.
-fn batch_bytes() -> usize {
-    (ROOM / STREAMS.load(Relaxed).max(1)).clamp(LEAST_BATCH_BYTES, BATCH_BYTES)
-}
 
 /// Where the batches go.
 pub(crate) trait Batches: Send + Sync + 'static {
@@ -128,7 +97,6 @@ struct Writer<B> {
     unsynced: u64,
     write: Option<JoinHandle<Result<()>>>,
     sync: Option<JoinHandle<Result<()>>>,
-    _on_its_way: OnItsWay,
 }
 
 impl<B: Batches> Writer<B> {
@@ -141,7 +109,6 @@ impl<B: Batches> Writer<B> {
             unsynced: 0,
             write: None,
             sync: None,
-            _on_its_way: OnItsWay::begin(),
         }
     }
 
@@ -151,7 +118,7 @@ impl<B: Batches> Writer<B> {
         }
         self.gathered += chunk.len();
         self.chunks.push(chunk);
-        if self.gathered >= batch_bytes() || self.chunks.len() == BATCH_CHUNKS {
+        if self.gathered >= BATCH_BYTES || self.chunks.len() == BATCH_CHUNKS {
             self.write().await
         } else {
             Ok(())

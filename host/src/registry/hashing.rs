@@ -8,10 +8,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
 };
 
@@ -32,8 +29,6 @@ const INLINE_BYTES: usize = 64 * 1024;
 const BATCH_BYTES: usize = 256 * 1024;
 /// What may wait for hashing before the body is held up.
 const BACKLOG_BYTES: usize = 1024 * 1024;
-/// What may wait of all bodies together, as long as each may have a batch.
-const ALL_BACKLOG_BYTES: usize = 24 * 1024 * 1024;
 /// How many chunks may wait, whatever their size: each costs a handle, also when it holds one byte.
 const BACKLOG_CHUNKS: usize = 1024;
 
@@ -281,9 +276,6 @@ impl Stream for Intake {
     }
 }
 
-/// Bodies that are hashed now.
-static BODIES: AtomicUsize = AtomicUsize::new(0);
-
 /// A hasher with a backlog. The hasher is either at home or out with a batch on a blocking thread.
 struct Pipe {
     runtime: Handle,
@@ -293,15 +285,8 @@ struct Pipe {
     backlog_bytes: usize,
 }
 
-impl Drop for Pipe {
-    fn drop(&mut self) {
-        BODIES.fetch_sub(1, Relaxed);
-    }
-}
-
 impl Pipe {
     fn new(hasher: Hasher, runtime: Handle) -> Self {
-        BODIES.fetch_add(1, Relaxed);
         Self { runtime, home: Some(hasher), out: None, backlog: Vec::new(), backlog_bytes: 0 }
     }
 
@@ -320,8 +305,7 @@ impl Pipe {
 
     /// Whether the hash has fallen so far behind that the body must wait.
     fn is_full(&self) -> bool {
-        let share = ALL_BACKLOG_BYTES / BODIES.load(Relaxed).max(1);
-        self.backlog_bytes >= share.clamp(BATCH_BYTES, BACKLOG_BYTES) || self.backlog.len() >= BACKLOG_CHUNKS
+        self.backlog_bytes >= BACKLOG_BYTES || self.backlog.len() >= BACKLOG_CHUNKS
     }
 
     /// Ready when another chunk may come: at once, unless the hash has fallen far behind.

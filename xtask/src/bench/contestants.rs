@@ -140,15 +140,8 @@ impl Contestant {
             // The least that can be configured: nothing fits in.
             environment.push(("CACHE_LRU_MEMORY".to_owned(), "1KiB".to_owned()));
         }
-        let launch = Launch {
-            product: Product::Ours,
-            artifacts: workspace.artifacts(true),
-            verbose: false,
-            chosen,
-            environment,
-            peer_storage: None,
-            peer_redis: None,
-        };
+        let launch =
+            Launch { chosen, environment, ..Launch::silent(Product::Ours, workspace.artifacts(true)) };
         let server = Server::launch(launch, Place::new());
         let secure = match store {
             None => {
@@ -168,21 +161,15 @@ impl Contestant {
 
     /// A registry on a folder that is filled by others.
     pub(super) fn on_folder(workspace: &Workspace, product: Product, folder: &Path) -> Contestant {
-        let artifacts = workspace.artifacts(true);
-        let place = Place::new();
         let launch = Launch {
-            product,
-            verbose: false,
-            chosen: None,
             environment: vec![("STORAGE_PATH".to_owned(), folder.display().to_string())],
             peer_storage: Some(format!("filesystem:\n    rootdirectory: {}", folder.display())),
-            peer_redis: None,
-            artifacts,
+            ..Launch::silent(product, workspace.artifacts(true))
         };
         Contestant {
             name: "on a folder",
             abilities: &[Ability::Files, Ability::Manifest, Ability::Registry, Ability::Lists],
-            running: Running::Registry(Box::new(Server::launch(launch, place))),
+            running: Running::Registry(Box::new(Server::launch(launch, Place::new()))),
             secure: None,
             _redis: None,
         }
@@ -202,13 +189,9 @@ impl Contestant {
                     redis = surroundings.cache.map(|_| Redis::start());
                 }
                 let launch = Launch {
-                    product,
-                    artifacts: Default::default(),
-                    verbose: false,
-                    chosen: None,
-                    environment: Vec::new(),
                     peer_storage: surroundings.store.map(object_store::peer),
                     peer_redis: redis.as_ref().map(Redis::address),
+                    ..Launch::silent(product, Default::default())
                 };
                 let abilities =
                     &[Ability::Files, Ability::Manifest, Ability::Receive, Ability::Registry, Ability::Lists];

@@ -3,7 +3,6 @@
 //! nginx sends files by `sendfile`; the two references live in [`super::reference`] and are started as a process of
 //! their own, so that processor time and memory are measured alike.
 
-use std::ffi::OsString;
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -12,8 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use docker_registry_tests::content::Content;
 use docker_registry_tests::process::{PATIENCE, Process, wait_for};
-use docker_registry_tests::server::{Server, free_address};
-use tempfile::TempDir;
+use docker_registry_tests::server::{Launch, Place, Product, Server, free_address};
 
 use super::fixture::{Fixture, REPOSITORY, SIZES};
 use crate::workspace::Workspace;
@@ -23,7 +21,7 @@ pub(super) struct Limit {
     process: Process,
     address: SocketAddr,
     /// Deleted after it.
-    folders: Vec<TempDir>,
+    _place: Place,
 }
 
 impl Limit {
@@ -37,45 +35,33 @@ impl Limit {
 
     /// This server once more, on the folder of one that runs, over TLS.
     pub(super) fn over_tls(workspace: &Workspace, server: &Server) -> Result<Limit> {
-        let certificates = tempfile::Builder::new().prefix("docker-registry-bench-").tempdir()?;
-        certify(workspace, certificates.path())?;
-        let file = |name: &str| certificates.path().join(name).into_os_string();
-        let variables =
-            [("REGISTRY_TLS_CERTIFICATE", file("registry.crt")), ("REGISTRY_TLS_KEY", file("registry.key"))];
-        let server = Self::serving(workspace, &server.place().storage(), &variables)?;
-        // Its files are read once more from time to time, so they stay as long as the server.
-        let Limit { process, address, mut folders } = server;
-        folders.push(certificates);
-        wait_for("the server listens for TLS", PATIENCE, || TcpStream::connect(address).ok());
-        Ok(Limit { process, address, folders })
+        let place = Place::new();
+        certify(workspace, &place)?;
+        let environment = [
+            ("STORAGE_PATH", server.place().storage()),
+            ("REGISTRY_TLS_CERTIFICATE", place.file("registry.crt")),
+            ("REGISTRY_TLS_KEY", place.file("registry.key")),
+        ];
+        let environment =
+            environment.map(|(name, file)| (name.to_owned(), file.display().to_string())).into();
+        let launch = Launch { environment, ..Launch::silent(Product::Ours, workspace.artifacts(true)) };
+        let limit = Self::begin(&launch, place);
+        limit.listens("the server over TLS");
+        Ok(limit)
     }
 
-    /// This server on a folder, which may not listen yet.
-    pub(super) fn serving(
-        workspace: &Workspace,
-        storage: &Path,
-        variables: &[(&str, OsString)],
-    ) -> Result<Limit> {
-        let folder = tempfile::Builder::new().prefix("docker-registry-bench-").tempdir()?;
-        let artifacts = workspace.artifacts(true);
+    /// This server, which may not listen yet.
+    pub(super) fn begin(launch: &Launch, place: Place) -> Limit {
         let address = free_address();
-        let mut command = Command::new(artifacts.join("docker-registry"));
-        command.env_clear().arg("serve").arg(workspace.file("config/config_sample.yml"));
-        command.args(["--bind", &address.to_string()]);
-        command.envs([("SETTINGS_FLAVOR", "dev"), ("LOGLEVEL", "warn"), ("REGISTRY_ADMIN", "off")]);
-        command.env("STORAGE_PATH", storage).envs(variables.iter().map(|(name, value)| (name, value)));
-        command.env("DOCKER_REGISTRY_DRIVER_PATH", &artifacts);
-        let index = format!("sqlite:///{}", folder.path().join("search.db").display());
-        command.env("SQLALCHEMY_INDEX_DATABASE", index).current_dir(folder.path());
-        let process = Process::start("docker-registry", &mut command, &folder.path().join("output.log"));
-        Ok(Limit { process, address, folders: vec![folder] })
+        let process = launch.begin_silently(&place, address, &place.file("output.log"));
+        Limit { process, address, _place: place }
     }
 
     /// nginx with the blobs and the manifest of the fixture as files, below the paths that a registry has them at; and
     /// where it answers over TLS.
     pub(super) fn nginx(workspace: &Workspace, fixture: &Fixture) -> Result<(Limit, SocketAddr)> {
-        let folder = tempfile::Builder::new().prefix("docker-registry-bench-").tempdir()?;
-        let repository = folder.path().join("root/v2").join(REPOSITORY);
+        let place = Place::new();
+        let repository = place.file("root/v2").join(REPOSITORY);
         fs::create_dir_all(repository.join("blobs"))?;
         fs::create_dir_all(repository.join("manifests"))?;
         for (seed, size) in SIZES {
@@ -85,7 +71,7 @@ impl Limit {
         for reference in ["latest", &fixture.manifest_digest] {
             fs::write(repository.join("manifests").join(reference), &fixture.manifest)?;
         }
-        certify(workspace, folder.path())?;
+        certify(workspace, &place)?;
         let (address, secure) = (free_address(), free_address());
         let configuration = format!(
             "daemon off;\nmaster_process off;\npid {root}/pid;\nerror_log {root}/error.log error;\n\
@@ -94,13 +80,13 @@ impl Limit {
              fastcgi_temp_path {root}/fastcgi;\n  uwsgi_temp_path {root}/uwsgi;\n  scgi_temp_path {root}/scgi;\n  \
              server {{ listen {address}; listen {secure} ssl; root {root}/root;\n  \
              ssl_certificate {root}/registry.crt; ssl_certificate_key {root}/registry.key; }}\n}}\n",
-            root = folder.path().display(),
+            root = place.folder().display(),
         );
-        let file = folder.path().join("nginx.conf");
+        let file = place.file("nginx.conf");
         fs::write(&file, configuration)?;
         let mut command = Command::new("nginx");
-        command.arg("-c").arg(&file).arg("-p").arg(folder.path()).args(["-e", "error.log"]);
-        Ok((Self::start("nginx", &mut command, address, folder), secure))
+        command.arg("-c").arg(&file).arg("-p").arg(place.folder()).args(["-e", "error.log"]);
+        Ok((Self::start("nginx", &mut command, address, place), secure))
     }
 
     /// hyper, with the fixture's manifest in memory as the answer to everything.
@@ -116,26 +102,31 @@ impl Limit {
     }
 
     fn reference(workspace: &Workspace, kind: &str, prepare: impl Fn(&Path) -> Result<()>) -> Result<Limit> {
-        let folder = tempfile::Builder::new().prefix("docker-registry-bench-").tempdir()?;
-        prepare(folder.path())?;
+        let place = Place::new();
+        prepare(place.folder())?;
         let address = free_address();
         // This program itself.
         let mut command = Command::new(workspace.artifacts(false).join("xtask"));
-        command.args(["reference", kind, &address.to_string()]).arg(folder.path());
-        Ok(Self::start(kind, &mut command, address, folder))
+        command.args(["reference", kind, &address.to_string()]).arg(place.folder());
+        Ok(Self::start(kind, &mut command, address, place))
     }
 
-    fn start(name: &str, command: &mut Command, address: SocketAddr, folder: TempDir) -> Limit {
-        let process = Process::start(name, command, &folder.path().join("output.log"));
-        wait_for(&format!("{name} listens"), PATIENCE, || TcpStream::connect(address).ok());
-        Limit { process, address, folders: vec![folder] }
+    fn start(name: &str, command: &mut Command, address: SocketAddr, place: Place) -> Limit {
+        let process = Process::start(name, command, &place.file("output.log"));
+        let limit = Limit { process, address, _place: place };
+        limit.listens(name);
+        limit
+    }
+
+    fn listens(&self, name: &str) {
+        wait_for(&format!("{name} listens"), PATIENCE, || TcpStream::connect(self.address).ok());
     }
 }
 
-/// Makes a certificate for the loopback in a folder: `registry.crt` and `registry.key`.
-fn certify(workspace: &Workspace, folder: &Path) -> Result<()> {
+/// Makes a certificate for the loopback: `registry.crt` and `registry.key`.
+fn certify(workspace: &Workspace, place: &Place) -> Result<()> {
     let mut command = Command::new(workspace.artifacts(true).join("docker-registry"));
-    let made = command.args(["cert", "new", "127.0.0.1"]).current_dir(folder).output()?;
+    let made = command.args(["cert", "new", "127.0.0.1"]).current_dir(place.folder()).output()?;
     ensure!(made.status.success(), "no certificate: {}", String::from_utf8_lossy(&made.stderr));
     Ok(())
 }

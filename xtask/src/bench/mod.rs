@@ -98,7 +98,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
         println!("{table}");
         if arguments.record {
             let how = "`cargo xtask bench --resources`, each server on a folder.";
-            println!("kept in {}", record::write(workspace, &shell, "resources", how, &table)?.display());
+            record::write(workspace, &shell, "resources", how, &table)?;
         }
         ensure!(missed == 0 || !arguments.check, "{missed} bars are missed");
         return Ok(());
@@ -111,7 +111,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
         if arguments.record {
             let how =
                 "`cargo xtask bench --growth`: one folder that both servers read, the time of one answer.";
-            println!("kept in {}", record::write(workspace, &shell, "growth", how, &table)?.display());
+            record::write(workspace, &shell, "growth", how, &table)?;
         }
         return Ok(());
     }
@@ -173,7 +173,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
             Some(Cache::Redis) => format!("{store}-redis"),
         };
         let how = how(&arguments);
-        println!("kept in {}", record::write(workspace, &shell, &name, &how, &report.markdown())?.display());
+        record::write(workspace, &shell, &name, &how, &report.markdown())?;
     }
     let missed = report.missed_bars();
     for bar in &missed {

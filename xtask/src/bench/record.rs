@@ -1,7 +1,6 @@
 //! Where the results of a whole run are kept: `docs/benchmarks/`, with the date and the machine.
 
 use std::fs;
-use std::path::PathBuf;
 use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
@@ -9,16 +8,10 @@ use xshell::{Shell, cmd};
 
 use crate::workspace::Workspace;
 
-/// Writes a page of results and returns its path.
+/// Writes a page of results and says where.
 ///
 /// `name` tells it from other pages of the same day.
-pub(super) fn write(
-    workspace: &Workspace,
-    shell: &Shell,
-    name: &str,
-    how: &str,
-    tables: &str,
-) -> Result<PathBuf> {
+pub(super) fn write(workspace: &Workspace, shell: &Shell, name: &str, how: &str, tables: &str) -> Result<()> {
     let folder = workspace.file("docs/benchmarks");
     fs::create_dir_all(&folder)?;
     let date = cmd!(shell, "date +%Y-%m-%d").quiet().read()?;
@@ -26,7 +19,8 @@ pub(super) fn write(
     let text = format!("# Measured on {date}: {name}\n\n{how}\n\n{}\n\n{tables}", machine()?);
     fs::write(&path, text.trim_end().to_owned() + "\n")
         .with_context(|| format!("{} cannot be written", path.display()))?;
-    Ok(path)
+    println!("kept in {}", path.display());
+    Ok(())
 }
 
 /// A sentence about this machine, without its name.

@@ -50,10 +50,10 @@ pub(super) fn measure(workspace: &Workspace) -> Result<(String, usize)> {
         Ok((launch(workspace, Product::Ours)?, launch(workspace, Product::Distribution)?))
     };
     // Each load on servers of its own: what one has needed, an allocator keeps.
-    let ((ours, _files), (peer, _peer_files)) = both()?;
+    let (ours, peer) = both()?;
     lines.push(at_rest(&ours, &peer));
     lines.extend(connections(&ours, &peer)?);
-    let ((ours, _files), (peer, _peer_files)) = both()?;
+    let (ours, peer) = both()?;
     lines.extend(bodies(&ours, &peer)?);
 
     let mut table = "|  | this server | distribution 2.8 | bar |\n|---|---|---|---|\n".to_owned();
@@ -64,11 +64,10 @@ pub(super) fn measure(workspace: &Workspace) -> Result<(String, usize)> {
     Ok((table, lines.iter().filter(|line| !line.holds).count()))
 }
 
-/// A server on an empty folder that takes as many connections as are measured, and the folder of its configuration.
-fn launch(workspace: &Workspace, product: Product) -> Result<(Server, tempfile::TempDir)> {
-    let folder = tempfile::Builder::new().prefix("docker-registry-bench-").tempdir()?;
-    let configuration = folder.path().join("config.yml");
-    let place = Place::new();
+/// A server on an empty folder that takes as many connections as are measured.
+fn launch(workspace: &Workspace, product: Product) -> Result<Server> {
+    let (place, artifacts) = (Place::new(), workspace.artifacts(true));
+    let configuration = place.file("config.yml");
     fs::write(
         &configuration,
         format!(
@@ -76,27 +75,17 @@ fn launch(workspace: &Workspace, product: Product) -> Result<(Server, tempfile::
             place.storage().display()
         ),
     )?;
-    let artifacts = workspace.artifacts(true);
-    let chosen = Chosen { configuration, flavor: "dev".to_owned(), drivers: artifacts.clone() };
-    let launch = Launch {
-        product,
-        artifacts,
-        verbose: false,
-        chosen: Some(chosen),
-        environment: Vec::new(),
-        peer_storage: None,
-        peer_redis: None,
-    };
-    Ok((Server::launch(launch, place), folder))
+    let chosen = Some(Chosen { configuration, flavor: "dev".to_owned(), drivers: artifacts.clone() });
+    Ok(Server::launch(Launch { chosen, ..Launch::silent(product, artifacts) }, place))
 }
 
 /// From the start of the process to the first connection that it takes.
 fn start(workspace: &Workspace) -> Result<Line> {
     let mut times = Vec::new();
     for _ in 0..STARTS {
-        let place = Place::new();
+        let (launch, place) = (Launch::silent(Product::Ours, workspace.artifacts(true)), Place::new());
         let began = Instant::now();
-        let server = Limit::serving(workspace, &place.storage(), &[])?;
+        let server = Limit::begin(&launch, place);
         while TcpStream::connect(server.address()).is_err() {
             ensure!(began.elapsed() < Duration::from_secs(30), "the server does not start");
             thread::sleep(Duration::from_micros(200));

@@ -42,13 +42,9 @@ pub(super) fn print(workspace: &Workspace, check: bool) -> Result<()> {
         let store = StoreServer::start(script);
         let proxy = FaultProxy::start(store.address());
         let launch = Launch {
-            product: Product::Ours,
-            artifacts: workspace.artifacts(false),
-            verbose: false,
             chosen: Some(object_store::flavor(workspace, flavor, false)),
             environment: variables(&store, &proxy),
-            peer_storage: None,
-            peer_redis: None,
+            ..Launch::silent(Product::Ours, workspace.artifacts(false))
         };
         let costs = storage_requests::count(&Server::launch(launch, Place::new()).client(), &proxy);
         println!("{title}\n{}", storage_requests::table(&costs));

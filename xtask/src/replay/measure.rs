@@ -33,14 +33,10 @@ pub(super) fn server(workspace: &Workspace, place: Place, cache: &[(&str, String
         cache.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     environment.push(("GUNICORN_ACCESS_LOG_FILE".to_owned(), "/dev/null".to_owned()));
     let launch = Launch {
-        product: Product::Ours,
-        artifacts: workspace.artifacts(true),
         // Only so has it an admin listener, which tells what the cache did.
         verbose: true,
-        chosen: None,
         environment,
-        peer_storage: None,
-        peer_redis: None,
+        ..Launch::silent(Product::Ours, workspace.artifacts(true))
     };
     Server::launch(launch, place)
 }
