@@ -79,6 +79,22 @@ async fn a_store_that_has_another_secret_than_before_begins_with_an_empty_cache(
     eventually("the first one sees it", async || one.read(TAG).await == "new").await;
 }
 
+/// Takes a minute.
+#[cfg(feature = "long")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_redis_stays_notices_another_secret_within_a_minute() {
+    let redis = Redis::start();
+    let (storage, one) = warm(&redis).await;
+    let before = redis.key("tag_latest");
+    storage.set(CACHE_SECRET, "another secret of the same store");
+    let changed = Instant::now();
+    while redis.keys().iter().filter(|key| key.ends_with("tag_latest")).all(|key| *key == before) {
+        assert!(changed.elapsed() < Duration::from_secs(90), "it is not noticed");
+        assert_eq!(one.read(TAG).await, "old");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_goes_back_to_before_a_write_is_told_of_it_again() {
     let mut redis = Redis::start();

@@ -1,8 +1,9 @@
 //! Whether folders hold objects, remembered by one object of each.
 //!
-//! A process that died between making a folder and putting an object into it leaves a folder that is none, and a listing must
-//! not show it. Looking for an object goes down folder by folder; looking whether one that was there is still there is
-//! one call. Only that is remembered, so that nothing here is ever out of date, whoever else changes the folders.
+//! A process that died between making a folder and putting an object into it leaves a folder that is none, and a
+//! listing must not show it: a tag that leads nowhere. Looking for an object goes down folder by folder; looking
+//! whether one that was there is still there is one call. Only that is remembered, so that nothing here is ever out of
+//! date, whoever else changes the folders.
 
 use std::{
     collections::HashMap,

@@ -5,14 +5,16 @@
 
 use std::{convert::Infallible, future, sync::Arc, time::Duration};
 
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::{body::Incoming, service::service_fn};
 use metrics::counter;
+use serde_json::json;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout_at},
 };
 
+use super::retry_after::seconds;
 use crate::telemetry::{names, seldom::Seldom};
 
 /// How long a connection waits for a place. Most crowds are over by then.
@@ -21,10 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const MOST_REFUSALS: usize = 256;
 /// How long one that is told may take to send its request and to read the answer.
 pub(crate) const REFUSAL: Duration = Duration::from_secs(5);
-/// What both APIs show of an error: V1's `error` and V2's `errors`.
-const BODY: &str = r#"{"error":"the server has as many connections as it takes; try again later","errors":[{"code":"UNAVAILABLE","message":"the server has as many connections as it takes; try again later"}]}"#;
-/// When to come again, in seconds.
-const RETRY_AFTER: &str = "2";
+/// When to come again.
+const COME_AGAIN: Duration = Duration::from_secs(2);
+const MESSAGE: &str = "the server has as many connections as it takes; try again later";
 
 static LINES: Seldom = Seldom::new();
 
@@ -105,15 +106,17 @@ pub(crate) fn refusing() -> impl hyper::service::Service<
     Error = Infallible,
     Future = future::Ready<Result<Response<String>, Infallible>>,
 > {
-    service_fn(|_| {
-        let mut answer = Response::new(BODY.to_owned());
+    service_fn(|request: Request<Incoming>| {
+        // What V1 shows of an error, and what V2 does.
+        let body = json!({"error": MESSAGE, "errors": [{"code": "UNAVAILABLE", "message": MESSAGE}]});
+        let mut answer = Response::new(body.to_string());
         *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        for (name, value) in [
-            (header::CONTENT_TYPE, "application/json"),
-            (header::RETRY_AFTER, RETRY_AFTER),
-            (header::CONNECTION, "close"),
-        ] {
-            answer.headers_mut().insert(name, http::HeaderValue::from_static(value));
+        let headers = answer.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds(COME_AGAIN)));
+        // HTTP/2 has no such header (RFC 9113 §8.2.2); there the time for a refusal ends the connection.
+        if request.version() < Version::HTTP_2 {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         future::ready(Ok(answer))
     })

@@ -99,9 +99,8 @@ pub(super) async fn run(shared: Arc<Shared>, connector: Connector, secret: Objec
 
 /// The secret of the store, if it is not the known one. A storage that does not answer has the known one.
 async fn another(shared: &Shared, path: &ObjectPath, known: &[u8]) -> Option<Vec<u8>> {
-    let call = CallContext::default();
-    let object = timeout(LOOK, shared.storage.get(&call, path, MOST_SECRET)).await.ok()?.ok()?;
-    (object.content.len() >= LEAST_SECRET && object.content != known).then(|| object.content.to_vec())
+    let secret = timeout(LOOK, read(shared, path)).await.ok()?.ok()??;
+    (secret != known).then_some(secret)
 }
 
 /// Returns when the connection is lost, or when the store has another secret.
@@ -195,23 +194,28 @@ async fn learn(shared: &Shared, path: &ObjectPath) -> Vec<u8> {
     }
 }
 
+/// What lies there, `None` for what is too short to be a secret.
+async fn read(shared: &Shared, path: &ObjectPath) -> Result<Option<Vec<u8>>> {
+    let object = shared.storage.get(&CallContext::default(), path, MOST_SECRET).await?;
+    Ok((object.content.len() >= LEAST_SECRET).then(|| object.content.to_vec()))
+}
+
 async fn read_or_write(shared: &Shared, path: &ObjectPath) -> Result<Option<Vec<u8>>> {
-    let (call, storage) = (CallContext::default(), &shared.storage);
-    let mut conditional = storage.capabilities().has(Capability::PutIfAbsent);
-    match storage.get(&call, path, MOST_SECRET).await {
-        Ok(object) if object.content.len() >= LEAST_SECRET => return Ok(Some(object.content.to_vec())),
+    let mut conditional = shared.storage.capabilities().has(Capability::PutIfAbsent);
+    match read(shared, path).await {
+        Ok(Some(secret)) => return Ok(Some(secret)),
         // What a power cut can leave in some stores.
-        Ok(_) => conditional = false,
+        Ok(None) => conditional = false,
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error),
     }
     let condition = if conditional { Condition::IfAbsent } else { Condition::Always };
-    let written = storage.put(&call, path, Uuid::new_v4().to_string().into(), &condition).await;
+    let secret = Uuid::new_v4().to_string().into();
+    let written = shared.storage.put(&CallContext::default(), path, secret, &condition).await;
     if !conditional {
         written?;
         sleep(SETTLING).await;
     }
     // Whatever came of it, what is there now counts.
-    let object = storage.get(&call, path, MOST_SECRET).await?;
-    Ok((object.content.len() >= LEAST_SECRET).then(|| object.content.to_vec()))
+    read(shared, path).await
 }
