@@ -180,7 +180,8 @@ impl Bundles {
             let is = |kind: fn(&Problem) -> bool| {
                 move |answer: &Answer<()>| answer.result.as_ref().is_err_and(kind)
             };
-            let mut error = worst(&answers);
+            // One whole copy is enough.
+            let mut error = worst(&answers, self.0.replicas.settings().groups.len() - 1);
             if answers.iter().any(is(Problem::may_pass)) {
                 failed.again(error.retryable(true)).await?;
                 continue;

@@ -109,9 +109,11 @@ impl Node {
                 self.backends.push(backend);
                 continue;
             }
-            self.since = Instant::now();
             // What it kept is away with it. Its neighbours would answer for it if its ids went as well.
             if let Some(known) = known {
+                if !known.is_gone {
+                    self.since = Instant::now();
+                }
                 self.backends.push(Backend { is_gone: true, ..known });
             }
         }
@@ -417,12 +419,15 @@ async fn tend(cluster: Weak<Cluster>, address: SocketAddr) {
 /// others from time to time. One that is late with that has other work, or is silent, which ends the connection.
 async fn until_lost(cluster: &Weak<Cluster>, links: &Links, period: Duration) -> Option<String> {
     loop {
+        let asked = async {
+            tokio::time::sleep(period).await;
+            links.others(LONGEST_LIST_WAIT).await
+        };
         tokio::select! {
             why = links.small.ended() => return Some(why),
             why = links.bulk.ended() => return Some(why),
-            () = tokio::time::sleep(period) => {
-                // Nobody is kept from closing meanwhile.
-                let others = links.others(LONGEST_LIST_WAIT).await;
+            // Nobody is kept from closing meanwhile.
+            others = asked => {
                 let open = cluster.upgrade()?;
                 if let Err(why) = others.and_then(|others| open.add_others(links, &others)) {
                     tracing::debug!(why, "a node does not say which others there are");

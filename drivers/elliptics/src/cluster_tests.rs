@@ -60,6 +60,22 @@ async fn a_node_that_is_late_with_the_list_of_the_others_stays_connected() {
 }
 
 #[tokio::test]
+async fn a_node_that_owes_an_answer_and_is_silent_is_lost() {
+    let fake = FakeNode::start(1, false, Arc::default()).await;
+    let values = json!({ "elliptics_nodes": format!("{}:2", fake.address), "elliptics_groups": [1],
+        "elliptics_wait_timeout": 60, "elliptics_check_timeout": 1 });
+    let settings = Settings::new(values.as_object().cloned().unwrap());
+    let cluster = Cluster::open(EllipticsSettings::read(&settings).unwrap()).await.unwrap();
+    fake.behaviour.hangs.store(true, Ordering::Relaxed);
+    // The list of the others is owed from some time on; questions whether it is alive are no sign of life.
+    let begin = std::time::Instant::now();
+    while cluster.absent_nodes().is_empty() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "it is never lost");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
 async fn an_opening_ends_although_a_node_answers_no_more_than_greetings() {
     let fake = FakeNode::start(1, false, Arc::default()).await;
     fake.behaviour.only_greets.store(true, Ordering::Relaxed);

@@ -84,7 +84,7 @@ impl Legacy {
         let has_indexes = answers.iter().any(|answer| answer.result.as_ref().map_or_else(knows, |_| true));
         let refuses = answers.iter().any(|answer| matches!(&answer.result, Err(Problem::Status(ENOTSUP))));
         if !has_indexes && !refuses {
-            return Err(worst(&answers));
+            return Err(worst(&answers, replicas.may_fail_to_read()));
         }
         tracing::debug!(has_indexes, "whether the nodes have secondary indexes");
         Ok(Self { replicas, has_indexes, seen: Arc::new(Mutex::new(Seen::Unknown)) })
@@ -111,7 +111,7 @@ impl Legacy {
             Err(problem) => problem.is_absent(),
         };
         if answers.iter().filter(says).count() < least {
-            return Err(worst(&answers));
+            return Err(worst(&answers, self.replicas.may_fail_to_read()));
         }
         let found = answers.into_iter().filter_map(|answer| Some((answer.group, answer.result.ok()?)));
         let found: Vec<_> = found.collect();
@@ -172,7 +172,7 @@ impl Legacy {
                 }
             }
         }
-        self.replicas.delete(id).await.map(drop)
+        self.replicas.delete(id).await
     }
 
     /// The names in a folder of the original, those of folders with `/` at the end. None where the nodes have no
@@ -237,7 +237,7 @@ impl Legacy {
                     Err(problem) => problem.is_absent(),
                 });
                 if says.count() < replicas.settings().read_quorum() {
-                    return Err(worst(&answers));
+                    return Err(worst(&answers, replicas.may_fail_to_read()));
                 }
                 Ok(answers.into_iter().filter_map(|answer| answer.result.ok()).flatten().collect::<Vec<_>>())
             }

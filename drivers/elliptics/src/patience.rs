@@ -4,7 +4,7 @@
 //! now and then, one of them always fails, and a call that is made again as a whole never gets through. So each request,
 //! or each round of a change, is made again by itself. The pauses double and are drawn by lot, and all together last about
 //! as long as the longest pause before a node is connected again. Where each attempt takes long as well, none begins
-//! later than [`LONGEST`] after the first. Whoever's deadline passes drops the call, which ends this as well.
+//! later than [`LONGEST`] after the first has failed. Whoever's deadline passes drops the call, which ends this as well.
 
 use std::time::Duration;
 
@@ -17,32 +17,27 @@ const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often something is made again.
 const MOST_TIMES: u32 = 9;
-/// For how long something is made again, what the attempts take included.
+/// For how long something is made again from its first failure on, what the attempts take included.
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// What is left of it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Patience {
     times: u32,
-    end: Instant,
-}
-
-impl Default for Patience {
-    /// That of somebody who makes the first attempt now.
-    fn default() -> Self {
-        Self { times: 0, end: Instant::now() + LONGEST }
-    }
+    /// From the first failure on.
+    end: Option<Instant>,
 }
 
 impl Patience {
     /// Waits until it is time to try again; `false` at once when that was often enough, or for long enough.
     pub(crate) async fn again(&mut self) -> bool {
-        self.times < MOST_TIMES && self.again_until(self.end).await
+        self.times < MOST_TIMES && self.again_until(Instant::now() + LONGEST).await
     }
 
     /// Like [`Patience::again`], until then, however often; `false` at once when it is later.
     pub(crate) async fn again_until(&mut self, end: Instant) -> bool {
-        let left = end.min(self.end).saturating_duration_since(Instant::now());
+        let own = *self.end.get_or_insert_with(|| Instant::now() + LONGEST);
+        let left = end.min(own).saturating_duration_since(Instant::now());
         if left.is_zero() {
             return false;
         }
@@ -101,7 +96,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nothing_is_made_again_for_long_however_long_each_attempt_takes() {
         for attempt in [1, 4, 9, 60].map(Duration::from_secs) {
-            let (begin, mut failed) = (Instant::now(), Failed::default());
+            let mut failed = Failed::default();
+            sleep(attempt).await;
+            let begin = Instant::now();
+            assert!(
+                failed.again(Error::new(ErrorKind::Unavailable, "no answer")).await.is_ok(),
+                "{attempt:?}"
+            );
             loop {
                 assert!(begin.elapsed() <= LONGEST, "an attempt begins after {:?}", begin.elapsed());
                 sleep(attempt).await;

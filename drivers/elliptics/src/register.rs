@@ -111,13 +111,14 @@ impl Registers {
     /// has failed before counts as well.
     pub(crate) async fn settled_look(&self, id: Id, failed: &mut Failed) -> Result<Option<Look>> {
         let settings = self.replicas.settings();
-        // Whoever looks again does not wait for as long again.
-        let wanted = self.replicas.to_read();
+        // Whoever looks again does not wait for as long again, unless too few answered.
+        let mut wanted = self.replicas.to_read();
         let mut number = 1;
         while number <= LOOKS {
             let look = self.look(id, false, wanted).await;
             if !look.can_be_read(settings) {
                 failed.again(look.unavailable(settings)).await?;
+                wanted = self.replicas.to_read();
                 continue;
             }
             // Where a majority is not even there, nobody can settle anything.
@@ -196,7 +197,8 @@ impl Registers {
         let promised: Vec<u32> =
             answers.iter().filter(|answer| answer.result.is_ok()).map(|answer| answer.group).collect();
         if promised.len() < self.quorum() {
-            return lost(&answers).map_or(Ok(None), |error| Err(Error { outcome_unknown: false, ..error }));
+            return lost(&answers, self.replicas.may_fail_to_write())
+                .map_or(Ok(None), |error| Err(Error { outcome_unknown: false, ..error }));
         }
         promises.retain(|group, _| promised.contains(group));
         Ok(Some(promises))
@@ -226,7 +228,7 @@ impl Registers {
             || answers
                 .iter()
                 .any(|answer| matches!(&answer.result, Err(problem) if problem.may_have_happened()));
-        match lost(&answers) {
+        match lost(&answers, self.replicas.may_fail_to_write()) {
             None => {
                 // Either somebody was quicker, or the node keeps the tail of what was longer before.
                 *pads = promises.values().any(|(promise, size)| *size > promise.len() as u64);
@@ -244,7 +246,10 @@ impl Registers {
             !has_all(read) && (whole || !has_envelope) && read.total_size <= LARGEST_REGISTER
         };
         let answers = self.replicas.read_all(id, BEGINNING, is_too_little, wanted).await;
-        let error = answers.iter().any(|answer| answer.result.is_err()).then(|| worst(&answers));
+        let error = answers
+            .iter()
+            .any(|answer| answer.result.is_err())
+            .then(|| worst(&answers, self.replicas.may_fail_to_read()));
         let said = futures::future::join_all(
             answers.into_iter().map(|Answer { group, result }| self.replica(id, group, result, whole)),
         );
@@ -295,7 +300,7 @@ impl Registers {
     /// # Errors
     /// When too few groups answer.
     pub(crate) async fn forget(&self, id: Id) -> Result<()> {
-        self.replicas.delete(id).await.map(drop)
+        self.replicas.delete(id).await
     }
 
     /// The lock that changes of one register in this process take in turn, so that they do not refuse each other.
@@ -341,9 +346,9 @@ pub(crate) fn busy() -> Error {
 }
 
 /// The error of answers among which no comparison failed.
-fn lost<T>(answers: &[Answer<T>]) -> Option<Error> {
+fn lost<T>(answers: &[Answer<T>], may_fail: usize) -> Option<Error> {
     let is_mismatch = |answer: &Answer<T>| matches!(&answer.result, Err(problem) if problem.is_mismatch());
-    (!answers.iter().any(is_mismatch)).then(|| worst(answers))
+    (!answers.iter().any(is_mismatch)).then(|| worst(answers, may_fail))
 }
 
 pub(crate) fn random_id() -> Id {

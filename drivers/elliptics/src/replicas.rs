@@ -149,7 +149,7 @@ impl Replicas {
             });
             asked
         };
-        self.ask_all(wanted, says, None, ask).await.0
+        self.ask_all(wanted, says, None, ask).await
     }
 
     /// Writes to some groups once, each what it is to have there, if what is there is as expected.
@@ -193,25 +193,19 @@ impl Replicas {
         let writing = Writing { id, timestamp, user_flags: flags, flags: 0, expected: None };
         let (quorum, size) = (self.settings().quorum(), content.length() as u64);
         let ask = |group| self.write_one(group, writing, content.clone());
-        let (answers, _) = self.ask_all(Wanted::new(quorum, quorum), is_done, Some(size), ask).await;
+        let answers = self.ask_all(Wanted::new(quorum, quorum), is_done, Some(size), ask).await;
         self.expect_quorum(&answers)
     }
 
-    /// Deletes from all groups; absent ones are fine. Returns how many had it, or may have had it.
+    /// Deletes from all groups; absent ones are fine.
     ///
     /// # Errors
     /// When too few groups have answered.
-    pub(crate) async fn delete(&self, id: Id) -> Result<usize> {
+    pub(crate) async fn delete(&self, id: Id) -> Result<()> {
         let ask = |group| self.ask_one(group, id, delete(id, group));
         let quorum = self.settings().quorum();
-        let (answers, lost) = self.ask_all(Wanted::new(quorum, quorum), is_done, Some(0), ask).await;
-        self.expect_quorum(&answers)?;
-        // Where an answer was lost, what is absent now may have been there before.
-        let had = |answer: &&Answer<bool>| match answer.result {
-            Ok(was_there) => was_there || lost.contains_key(&answer.group),
-            Err(_) => false,
-        };
-        Ok(answers.iter().filter(had).count())
+        let answers = self.ask_all(Wanted::new(quorum, quorum), is_done, Some(0), ask).await;
+        self.expect_quorum(&answers)
     }
 
     /// Whether any of the groups that answer has an object.
@@ -221,7 +215,7 @@ impl Replicas {
     pub(crate) async fn is_there(&self, id: Id) -> Result<bool> {
         let ask = |group| self.ask_one(group, id, lookup(id, group, false));
         let quorum = self.settings().quorum();
-        let (answers, _) = self.ask_all(Wanted::new(quorum, quorum), is_done, None, ask).await;
+        let answers = self.ask_all(Wanted::new(quorum, quorum), is_done, None, ask).await;
         self.expect_quorum(&answers).map_err(|error| Error { outcome_unknown: false, ..error })?;
         Ok(answers.iter().any(|answer| matches!(answer.result, Ok(true))))
     }
@@ -242,16 +236,16 @@ impl Replicas {
     }
 
     /// Asks all groups, and those again that failed for now, which must do no harm, as long as fewer count than are
-    /// wanted. Returns what each said last, and the groups that may have done it before that.
+    /// wanted. Returns what each said last, or before that where the last says less.
     async fn ask_all<T: Send + 'static>(
         &self,
         wanted: Wanted,
         counts: impl Fn(&Answer<T>) -> bool,
         goes_on: Option<u64>,
         ask: impl Fn(u32) -> Asked<T>,
-    ) -> (Vec<Answer<T>>, HashMap<u32, Problem>) {
+    ) -> Vec<Answer<T>> {
         let mut groups = self.settings().groups.clone();
-        let (mut counted, mut first, mut lost) = (Vec::new(), HashMap::new(), HashMap::new());
+        let (mut counted, mut told) = (Vec::new(), HashMap::new());
         // What those have said that are not asked again.
         let mut refused = Vec::new();
         let mut patience = Patience::default();
@@ -271,28 +265,28 @@ impl Replicas {
                 {
                     groups.push(*group);
                 }
+                let told = told.entry(*group).or_insert_with(|| problem.clone());
                 if problem.may_have_happened() {
-                    lost.insert(*group, problem.clone());
+                    *told = problem.clone();
                 }
-                let first = first.entry(*group).or_insert_with(|| problem.clone());
-                // That a node is away says less than how it went.
-                if matches!(problem, Problem::Unserved { .. }) {
-                    *problem = lost.get(group).unwrap_or(first).clone();
+                // That a node or its backend is away says less than how it went.
+                if matches!(problem, Problem::Unserved { .. } | Problem::NoBackend) {
+                    *problem = told.clone();
                 }
             }
             let (again, over): (Vec<_>, Vec<_>) =
                 bad.into_iter().partition(|answer| groups.contains(&answer.group));
             refused.extend(over);
-            let goes_on = match wanted.late {
+            let is_again = match wanted.late {
                 _ if groups.is_empty() => false,
                 _ if is_too_few => patience.again().await,
                 Some(late) if counted.len() < wanted.enough => patience.again_until(late.until).await,
                 _ => false,
             };
-            if !goes_on {
+            if !is_again {
                 counted.extend(refused);
                 counted.extend(again);
-                return (counted, lost);
+                return counted;
             }
         }
     }
@@ -325,7 +319,7 @@ impl Replicas {
             Ok(_) => true,
             Err(problem) => !problem.may_pass(),
         };
-        self.ask_all(wanted, has_said, None, ask).await.0
+        self.ask_all(wanted, has_said, None, ask).await
     }
 
     /// Takes an object out of all of its indexes, as far as the nodes have indexes.
@@ -341,12 +335,22 @@ impl Replicas {
             asked
         };
         let quorum = self.settings().quorum();
-        self.ask_all(Wanted::new(quorum, quorum), is_done, Some(0), ask).await.0
+        self.ask_all(Wanted::new(quorum, quorum), is_done, Some(0), ask).await
     }
 
     /// Requests that go on behind the caller's back, with the bytes that they hold.
     fn goes_on(&self, bytes: u64) -> GoesOn {
         GoesOn { cluster: Arc::clone(&self.0), bytes: bytes.max(LEAST_MEMORY) }
+    }
+
+    /// How many groups may fail without keeping others from being enough for a write.
+    pub(crate) fn may_fail_to_write(&self) -> usize {
+        self.settings().groups.len() - self.settings().quorum()
+    }
+
+    /// The same for a read.
+    pub(crate) fn may_fail_to_read(&self) -> usize {
+        self.settings().groups.len() - self.settings().read_quorum()
     }
 
     /// # Errors
@@ -360,38 +364,33 @@ impl Replicas {
             || answers
                 .iter()
                 .any(|answer| matches!(&answer.result, Err(problem) if problem.may_have_happened()));
-        let error = worst(answers);
+        let error = worst(answers, self.may_fail_to_write());
         Err(if is_unknown { error.outcome_unknown() } else { error })
     }
 }
 
-/// The error that says most of why too few groups did it.
-pub(crate) fn worst<T>(answers: &[Answer<T>]) -> Error {
+/// The error that says most of why too few groups did it, where so many `may_fail`.
+pub(crate) fn worst<T>(answers: &[Answer<T>], may_fail: usize) -> Error {
     let problems = || answers.iter().filter_map(|answer| Some((answer.group, answer.result.as_ref().err()?)));
     let says_no_more = |problem: &Problem| problem.is_absent() || problem.is_mismatch();
     let stays = |problem: &Problem| !problem.may_pass() && !says_no_more(problem);
-    // Without those whose problem stays there may be a majority, once the problems of others have passed.
-    let are_few = problems().filter(|(_, problem)| stays(problem)).count() < answers.len().div_ceil(2);
+    // Without those whose problem stays there may be enough, once the problems of others have passed.
+    let are_few = problems().filter(|(_, problem)| stays(problem)).count() <= may_fail;
     // What stays comes before what may pass, unless it hinders nobody, and that before what one replica says of one
     // object.
     let found = problems().min_by_key(|(group, problem)| {
         let rank = match problem {
             _ if says_no_more(problem) => 3,
-            _ if stays(problem) => {
-                if are_few {
-                    2
-                } else {
-                    0
-                }
-            }
+            _ if stays(problem) && are_few => 2,
             Problem::Unserved { .. } | Problem::NoBackend | Problem::Failed(_) => 1,
-            Problem::Status(_) | Problem::Malformed(_) => 0,
+            _ => 0,
         };
         (rank, *group)
     });
     match found {
-        Some((group, problem)) if !problem.is_absent() && !problem.is_mismatch() => {
-            let error = problem.error(group);
+        Some((group, problem)) if !says_no_more(problem) => {
+            let mut error = problem.error(group);
+            error.retryable |= stays(problem) && are_few;
             let kind = match error.kind {
                 // One replica does not say what the store has.
                 ErrorKind::NotFound | ErrorKind::Corrupt => ErrorKind::Unavailable,

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use crate::{
     fake_node::{FakeNode, Stored},
     legacy::Legacy,
-    register::tests::{content, registers, store, stored, write},
+    register::tests::{content, holding, registers, store, stored, write},
 };
 
 use super::*;
@@ -79,9 +79,7 @@ async fn a_group_that_fails_for_now_is_asked_again_before_half_of_the_groups_is_
 #[tokio::test]
 async fn groups_that_are_known_to_be_away_are_not_waited_for() {
     for groups in [2, 4] {
-        let (nodes, registers) = registers(groups).await;
-        let id = registers.replicas.id("a");
-        write(&registers, id, b"content").await;
+        let (nodes, registers, id) = holding(groups, b"content").await;
         nodes[nodes.len() / 2..].iter().for_each(FakeNode::stop);
         let begin = Instant::now();
         assert_eq!(content(&registers, id).await, "content");
@@ -131,9 +129,7 @@ async fn a_status_that_does_not_pass_is_not_asked_for_again() {
 
 #[tokio::test]
 async fn a_group_that_refuses_for_good_does_not_keep_another_one_from_being_waited_for() {
-    let (nodes, registers) = registers(3).await;
-    let id = registers.replicas.id("a");
-    write(&registers, id, b"content").await;
+    let (nodes, registers, id) = holding(3, b"content").await;
     nodes[0].behaviour.refuses.store(-22, Ordering::Relaxed);
     nodes[1].stop();
     let come_back = async {
@@ -146,9 +142,7 @@ async fn a_group_that_refuses_for_good_does_not_keep_another_one_from_being_wait
 
 #[tokio::test]
 async fn a_node_whose_backend_is_not_ready_when_it_is_back_is_asked_again() {
-    let (nodes, registers) = registers(1).await;
-    let id = registers.replicas.id("a");
-    write(&registers, id, b"old").await;
+    let (nodes, registers, id) = holding(1, b"old").await;
     nodes[0].behaviour.refuses.store(-95, Ordering::Relaxed);
     let get_ready = async {
         sleep(Duration::from_millis(300)).await;
@@ -156,4 +150,28 @@ async fn a_node_whose_backend_is_not_ready_when_it_is_back_is_asked_again() {
     };
     let ((), ()) = tokio::join!(get_ready, write(&registers, id, b"new"));
     assert_eq!(content(&registers, id).await, "new");
+}
+
+/// What keeps so many groups from a write, when each has this problem.
+fn error_of(problems: Vec<Option<Problem>>, may_fail: usize) -> Error {
+    let answers: Vec<Answer<()>> = problems
+        .into_iter()
+        .zip(1..)
+        .map(|(problem, group)| Answer { group, result: problem.map_or(Ok(()), Err) })
+        .collect();
+    worst(&answers, may_fail)
+}
+
+#[test]
+fn an_error_is_final_only_where_no_others_could_be_enough() {
+    let full = || Some(Problem::Status(crate::wire::ENOSPC));
+    let away = || Some(Problem::Unserved { for_long: false });
+    // Of three groups one is full, and one is away or has not even answered the look.
+    for problems in [vec![None, full(), away()], vec![None, full()]] {
+        assert!(error_of(problems, 1).retryable);
+    }
+    assert!(!error_of(vec![None, full(), full()], 1).retryable);
+    assert!(!error_of(vec![full()], 0).retryable);
+    // Half of two is enough for a read.
+    assert!(error_of(vec![full(), away()], 1).retryable);
 }
