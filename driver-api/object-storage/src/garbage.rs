@@ -233,7 +233,7 @@ impl Engine {
             }
         };
         match deleted {
-            Ok(failed) => failed,
+            Ok(failed) => failed.into_iter().map(|(key, error)| (key, self.retries.told(error))).collect(),
             Err(error) if batch.len() == 1 && error.is_not_found() => Vec::new(),
             // It was tried often enough.
             Err(error) => batch.into_iter().map(|key| (key, error.clone().retryable(false))).collect(),

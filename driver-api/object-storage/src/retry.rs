@@ -196,6 +196,11 @@ impl Attempts {
         Some(limit.min(if number < 3 && content.is_zero() { left / 2 } else { left }))
     }
 
+    /// A failure inside of a good answer, of one object among many: the credentials may have ended in between.
+    pub(crate) fn told(&self, error: Error) -> Error {
+        self.renewal.failed(error)
+    }
+
     /// How long the store may be silent before that counts as a failure.
     pub fn silence(&self) -> Duration {
         self.settings.attempt_timeout

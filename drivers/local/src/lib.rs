@@ -34,6 +34,7 @@ mod reading;
 mod record;
 mod root;
 mod settings;
+mod small_folders;
 mod staging;
 mod stop;
 mod uploads;
@@ -54,8 +55,8 @@ use docker_registry_driver_api::{
 };
 
 use crate::{
-    folders::SyncedFolders, root::Root, settings::LocalSettings, staging::Staging, stop::Stop, warm::Warm,
-    witness::Witnesses,
+    folders::SyncedFolders, root::Root, settings::LocalSettings, small_folders::SmallFolders,
+    staging::Staging, stop::Stop, warm::Warm, witness::Witnesses,
 };
 
 docker_registry_driver_api::export_driver! {
@@ -77,7 +78,23 @@ pub(crate) struct Store {
     staging: Staging,
     synced: SyncedFolders,
     witnesses: Witnesses,
+    small_folders: SmallFolders,
     warm: Warm,
+}
+
+impl Store {
+    fn open(settings: LocalSettings) -> Result<Self> {
+        let root = Root::open(&settings)?;
+        Ok(Self {
+            staging: Staging::open(root.folder(), &settings)?,
+            synced: SyncedFolders::default(),
+            witnesses: Witnesses::default(),
+            small_folders: SmallFolders::default(),
+            warm: Warm::new(&root),
+            settings,
+            root,
+        })
+    }
 }
 
 impl LocalDriver {
@@ -117,13 +134,7 @@ impl Driver for LocalDriver {
 
     async fn open(settings: Settings, _host: HostServices) -> Result<Self> {
         blocking(move || {
-            let settings = LocalSettings::read(&settings)?;
-            let root = Root::open(&settings)?;
-            let staging = Staging::open(root.folder(), &settings)?;
-            let synced = SyncedFolders::default();
-            let warm = Warm::new(&root);
-            let witnesses = Witnesses::default();
-            let store = Store { settings, root, staging, synced, witnesses, warm };
+            let store = Store::open(LocalSettings::read(&settings)?)?;
             store.remove_broken_uploads();
             Ok(Self { store: Arc::new(store) })
         })
@@ -184,8 +195,11 @@ impl Driver for LocalDriver {
 
     /// A folder that a crash left empty is not shown.
     async fn list(&self, _call: &CallContext, request: &ListRequest) -> Result<ListPage> {
+        if let Some(found) = self.store.list_warm(request) {
+            return Ok(found);
+        }
         let request = request.clone();
-        self.blocking(move |store| listing::page(&store.root, &store.witnesses, &request)).await
+        self.blocking(move |store| listing::page(store, &request)).await
     }
 
     async fn open_upload(&self, _call: &CallContext, _hint: &UploadHint) -> Result<UploadState> {

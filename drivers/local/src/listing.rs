@@ -13,17 +13,17 @@ use std::{
 use docker_registry_driver_api::{Entry, Error, ListPage, ListRequest, ObjectPath, Result};
 
 use crate::{
-    reading,
-    root::{Root, is_reserved},
-    witness::Witnesses,
+    Store, reading,
+    root::is_reserved,
+    small_folders::{Names, Stamp},
 };
 
 /// One page for the request.
-pub(crate) fn page(root: &Root, witnesses: &Witnesses, request: &ListRequest) -> Result<ListPage> {
-    let folder = root.prefix(&request.prefix)?;
+pub(crate) fn page(store: &Store, request: &ListRequest) -> Result<ListPage> {
+    let folder = store.root.prefix(&request.prefix)?;
     let limit = request.limit.max(1) as usize;
     let after = request.after.as_deref().unwrap_or_default();
-    let mut walk = Walk { recursive: request.recursive, limit, after, witnesses, entries: Vec::new() };
+    let mut walk = Walk { recursive: request.recursive, limit, after, store, entries: Vec::new() };
     walk.folder(&folder, &request.prefix.start())?;
     let Walk { mut entries, .. } = walk;
     // The walk went one entry further than asked, to learn whether there is more.
@@ -38,7 +38,7 @@ struct Walk<'a> {
     recursive: bool,
     limit: usize,
     after: &'a str,
-    witnesses: &'a Witnesses,
+    store: &'a Store,
     entries: Vec<Entry>,
 }
 
@@ -63,49 +63,64 @@ impl Walk<'_> {
                 }
             } else if self.recursive {
                 self.folder(&place, &child.path)?;
-            } else if self.witnesses.holds_objects(&place) {
+            } else if self.store.witnesses.holds_objects(&place) {
                 self.entries.push(Entry { path: child.path, object: None });
             }
         }
         Ok(())
     }
 
-    /// The children that can add to the page, in order.
+    /// The children that can add to the page, in order. What else a folder holds may be remembered for the next
+    /// listing.
     fn children(&self, folder: &Path, start: &str) -> Result<Vec<Child>> {
+        let stamp =
+            if self.recursive || !self.store.warm.is_usable() { None } else { Stamp::at_rest(folder) };
         let names = match fs::read_dir(folder) {
             // Also when an object is at this path, or when the folder was removed meanwhile.
             Err(error) if matches!(error.kind(), Io::NotFound | Io::NotADirectory) => return Ok(Vec::new()),
             other => other.map_err(|error| Error::from(error).at(start))?,
         };
-        let mut children = Vec::new();
+        let (mut children, mut known) = (Vec::new(), stamp.map(Names::new));
         for name in names {
             let name = name.map_err(|error| Error::from(error).at(start))?;
-            children.extend(self.child(&name, start));
+            let Some((child, is_linked)) = child(&name, start) else { continue };
+            known =
+                known.and_then(|known| known.with(&child.path[start.len()..], child.is_folder, is_linked));
+            children.extend(self.wanted(child));
+        }
+        if let Some(known) = known {
+            self.store.small_folders.remember(folder, known);
         }
         children.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(children)
     }
 
-    fn child(&self, entry: &DirEntry, start: &str) -> Option<Child> {
-        let name = entry.file_name();
-        // What no path can name is not there: other encodings, control characters, our own files.
-        let name = name.to_str().filter(|name| !is_reserved(name))?;
-        let mut path = ObjectPath::new(format!("{start}{name}")).ok()?.as_str().to_owned();
-        let kind = entry.file_type().ok()?;
-        let (mut is_folder, mut is_file) = (kind.is_dir(), kind.is_file());
-        if !is_folder && !is_file {
-            let metadata = fs::metadata(entry.path()).ok()?;
-            (is_folder, is_file) = (metadata.is_dir(), metadata.is_file());
-        }
-        if is_folder && self.recursive {
+    fn wanted(&self, mut child: Child) -> Option<Child> {
+        if child.is_folder && self.recursive {
             // With the `/` the folder sorts where its objects do: `a/b` comes after `a-b`.
-            path.push('/');
+            child.path.push('/');
             // The cursor lies inside the folder, before it, or behind it.
-            let wanted = self.after.starts_with(&path) || path.as_str() > self.after;
-            return wanted.then_some(Child { path, is_folder });
+            let wanted = self.after.starts_with(&child.path) || child.path.as_str() > self.after;
+            return wanted.then_some(child);
         }
-        ((is_folder || is_file) && path.as_str() > self.after).then_some(Child { path, is_folder })
+        (child.path.as_str() > self.after).then_some(child)
     }
+}
+
+/// A name that a path can have and that is a file or a folder, and whether it is one by a link.
+fn child(entry: &DirEntry, start: &str) -> Option<(Child, bool)> {
+    let name = entry.file_name();
+    // What no path can name is not there: other encodings, control characters, our own files.
+    let name = name.to_str().filter(|name| !is_reserved(name))?;
+    let path = ObjectPath::new(format!("{start}{name}")).ok()?.as_str().to_owned();
+    let kind = entry.file_type().ok()?;
+    let (mut is_folder, mut is_file) = (kind.is_dir(), kind.is_file());
+    let is_linked = !is_folder && !is_file;
+    if is_linked {
+        let metadata = fs::metadata(entry.path()).ok()?;
+        (is_folder, is_file) = (metadata.is_dir(), metadata.is_file());
+    }
+    (is_folder || is_file).then_some((Child { path, is_folder }, is_linked))
 }
 
 /// One name in a folder.

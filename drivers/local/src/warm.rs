@@ -12,7 +12,7 @@
 use std::{
     fs::{File, Metadata},
     io::IoSliceMut,
-    os::unix::fs::MetadataExt,
+    os::{fd::AsFd, unix::fs::MetadataExt},
     path::Path,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
@@ -22,7 +22,7 @@ use docker_registry_driver_api::{
 };
 use rustix::{
     fs::{CWD, Mode, OFlags, ResolveFlags, openat2, statfs},
-    io::{ReadWriteFlags, preadv2},
+    io::{Errno, ReadWriteFlags, preadv2},
 };
 
 use crate::{Store, reading::info, root::Root};
@@ -50,19 +50,37 @@ impl Warm {
         Self { usable: AtomicBool::new(known && device.is_ok()), device: device.unwrap_or_default() }
     }
 
+    /// Whether it is tried at all.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.usable.load(Relaxed)
+    }
+
     /// Opens a file whose names are all in the kernel's cache.
     fn open(&self, place: &Path, flags: OFlags) -> Option<(File, Metadata)> {
-        if !self.usable.load(Relaxed) {
+        self.look(CWD, place, flags).filter(|(_, metadata)| metadata.is_file())
+    }
+
+    /// The same for whatever is there. A relative path begins at the open folder.
+    pub(crate) fn look(&self, folder: impl AsFd, place: &Path, flags: OFlags) -> Option<(File, Metadata)> {
+        if !self.is_usable() {
             return None;
         }
         let flags = flags | OFlags::CLOEXEC;
-        let file = File::from(openat2(CWD, place, flags, Mode::empty(), ResolveFlags::CACHED).ok()?);
+        let file = File::from(openat2(folder, place, flags, Mode::empty(), ResolveFlags::CACHED).ok()?);
         let metadata = file.metadata().ok()?;
         if metadata.dev() != self.device {
             // Somebody has linked or mounted another file system here, which may be one of a network.
             self.usable.store(false, Relaxed);
         }
-        metadata.is_file().then_some((file, metadata))
+        Some((file, metadata))
+    }
+
+    /// Whether a file is known to be there, or in place of a folder on the way. One call instead of three: the kernel
+    /// is asked for a folder, and says that what it found is none.
+    pub(crate) fn is_file_in(&self, folder: impl AsFd, way: &Path) -> bool {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::CACHED | ResolveFlags::NO_XDEV;
+        self.is_usable() && openat2(folder, way, flags, Mode::empty(), resolve).err() == Some(Errno::NOTDIR)
     }
 }
 
@@ -113,22 +131,12 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::{folders::SyncedFolders, settings::LocalSettings, staging::Staging, witness::Witnesses};
+    use crate::settings::LocalSettings;
 
     fn store(folder: &Path) -> Store {
         let settings =
             LocalSettings { storage_path: folder.to_owned(), file_mode: None, directory_mode: None };
-        let root = Root::open(&settings).unwrap();
-        let staging = Staging::open(root.folder(), &settings).unwrap();
-        let warm = Warm::new(&root);
-        Store {
-            settings,
-            root,
-            staging,
-            synced: SyncedFolders::default(),
-            witnesses: Witnesses::default(),
-            warm,
-        }
+        Store::open(settings).unwrap()
     }
 
     fn path(text: &str) -> ObjectPath {
@@ -142,7 +150,7 @@ mod tests {
         fs::create_dir(folder.path().join("a")).unwrap();
         fs::write(folder.path().join("a/b"), "content").unwrap();
         let object = path("a/b");
-        if !store.warm.usable.load(Relaxed) {
+        if !store.warm.is_usable() {
             assert!(store.head_warm(&object).is_none(), "a file system that may wait is not asked");
             return;
         }
@@ -179,6 +187,6 @@ mod tests {
         let elsewhere = Warm { usable: AtomicBool::new(true), device: store.warm.device.wrapping_add(1) };
         fs::write(folder.path().join("a"), "content").unwrap();
         let _ = elsewhere.open(&folder.path().join("a"), OFlags::PATH);
-        assert!(!elsewhere.usable.load(Relaxed));
+        assert!(!elsewhere.is_usable());
     }
 }

@@ -36,9 +36,14 @@ impl Witnesses {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The way from the folder to the object that was last seen below it.
+    pub(crate) fn remembered(&self, folder: &Path) -> Option<PathBuf> {
+        self.lock().get(folder).cloned()
+    }
+
     /// Whether at least one object lies somewhere below the folder.
     pub(crate) fn holds_objects(&self, folder: &Path) -> bool {
-        let remembered = self.lock().get(folder).map(|way| folder.join(way));
+        let remembered = self.remembered(folder).map(|way| folder.join(way));
         if remembered.is_some_and(|object| fs::metadata(object).is_ok_and(|metadata| metadata.is_file())) {
             return true;
         }

@@ -1,6 +1,12 @@
 //! The container as the engine sees it: one attempt per call.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use docker_registry_driver_api::{Condition, ETag, Error, ErrorKind, ReadRange, Result, async_trait};
 use docker_registry_object_storage::{
@@ -24,13 +30,15 @@ pub(crate) struct SwiftBucket {
     account: Arc<Account>,
     limits: std::sync::OnceLock<Limits>,
     least: Limits,
+    /// Whether the container was there, in an attempt to open that broke off later.
+    is_seen: AtomicBool,
 }
 
 impl SwiftBucket {
     pub(crate) fn new(account: Arc<Account>) -> Self {
         let least =
             Limits { signs: account.settings.temp_url.is_some(), ..learning::Learnt::default().limits };
-        Self { account, limits: std::sync::OnceLock::new(), least }
+        Self { account, limits: std::sync::OnceLock::new(), least, is_seen: AtomicBool::new(false) }
     }
 
     /// Looks whether the container is there, and makes it when the driver opens.
@@ -80,8 +88,13 @@ impl Bucket for SwiftBucket {
     }
 
     async fn probe(&self, root: &str) -> Result<()> {
-        self.container(root).await?;
-        if self.limits.get().is_none() {
+        let is_open = self.limits.get().is_some();
+        // Opening takes several answers, and a cluster in trouble does not give them all in one attempt.
+        if is_open || !self.is_seen.load(Relaxed) {
+            self.container(root).await?;
+            self.is_seen.store(true, Relaxed);
+        }
+        if !is_open {
             let learnt = learning::learn(&self.account).await?;
             learning::set_temp_url_key(&self.account).await?;
             let limits = Limits { signs: self.least.signs, ..learnt.limits.clone() };

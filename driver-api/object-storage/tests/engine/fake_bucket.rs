@@ -283,10 +283,12 @@ impl Bucket for FakeBucket {
         assert!(keys.len() <= self.limits.largest_batch && !keys.is_empty(), "a batch of {}", keys.len());
         let stays = self.trouble.next().is_some();
         self.call(true, |store| {
-            let (stay, go) = keys.split_at(usize::from(stays));
+            let (stay, go) = keys.split_at(if stays { keys.len().min(2) } else { 0 });
             go.iter().for_each(|key| drop(store.objects.remove(key)));
-            let busy = || Error::new(ErrorKind::Unavailable, "an internal error of the store");
-            Ok(stay.iter().map(|key| (key.clone(), busy())).collect())
+            // For one a server of the store failed, and another one had not heard of the token.
+            let reasons = [ErrorKind::Unavailable, ErrorKind::Unauthenticated].into_iter().cycle();
+            let stay = stay.iter().cloned().zip(reasons);
+            Ok(stay.map(|(key, reason)| (key, Error::new(reason, "it stays"))).collect())
         })
         .await
     }
