@@ -33,6 +33,8 @@ pub(crate) struct Subject {
     pub(crate) settings: BTreeMap<String, String>,
     /// Keys with which the store cannot be reached.
     pub(crate) dead: BTreeMap<String, String>,
+    /// How long a case may take, where that is more than it says itself.
+    time_limit: Option<&'static str>,
 }
 
 impl Subject {
@@ -41,7 +43,7 @@ impl Subject {
         let map = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
         };
-        Self { driver, settings: map(settings), dead: map(dead) }
+        Self { driver, settings: map(settings), dead: map(dead), time_limit: None }
     }
 
     /// The same with one setting changed.
@@ -51,13 +53,19 @@ impl Subject {
         changed
     }
 
+    /// The same for a store that keeps its callers waiting again and again: cases that make thousands of calls take
+    /// minutes there.
+    pub(crate) fn in_patience(&self) -> Self {
+        Self { time_limit: Some("600s"), ..self.clone() }
+    }
+
     /// The real account in the variables `REGISTRY_TEST_DRIVER_KEY`, if there is one.
     pub(crate) fn from_environment(driver: &'static str) -> Option<Self> {
         let start = format!("REGISTRY_TEST_{}_", driver.to_uppercase());
         let settings: BTreeMap<String, String> = env::vars()
             .filter_map(|(name, value)| Some((name.strip_prefix(&start)?.to_lowercase(), value)))
             .collect();
-        (!settings.is_empty()).then(|| Self { driver, settings, dead: BTreeMap::new() })
+        (!settings.is_empty()).then(|| Self { driver, settings, dead: BTreeMap::new(), time_limit: None })
     }
 
     fn check(&self, names: &[&str], long: bool) -> Command {
@@ -76,6 +84,9 @@ impl Subject {
         }
         for name in names {
             command.args(["--only", name]);
+        }
+        if let Some(limit) = self.time_limit {
+            command.args(["--time-limit", limit]);
         }
         if long {
             command.arg("--long");
@@ -106,7 +117,7 @@ impl Subject {
         ];
         let trouble: Vec<(Fault, u32)> = trouble.into_iter().chain(more.iter().copied()).collect();
         proxy.make_trouble(&trouble);
-        self.with("attempt_timeout", "5").with("most_attempts", "20").conforms_in(wanted);
+        self.with("attempt_timeout", "5").with("most_attempts", "20").in_patience().conforms_in(wanted);
         let met = proxy.take_seen().iter().filter(|seen| seen.fault.is_some()).count();
         assert!(met > 1_000, "only {met} requests met trouble");
     }

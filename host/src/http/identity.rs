@@ -47,8 +47,8 @@ fn is_harmless(id: &HeaderValue) -> bool {
 }
 
 fn trace_id_text(trace: Traceparent) -> HeaderValue {
-    let digits: String = trace.trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
-    HeaderValue::from_str(&digits).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    let digits = format!("{:032x}", u128::from_be_bytes(trace.trace_id));
+    HeaderValue::try_from(digits).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 /// Version 00 of <https://www.w3.org/TR/trace-context/#traceparent-header>; of later versions the part

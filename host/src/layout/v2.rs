@@ -32,13 +32,15 @@ pub const MANIFESTS_FOLDER: &str = "_manifests";
 pub const LAYERS_FOLDER: &str = "_layers";
 /// Folder name of a repository's uploads in flight.
 pub const UPLOADS_FOLDER: &str = "_uploads";
+/// Folder name of the tags, in [`MANIFESTS_FOLDER`].
+const TAGS_FOLDER: &str = "tags";
 /// Greater than no folder name of the layout and smaller than all that begin with `_`.
 pub const BEFORE_OWN_FOLDERS: &str = "_";
 
 /// The content of a blob, shared by all repositories.
 pub fn blob(digest: &Digest) -> ObjectPath {
     let (algorithm, hex) = (digest.algorithm().name(), digest.hex());
-    path(format!("{ROOT}/blobs/{algorithm}/{}/{hex}/data", &hex[..2]))
+    path([ROOT, "/blobs/", algorithm, "/", &hex[..2], "/", hex, "/data"].concat())
 }
 
 /// The folder below which all repositories lie.
@@ -48,32 +50,32 @@ pub fn repositories() -> Prefix {
 
 /// The folder of a repository, which may be the first part of another one's name as well.
 pub fn repository(name: &RepositoryName) -> Prefix {
-    path(repository_text(name)).into()
+    path(within(name, &[])).into()
 }
 
 /// A folder of a repository's own: [`MANIFESTS_FOLDER`], [`LAYERS_FOLDER`] or [`UPLOADS_FOLDER`].
 pub fn own_folder(name: &RepositoryName, folder: &'static str) -> Prefix {
-    path(format!("{}/{folder}", repository_text(name))).into()
+    path(within(name, &[folder])).into()
 }
 
 /// The link that makes a blob part of a repository.
 pub fn layer_link(name: &RepositoryName, digest: &Digest) -> ObjectPath {
-    path(format!("{}/{LAYERS_FOLDER}/{}/link", repository_text(name), digest_text(digest)))
+    path(within(name, &[LAYERS_FOLDER, digest.algorithm().name(), digest.hex(), "link"]))
 }
 
 /// The link that makes a manifest part of a repository.
 pub fn revision_link(name: &RepositoryName, digest: &Digest) -> ObjectPath {
-    path(format!("{}/{MANIFESTS_FOLDER}/revisions/{}/link", repository_text(name), digest_text(digest)))
+    path(within(name, &[MANIFESTS_FOLDER, "revisions", digest.algorithm().name(), digest.hex(), "link"]))
 }
 
 /// The folder of a repository's tags.
 pub fn tags(name: &RepositoryName) -> Prefix {
-    path(tags_text(name)).into()
+    path(within(name, &[MANIFESTS_FOLDER, TAGS_FOLDER])).into()
 }
 
 /// The link from a tag to its manifest.
 pub fn tag_link(name: &RepositoryName, tag: &Tag) -> ObjectPath {
-    path(format!("{}/{tag}/current/link", tags_text(name)))
+    path(within(name, &[MANIFESTS_FOLDER, TAGS_FOLDER, tag.as_str(), "current", "link"]))
 }
 
 /// The tag whose link lies at this path below [`tags`].
@@ -83,43 +85,42 @@ pub fn tag_of_link(path: &str) -> Option<&str> {
 
 /// The folder of all manifests that a tag has ever pointed to.
 pub fn tag_history(name: &RepositoryName, tag: &Tag) -> Prefix {
-    path(format!("{}/{tag}/index", tags_text(name))).into()
+    path(within(name, &[MANIFESTS_FOLDER, TAGS_FOLDER, tag.as_str(), "index"])).into()
 }
 
 /// The link that remembers that a tag has pointed to a manifest.
 pub fn tag_history_link(name: &RepositoryName, tag: &Tag, digest: &Digest) -> ObjectPath {
-    path(format!("{}/{tag}/index/{}/link", tags_text(name), digest_text(digest)))
+    let (tag, algorithm, hex) = (tag.as_str(), digest.algorithm().name(), digest.hex());
+    path(within(name, &[MANIFESTS_FOLDER, TAGS_FOLDER, tag, "index", algorithm, hex, "link"]))
 }
 
 /// The folder of an upload in flight.
 pub fn upload(name: &RepositoryName, id: &UploadId) -> Prefix {
-    path(upload_text(name, id)).into()
+    path(within(name, &[UPLOADS_FOLDER, &id.to_string()])).into()
 }
 
 /// This server's record of an upload.
 pub fn upload_record(name: &RepositoryName, id: &UploadId) -> ObjectPath {
-    path(format!("{}/upload.json", upload_text(name, id)))
+    path(within(name, &[UPLOADS_FOLDER, &id.to_string(), "upload.json"]))
 }
 
 /// Where an upload's content waits while it is hashed once more.
 pub fn upload_data(name: &RepositoryName, id: &UploadId) -> ObjectPath {
-    path(format!("{}/data", upload_text(name, id)))
+    path(within(name, &[UPLOADS_FOLDER, &id.to_string(), "data"]))
 }
 
-fn repository_text(name: &RepositoryName) -> String {
-    format!("{ROOT}/repositories/{name}")
-}
-
-fn tags_text(name: &RepositoryName) -> String {
-    format!("{}/{MANIFESTS_FOLDER}/tags", repository_text(name))
-}
-
-fn upload_text(name: &RepositoryName, id: &UploadId) -> String {
-    format!("{}/{UPLOADS_FOLDER}/{id}", repository_text(name))
-}
-
-fn digest_text(digest: &Digest) -> String {
-    format!("{}/{}", digest.algorithm().name(), digest.hex())
+/// The path of these segments below a repository. Each request makes several, so that the text is made in one piece.
+fn within(name: &RepositoryName, segments: &[&str]) -> String {
+    let start = [ROOT, "/repositories/", name.as_str()];
+    let size = start.iter().map(|part| part.len()).sum::<usize>()
+        + segments.iter().map(|segment| 1 + segment.len()).sum::<usize>();
+    let mut text = String::with_capacity(size);
+    text.extend(start);
+    for segment in segments {
+        text.push('/');
+        text.push_str(segment);
+    }
+    text
 }
 
 fn path(text: String) -> ObjectPath {

@@ -1,6 +1,8 @@
 //! Media types of manifests, and how to tell them from the bytes.
 
-use super::references::Document;
+use std::borrow::Cow;
+
+use serde::{Deserialize, de::IgnoredAny};
 
 /// Docker image manifest, schema 2.
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -53,14 +55,24 @@ pub fn is_foreign_layer(media_type: &str) -> bool {
     FOREIGN_LAYERS.contains(&media_type)
 }
 
+/// What tells the type of a manifest. Each pull asks, so that everything else is passed over.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Telling<'a> {
+    schema_version: Option<u64>,
+    #[serde(borrow)]
+    media_type: Option<Cow<'a, str>>,
+    manifests: Option<IgnoredAny>,
+}
+
 /// The media type of a stored manifest. Layouts keep no media type, so the bytes have to tell: by their
 /// `mediaType`, which Docker's types always have, else by what they list.
 pub fn of_stored(content: &[u8]) -> String {
-    let Ok(document) = serde_json::from_slice::<Document>(content) else {
+    let Ok(document) = serde_json::from_slice::<Telling>(content) else {
         return "application/octet-stream".to_owned();
     };
     match document.media_type {
-        Some(media_type) if !media_type.is_empty() => media_type,
+        Some(media_type) if !media_type.is_empty() => media_type.into_owned(),
         _ if document.manifests.is_some() => OCI_INDEX.to_owned(),
         _ if document.schema_version == Some(1) => DOCKER_SCHEMA1_SIGNED.to_owned(),
         _ => OCI_MANIFEST.to_owned(),

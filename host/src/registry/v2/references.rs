@@ -12,18 +12,18 @@ use crate::registry::digest::Digest;
 /// at.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Document {
-    pub(super) schema_version: Option<u64>,
-    pub(super) media_type: Option<String>,
+struct Document {
+    schema_version: Option<u64>,
+    media_type: Option<String>,
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
-    pub(super) manifests: Option<Vec<Descriptor>>,
+    manifests: Option<Vec<Descriptor>>,
     subject: Option<Descriptor>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Descriptor {
+struct Descriptor {
     #[serde(default)]
     media_type: String,
     digest: String,
