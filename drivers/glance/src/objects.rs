@@ -284,13 +284,38 @@ impl Glance {
         let sent = sent.load(Ordering::Relaxed);
         let older = self.completed(call, path.as_str()).await?;
         let revision = older.last().map_or(0, Image::revision) + 1;
-        let image = self.complete(call, id, sent, revision).await?;
-        let Some(info) = image.info() else {
-            let message = format!("Glance keeps {} bytes of {sent}", image.stored_size());
-            return Err(again(Error::new(ErrorKind::Unavailable, message).retryable(true)));
+        let info = match self.complete(call, id, sent, revision).await {
+            Ok(image) => image.info().ok_or_else(|| {
+                let message = format!("Glance keeps {} bytes of {sent}", image.stored_size());
+                again(Error::new(ErrorKind::Unavailable, message).retryable(true))
+            })?,
+            Err(error) if error.outcome_unknown => {
+                self.was_completed(call, path, id, sent, revision).await.ok_or(error)?
+            }
+            Err(error) => return Err(error.into()),
         };
         self.tidy(call, path).await;
         Ok(info)
+    }
+
+    /// What became of an image when the answer to the request that completes it was lost: it is an object, or it was one
+    /// until a later writer replaced it and took it away. `None` where neither can be seen.
+    async fn was_completed(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        id: &str,
+        size: u64,
+        revision: u64,
+    ) -> Option<ObjectInfo> {
+        let completed = self.completed(call, path.as_str()).await.ok()?;
+        if let Some(image) = completed.iter().find(|image| image.id == id) {
+            return image.info();
+        }
+        let last = completed.last().filter(|last| last.info().is_some() && last.order() > (revision, id))?;
+        let is_gone = self.image(call, id).await.is_err_and(|error| error.is_not_found());
+        tracing::debug!(%path, image = id, by = last.id, is_gone, "an image was replaced before its writer knew");
+        is_gone.then(|| ObjectInfo { size, modified: None, etag: Some(ETag(id.to_owned())) })
     }
 
     /// Deletes what was replaced. It is looked for after the new image is complete: of two writers at the same time

@@ -23,6 +23,8 @@ use crate::{Store, reading::info};
 /// Most names in a folder that is remembered: each costs a look at the kernel's tables on a thread that must not
 /// be held up.
 const MOST_NAMES: usize = 16;
+/// Most bytes of all names in such a folder, so that long names are no way to the memory of the server.
+const MOST_BYTES: usize = 512;
 /// Most folders that are remembered. When there are more, remembering starts again.
 const MOST_FOLDERS: usize = 8 * 1024;
 /// How long before its names are read a folder has to have been unchanged: far more than a tick of any kernel.
@@ -73,11 +75,12 @@ impl Names {
         Self { stamp, names: Vec::new() }
     }
 
-    /// One more, unless the folder is then none to remember: it has too many names, or one that is a link, whose
-    /// kind may change without the folder.
+    /// One more, unless the folder is then none to remember: it has too many names or too long ones, or one that is a
+    /// link, whose kind may change without the folder.
     pub(crate) fn with(mut self, name: &str, is_folder: bool, is_linked: bool) -> Option<Self> {
         self.names.push((name.to_owned(), is_folder));
-        (self.names.len() <= MOST_NAMES && !is_linked).then_some(self)
+        let bytes: usize = self.names.iter().map(|(name, _)| name.len()).sum();
+        (self.names.len() <= MOST_NAMES && bytes <= MOST_BYTES && !is_linked).then_some(self)
     }
 }
 
@@ -256,5 +259,11 @@ mod tests {
         place.rest("a");
         assert_eq!(place.cold(&of_a()).entries.len(), MOST_NAMES + 2);
         assert_eq!(place.warm(&of_a()), None);
+        let of_b = ListRequest::children(Prefix::new("b").unwrap());
+        (0..3)
+            .for_each(|number| place.write(&format!("b/{}", number.to_string().repeat(MOST_BYTES / 3 + 1))));
+        place.rest("b");
+        assert_eq!(place.cold(&of_b).entries.len(), 3);
+        assert_eq!(place.warm(&of_b), None);
     }
 }
