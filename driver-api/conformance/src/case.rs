@@ -83,6 +83,11 @@ impl Case {
     /// Opens the driver, runs the case under a random folder, clears the folder, looks for remains and
     /// closes the driver. Never panics. Needs a tokio runtime with timers.
     pub async fn run(&self, opener: Arc<dyn Opener>) -> Outcome {
+        self.run_for(opener, Duration::ZERO).await
+    }
+
+    /// [`Case::run`] on a storage that is known to be slow: the case has at least this time.
+    pub async fn run_for(&self, opener: Arc<dyn Opener>, least: Duration) -> Outcome {
         let store = match caught(Store::open(opener)).await {
             Ok(store) => store,
             Err(ended) => return ended.into(),
@@ -90,7 +95,7 @@ impl Case {
         let lacking: Vec<_> =
             self.needs.iter().filter(|need| !store.has(**need)).map(|need| need.name()).collect();
         let outcome = if lacking.is_empty() {
-            self.run_on(&store).await
+            self.run_on(&store, least).await
         } else {
             Outcome::Skipped(format!("the driver does not offer {}", lacking.join(", ")))
         };
@@ -106,12 +111,12 @@ impl Case {
         }
     }
 
-    async fn run_on(&self, store: &Store) -> Outcome {
+    async fn run_on(&self, store: &Store, least: Duration) -> Outcome {
         let remains = match caught(Remains::before(store)).await {
             Ok(remains) => remains,
             Err(ended) => return ended.into(),
         };
-        let limit = self.time_limit(store.driver.capabilities());
+        let limit = self.time_limit(store.driver.capabilities()).max(least);
         let ended = match tokio::time::timeout(limit, caught((self.body)(store.clone()))).await {
             Ok(ended) => ended,
             Err(_) => Err(Ended::Failed(format!(

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use docker_registry_driver_api::{CallContext, Error, Result};
+use docker_registry_driver_api::{CallContext, Error, ErrorKind, Result};
 use futures::{StreamExt, stream};
 use tokio::time::Instant;
 
@@ -233,11 +233,23 @@ impl Engine {
             }
         };
         match deleted {
-            Ok(failed) => failed.into_iter().map(|(key, error)| (key, self.retries.told(error))).collect(),
+            Ok(failed) => self.told(failed),
             Err(error) if batch.len() == 1 && error.is_not_found() => Vec::new(),
             // It was tried often enough.
             Err(error) => batch.into_iter().map(|key| (key, error.clone().retryable(false))).collect(),
         }
+    }
+
+    /// Hears of credentials that were refused for some objects of a batch: as one refusal, however many they are.
+    fn told(&self, mut failed: Vec<(String, Error)>) -> Vec<(String, Error)> {
+        let is_refused = |error: &Error| error.kind == ErrorKind::Unauthenticated;
+        if let Some((_, first)) = failed.iter().find(|(_, error)| is_refused(error)) {
+            let retryable = self.retries.told(first.clone()).retryable;
+            for (_, error) in failed.iter_mut().filter(|(_, error)| is_refused(error)) {
+                error.retryable = retryable;
+            }
+        }
+        failed
     }
 
     /// Deletes objects and says when one stays.

@@ -238,10 +238,20 @@ impl Glance {
         let headers = [("content-type", PATCH_TYPE.to_owned())];
         let (target, complete) =
             (format!("/v2/images/{id}"), Call::writing("complete image", Subject::Object));
+        // Whether an attempt before this one may have completed it.
+        let may_be_done = AtomicBool::new(false);
         self.attempts
             .attempt(call, true, || async {
+                let was_asked = may_be_done.swap(true, Ordering::Relaxed);
                 let answer = self.ask(complete, Method::PATCH, &target, &headers, body.clone()).await;
-                let image: Image = document(answer.map_err(of_write)?).await?;
+                let answer = answer.map_err(|refusal| {
+                    let is_gone = refusal.status() == Some(StatusCode::NOT_FOUND);
+                    let error = of_write(refusal);
+                    may_be_done.store(was_asked || error.outcome_unknown, Ordering::Relaxed);
+                    // Replaced by somebody since: it does not come back.
+                    if is_gone && was_asked { error.retryable(false) } else { error }
+                })?;
+                let image: Image = document(answer).await?;
                 self.learn_owner(Some(&image));
                 Ok(image)
             })

@@ -314,8 +314,10 @@ impl Glance {
         }
         let last = completed.last().filter(|last| last.info().is_some() && last.order() > (revision, id))?;
         let is_gone = self.image(call, id).await.is_err_and(|error| error.is_not_found());
-        tracing::debug!(%path, image = id, by = last.id, is_gone, "an image was replaced before its writer knew");
-        is_gone.then(|| ObjectInfo { size, modified: None, etag: Some(ETag(id.to_owned())) })
+        is_gone.then(|| {
+            tracing::debug!(%path, image = id, by = last.id, "an image was replaced before its writer knew");
+            ObjectInfo { size, modified: None, etag: Some(ETag(id.to_owned())) }
+        })
     }
 
     /// Deletes what was replaced. It is looked for after the new image is complete: of two writers at the same time

@@ -12,11 +12,7 @@ use std::{
 
 use docker_registry_driver_api::{Entry, Error, ListPage, ListRequest, ObjectPath, Result};
 
-use crate::{
-    Store, reading,
-    root::is_reserved,
-    small_folders::{Names, Stamp},
-};
+use crate::{Store, reading, root::is_reserved, small_folders::Names};
 
 /// One page for the request.
 pub(crate) fn page(store: &Store, request: &ListRequest) -> Result<ListPage> {
@@ -73,8 +69,7 @@ impl Walk<'_> {
     /// The children that can add to the page, in order. What else a folder holds may be remembered for the next
     /// listing.
     fn children(&self, folder: &Path, start: &str) -> Result<Vec<Child>> {
-        let stamp =
-            if self.recursive || !self.store.warm.is_usable() { None } else { Stamp::at_rest(folder) };
+        let stamp = if self.recursive { None } else { self.store.stamp(folder) };
         let names = match fs::read_dir(folder) {
             // Also when an object is at this path, or when the folder was removed meanwhile.
             Err(error) if matches!(error.kind(), Io::NotFound | Io::NotADirectory) => return Ok(Vec::new()),
@@ -83,13 +78,14 @@ impl Walk<'_> {
         let (mut children, mut known) = (Vec::new(), stamp.map(Names::new));
         for name in names {
             let name = name.map_err(|error| Error::from(error).at(start))?;
-            let Some((child, is_linked)) = child(&name, start) else { continue };
-            known =
-                known.and_then(|known| known.with(&child.path[start.len()..], child.is_folder, is_linked));
+            let Found { child, may_change } = child(&name, start);
+            known = known.filter(|_| !may_change);
+            let Some(child) = child else { continue };
+            known = known.and_then(|known| known.with(&child.path[start.len()..], child.is_folder));
             children.extend(self.wanted(child));
         }
         if let Some(known) = known {
-            self.store.small_folders.remember(folder, known);
+            self.store.remember(folder, known);
         }
         children.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(children)
@@ -107,20 +103,30 @@ impl Walk<'_> {
     }
 }
 
-/// A name that a path can have and that is a file or a folder, and whether it is one by a link.
-fn child(entry: &DirEntry, start: &str) -> Option<(Child, bool)> {
+/// Looks at a name in a folder.
+fn child(entry: &DirEntry, start: &str) -> Found {
+    let nothing = |may_change| Found { child: None, may_change };
     let name = entry.file_name();
     // What no path can name is not there: other encodings, control characters, our own files.
-    let name = name.to_str().filter(|name| !is_reserved(name))?;
-    let path = ObjectPath::new(format!("{start}{name}")).ok()?.as_str().to_owned();
-    let kind = entry.file_type().ok()?;
+    let Some(name) = name.to_str().filter(|name| !is_reserved(name)) else { return nothing(false) };
+    let Ok(path) = ObjectPath::new(format!("{start}{name}")) else { return nothing(false) };
+    let Ok(kind) = entry.file_type() else { return nothing(true) };
     let (mut is_folder, mut is_file) = (kind.is_dir(), kind.is_file());
-    let is_linked = !is_folder && !is_file;
-    if is_linked {
-        let metadata = fs::metadata(entry.path()).ok()?;
+    let may_change = !is_folder && !is_file;
+    if may_change {
+        let Ok(metadata) = fs::metadata(entry.path()) else { return nothing(true) };
         (is_folder, is_file) = (metadata.is_dir(), metadata.is_file());
     }
-    (is_folder || is_file).then_some((Child { path, is_folder }, is_linked))
+    let child = Child { path: path.as_str().to_owned(), is_folder };
+    Found { child: (is_folder || is_file).then_some(child), may_change }
+}
+
+/// What is behind a name.
+struct Found {
+    /// `None` where it is neither a file nor a folder, or no path names it.
+    child: Option<Child>,
+    /// Whether that may become something else while the folder stays as it is: a link, and what could not be looked at.
+    may_change: bool,
 }
 
 /// One name in a folder.

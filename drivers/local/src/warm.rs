@@ -51,8 +51,13 @@ impl Warm {
     }
 
     /// Whether it is tried at all.
-    pub(crate) fn is_usable(&self) -> bool {
+    fn is_usable(&self) -> bool {
         self.usable.load(Relaxed)
+    }
+
+    /// Whether it is tried for what this describes.
+    pub(crate) fn is_of_this_machine(&self, metadata: &Metadata) -> bool {
+        self.is_usable() && metadata.dev() == self.device
     }
 
     /// Opens a file whose names are all in the kernel's cache.
@@ -71,6 +76,7 @@ impl Warm {
         if metadata.dev() != self.device {
             // Somebody has linked or mounted another file system here, which may be one of a network.
             self.usable.store(false, Relaxed);
+            return None;
         }
         Some((file, metadata))
     }

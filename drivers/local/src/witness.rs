@@ -15,8 +15,9 @@ use std::{
 
 use crate::root::is_reserved;
 
-/// Most folders that are remembered. When there are more, remembering starts again.
-const REMEMBERED: usize = 8 * 1024;
+/// Most folders that are remembered: some three for each of [`small_folders`](crate::small_folders). When there are
+/// more, remembering starts again.
+const REMEMBERED: usize = 24 * 1024;
 
 /// For each folder the way from there to an object.
 #[derive(Debug, Default)]
@@ -52,10 +53,12 @@ impl Witnesses {
             Found::Something => true,
             Found::Object(way) => {
                 let mut ways = self.lock();
-                if ways.len() >= REMEMBERED {
-                    ways.clear();
-                }
+                let is_full = ways.len() >= REMEMBERED && !ways.contains_key(folder);
+                let forgotten = if is_full { std::mem::take(&mut *ways) } else { HashMap::new() };
                 ways.insert(folder.to_owned(), way);
+                drop(ways);
+                // Nobody waits for this.
+                drop(forgotten);
                 true
             }
         }

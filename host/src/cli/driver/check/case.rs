@@ -1,6 +1,6 @@
 //! The child's side of `driver check`: opens the library and runs one case.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use docker_registry_driver_api::{Result as DriverResult, SharedDriver, async_trait};
 use docker_registry_driver_conformance::{Opener, Outcome, cases};
@@ -19,6 +19,8 @@ use crate::plugin::PluginError;
 #[derive(Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) case: String,
+    /// How long it may take at least, whatever its own limit is.
+    pub(super) least: Duration,
     pub(super) opening: Opening,
     /// Settings with which the storage cannot work.
     pub(super) dead: Option<Map<String, Value>>,
@@ -51,7 +53,7 @@ async fn run(order: Order) -> Verdict {
         Err(error) => return Verdict::Failed(error.to_string()),
     };
     let opener = Library { driver, opening: order.opening, dead: order.dead };
-    match case.run(Arc::new(opener)).await {
+    match case.run_for(Arc::new(opener), order.least).await {
         Outcome::Passed => Verdict::Passed,
         Outcome::Skipped(reason) => Verdict::Skipped(reason),
         Outcome::Failed(reason) => Verdict::Failed(reason),

@@ -65,7 +65,8 @@ pub(in crate::cli) struct CheckArguments {
     /// Also the cases that take long: many entries, gigabytes.
     #[arg(long)]
     long: bool,
-    /// Kill a case that takes longer, for example 30s; without it each case has its own limit.
+    /// Kill a case that takes longer, for example 30s; without it each case has its own limit. Much time is also
+    /// given to cases that would have less.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     time_limit: Option<Duration>,
     /// Where the driver's code runs.
@@ -150,7 +151,12 @@ fn openings(
 
 /// Runs one case in a child.
 fn run(case: &Case, opening: &Opening, dead: Option<&Map<String, Value>>, limit: Duration) -> Line {
-    let order = case::Order { case: case.name().to_owned(), opening: opening.clone(), dead: dead.cloned() };
+    let order = case::Order {
+        case: case.name().to_owned(),
+        least: limit.saturating_sub(STARTING),
+        opening: opening.clone(),
+        dead: dead.cloned(),
+    };
     match child::run::<_, case::Verdict>(&["driver", "check-in-child"], &order, limit) {
         Ok(ended) => Line::new(case, ended),
         Err(error) => Line::not_started(case, &error),
