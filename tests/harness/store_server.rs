@@ -81,7 +81,7 @@ impl StoreServer {
         self.values.get(key).unwrap_or_else(|| panic!("the start script says nothing of {key}"))
     }
 
-    /// The address in its `endpoint`, which is `http://127.0.0.1:PORT` with or without a path.
+    /// The address in its `endpoint`, which is `http://127.0.0.1:PORT` or `https://127.0.0.1:PORT`, with or without a path.
     pub fn address(&self) -> SocketAddr {
         self.address_of("endpoint")
     }
@@ -92,7 +92,7 @@ impl StoreServer {
     /// When there is none.
     pub fn address_of(&self, key: &str) -> SocketAddr {
         let endpoint = self.value(key);
-        let authority = endpoint.strip_prefix("http://").unwrap_or(endpoint).split('/').next();
+        let authority = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest).split('/').next();
         authority.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{endpoint} is no address"))
     }
 

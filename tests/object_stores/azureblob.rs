@@ -308,7 +308,12 @@ fn with_tokens(credentials: &dyn Fn(&TokenService) -> Vec<(&'static str, String)
     let credentials: Vec<(&str, &str)> =
         credentials.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let bundle = azurite.value("ca_bundle");
-    let more = [("AZURE_STORAGE_ACCOUNT_KEY", ""), ("STORAGE_REDIRECT", "true"), ("SSL_CERT_FILE", bundle)];
+    let more = [
+        ("AZURE_STORAGE_ACCOUNT_KEY", ""),
+        ("AZURE_STORAGE_ENDPOINT", azurite.value("endpoint")),
+        ("STORAGE_REDIRECT", "true"),
+        ("SSL_CERT_FILE", bundle),
+    ];
     let variables = changed(&changed(&variables(&azurite, azurite.address()), &more), &credentials);
     let server = Server::launch(launch(DRIVER, &variables), Place::new());
     let content = Content::bytes(6, 20 << 20);
