@@ -191,6 +191,8 @@ fn secrets_reach_the_driver_and_are_in_no_argument_and_no_environment() {
         assert!(!text.is_empty(), "{name} cannot be read");
         assert!(!text.contains(SECRET) && !text.contains(ANOTHER), "a secret is in {name}: {text}");
     }
+    // Before that a signal ends it as it ends any program.
+    wait_for("the server listens", PATIENCE, || server.log().contains("Listening at").then_some(()));
     assert!(!server.log().contains(SECRET) && !server.log().contains(ANOTHER));
     assert!(server.terminate().success());
     expect_end(process);
