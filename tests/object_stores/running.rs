@@ -56,7 +56,7 @@ impl Subject {
     /// The same for a store that keeps its callers waiting again and again: cases that make thousands of calls take
     /// minutes there.
     pub(crate) fn in_patience(&self) -> Self {
-        Self { time_limit: Some("1000s"), ..self.clone() }
+        Self { time_limit: Some("1500s"), ..self.clone() }
     }
 
     /// The real account in the variables `REGISTRY_TEST_DRIVER_KEY`, if there is one.

@@ -86,7 +86,8 @@ impl Case {
         self.run_for(opener, Duration::ZERO).await
     }
 
-    /// [`Case::run`] on a storage that is known to be slow: the case has at least this time.
+    /// [`Case::run`] on a storage that is known to be slow: the case and the clearing up after it
+    /// have at least this time each.
     pub async fn run_for(&self, opener: Arc<dyn Opener>, least: Duration) -> Outcome {
         let store = match caught(Store::open(opener)).await {
             Ok(store) => store,
@@ -124,7 +125,7 @@ impl Case {
                 limit.as_secs()
             ))),
         };
-        let cleared = match tokio::time::timeout(CLEARING, caught(remains.clear(store))).await {
+        let cleared = match tokio::time::timeout(CLEARING.max(least), caught(remains.clear(store))).await {
             Ok(cleared) => cleared,
             Err(_) => Err(Ended::Failed("clearing up after the case does not come to an end".to_owned())),
         };
