@@ -19,7 +19,7 @@ use std::{
 use docker_registry_driver_api::{Entry, ListPage, ListRequest};
 use rustix::fs::{CWD, OFlags};
 
-use crate::{Store, reading::info};
+use crate::{Store, reading::info, witness};
 
 /// Most names in a folder that is remembered: each costs a look at the kernel's tables on a thread that must not
 /// be held up.
@@ -115,14 +115,8 @@ impl Store {
             return;
         }
         known.names.sort_unstable();
-        let mut folders = self.small_folders.lock();
-        let forgotten = if folders.len() >= MOST_FOLDERS && !folders.contains_key(folder) {
-            std::mem::take(&mut *folders)
-        } else {
-            HashMap::new()
-        };
-        folders.insert(folder.to_owned(), Arc::new(known));
-        drop(folders);
+        let forgotten =
+            witness::remember(&mut self.small_folders.lock(), folder, Arc::new(known), MOST_FOLDERS);
         // Nobody waits for this.
         drop(forgotten);
     }

@@ -52,17 +52,27 @@ impl Witnesses {
             Found::Nothing => false,
             Found::Something => true,
             Found::Object(way) => {
-                let mut ways = self.lock();
-                let is_full = ways.len() >= REMEMBERED && !ways.contains_key(folder);
-                let forgotten = if is_full { std::mem::take(&mut *ways) } else { HashMap::new() };
-                ways.insert(folder.to_owned(), way);
-                drop(ways);
+                let forgotten = remember(&mut self.lock(), folder, way, REMEMBERED);
                 // Nobody waits for this.
                 drop(forgotten);
                 true
             }
         }
     }
+}
+
+/// Remembers something of a folder. When that is known of as many others as may be, they are forgotten, and returned to be
+/// dropped where nobody waits.
+pub(crate) fn remember<T>(
+    known: &mut HashMap<PathBuf, T>,
+    folder: &Path,
+    value: T,
+    most: usize,
+) -> HashMap<PathBuf, T> {
+    let is_full = known.len() >= most && !known.contains_key(folder);
+    let forgotten = if is_full { std::mem::take(known) } else { HashMap::new() };
+    known.insert(folder.to_owned(), value);
+    forgotten
 }
 
 fn find(folder: &Path) -> Found {
