@@ -192,6 +192,10 @@ struct docker_registry_call;
 // Of a call: the trace fields count.
 #define DOCKER_REGISTRY_CALL_HAS_TRACE (1 << 1)
 
+// Of a call: what it writes or deletes has to outlive the process only, so a driver may leave out what it does for a
+// power cut (`fsync`). Since 1.2.
+#define DOCKER_REGISTRY_CALL_TRANSIENT (1 << 2)
+
 // A failure that an operator must act on.
 #define DOCKER_REGISTRY_LOG_ERROR 1
 
@@ -482,7 +486,7 @@ struct docker_registry_call {
     const struct docker_registry_call_functions *functions;
     // The server.
     const struct docker_registry_host *host;
-    // A set of DOCKER_REGISTRY_CALL_BACKGROUND and DOCKER_REGISTRY_CALL_HAS_TRACE.
+    // A set of DOCKER_REGISTRY_CALL_BACKGROUND, DOCKER_REGISTRY_CALL_HAS_TRACE and DOCKER_REGISTRY_CALL_TRANSIENT.
     uint64_t flags;
     // Trace id, as in the W3C `traceparent` header.
     uint8_t trace_id[16];

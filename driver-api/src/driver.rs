@@ -18,7 +18,8 @@ use crate::{
 /// - **Cancellation**: a call whose future is dropped stops as soon as it can. A write that was
 ///   dropped may or may not have happened, but never by half.
 /// - **Durability**: when a write returns `Ok`, it survives a crash of the process and, as far as the
-///   storage can promise it, of the machine.
+///   storage can promise it, of the machine; for a [`transient`](CallContext::transient) `put` or delete
+///   the first is enough.
 /// - **Atomicity**: a reader sees an object as it was before a write or after it, never between.
 /// - **Names**: paths that differ in a single byte are different objects, and a listing returns each
 ///   path byte for byte as it was written: nothing is folded, normalised, trimmed or decoded. A write to

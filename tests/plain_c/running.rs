@@ -68,10 +68,10 @@ async fn settings_that_do_not_fit_are_refused_with_their_key() {
 async fn facts_of_the_call_arrive() {
     let driver = open_faulty(json!({})).await;
     let traceparent = Some(Traceparent { trace_id: [9; 16], span_id: [1; 8], flags: 1 });
-    let context = CallContext { background: true, traceparent, ..CallContext::default() };
+    let context = CallContext { background: true, traceparent, transient: true, ..CallContext::default() };
     let object = driver.get(&context, &path("call"), 4096).await.unwrap();
-    assert_eq!(object.content, "background=1 trace=1 first=9 deadline=0");
-    assert_eq!(text(&driver, "call").await, "background=0 trace=0 first=0 deadline=1");
+    assert_eq!(object.content, "background=1 trace=1 transient=1 first=9 deadline=0");
+    assert_eq!(text(&driver, "call").await, "background=0 trace=0 transient=0 first=0 deadline=1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -213,6 +213,7 @@ fn numbers(text: &mut String) {
     for (name, call) in [
         ("background", CallContext { background: true, ..CallContext::default() }),
         ("traceparent", CallContext { traceparent, ..CallContext::default() }),
+        ("transient", CallContext { transient: true, ..CallContext::default() }),
     ] {
         line(text, format_args!("  call flag {name} = {}", RawCall::of(&call).flags));
     }
@@ -239,6 +240,7 @@ fn plain_numbers(text: &mut String) {
         ("error not retryable", codes::ERROR_NOT_RETRYABLE),
         ("call background", codes::CALL_BACKGROUND),
         ("call trace", codes::CALL_HAS_TRACE),
+        ("call transient", codes::CALL_TRANSIENT),
     ] {
         line(text, format_args!("  plain flag {name} = {number}"));
     }

@@ -46,7 +46,7 @@ messages! {
     RawCall {
         /// Time left until the deadline; `u64::MAX` for none.
         remaining_nanos: u64,
-        /// Bit 0: background. Bit 1: the trace fields count.
+        /// Bit 0: background. Bit 1: the trace fields count. Bit 2, since 1.2: transient.
         flags: u64,
         /// Trace id.
         trace_id: [u8; 16],
@@ -299,7 +299,9 @@ impl RawCall {
             remaining_nanos: call
                 .remaining()
                 .map_or(u64::MAX, |left| u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)),
-            flags: u64::from(call.background) | (u64::from(trace.is_some()) << 1),
+            flags: u64::from(call.background)
+                | (u64::from(trace.is_some()) << 1)
+                | (u64::from(call.transient) << 2),
             trace_id: trace.map_or([0; 16], |trace| trace.trace_id),
             span_id: trace.map_or([0; 8], |trace| trace.span_id),
             trace_flags: trace.map_or(0, |trace| u64::from(trace.flags)),
@@ -317,7 +319,8 @@ impl RawCall {
             span_id: self.span_id,
             flags: self.trace_flags.to_le_bytes()[0],
         });
-        CallContext { deadline, traceparent, background: self.flags & 1 != 0 }
+        let [background, transient] = [1, 4].map(|flag| self.flags & flag != 0);
+        CallContext { deadline, traceparent, background, transient }
     }
 }
 

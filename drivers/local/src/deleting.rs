@@ -10,7 +10,8 @@ use std::{
 use docker_registry_driver_api::{Error, ObjectPath, Prefix, Result};
 
 use crate::{
-    Store, durable,
+    Store,
+    durable::{self, Lasts},
     root::{is_linked_folder, is_reserved},
     stop::Stop,
 };
@@ -20,15 +21,20 @@ const ATTEMPTS: usize = 3;
 
 impl Store {
     /// See `Driver::delete`.
-    pub(crate) fn delete(&self, path: &ObjectPath) -> Result<()> {
+    pub(crate) fn delete(&self, path: &ObjectPath, lasts: Lasts) -> Result<()> {
         match self.unlink(path)? {
             None => Err(Error::not_found(path)),
+            Some(_) if lasts == Lasts::WhileTheMachineRuns => Ok(()),
             Some(folder) => self.sync_names(&folder).map_err(|error| error.at(path)),
         }
     }
 
     /// See `Driver::delete_many`. Each folder is synced once, after the last of its objects went.
-    pub(crate) fn delete_many(&self, paths: Vec<ObjectPath>) -> Result<Vec<(ObjectPath, Error)>> {
+    pub(crate) fn delete_many(
+        &self,
+        paths: Vec<ObjectPath>,
+        lasts: Lasts,
+    ) -> Result<Vec<(ObjectPath, Error)>> {
         let mut failed = Vec::new();
         let mut changed = BTreeSet::new();
         for path in paths {
@@ -37,8 +43,8 @@ impl Store {
                 Err(error) => failed.push((path, error)),
             }
         }
-        for folder in changed {
-            self.sync_names(&folder)?;
+        if lasts == Lasts::Always {
+            changed.iter().try_for_each(|folder| self.sync_names(folder))?;
         }
         Ok(failed)
     }

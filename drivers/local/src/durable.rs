@@ -12,6 +12,24 @@ use std::{
     thread,
 };
 
+use docker_registry_driver_api::CallContext;
+
+/// What a change has to survive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lasts {
+    /// The end of this process; the kernel has it then.
+    WhileTheMachineRuns,
+    /// A power cut as well.
+    Always,
+}
+
+impl Lasts {
+    /// What the caller asks for.
+    pub(crate) fn of(call: &CallContext) -> Self {
+        if call.transient { Self::WhileTheMachineRuns } else { Self::Always }
+    }
+}
+
 /// How often a folder is made again that others remove at the same time.
 const ATTEMPTS: usize = 100;
 

@@ -6,7 +6,8 @@
 //! with `.docker-registry` cannot be addressed and never show in a listing.
 //!
 //! # Guarantees
-//! - A write becomes visible by one `rename(2)` and is on disk, name and content, before it returns.
+//! - A write becomes visible by one `rename(2)` and is on disk, name and content, before it returns. Only what the
+//!   caller calls transient is left to the kernel: it survives this process, and perhaps not a power cut.
 //! - Conditional writes hold between processes: `renameat2(2)` for absence, `flock(2)` for tags.
 //! - Uploads survive the process and go on in another one that sees the same folder.
 //! - No call waits for a disk on the polling thread: a look at what the kernel has in memory is answered there
@@ -55,7 +56,7 @@ use docker_registry_driver_api::{
 };
 
 use crate::{
-    folders::SyncedFolders, root::Root, settings::LocalSettings, small_folders::SmallFolders,
+    durable::Lasts, folders::SyncedFolders, root::Root, settings::LocalSettings, small_folders::SmallFolders,
     staging::Staging, stop::Stop, warm::Warm, witness::Witnesses,
 };
 
@@ -163,13 +164,13 @@ impl Driver for LocalDriver {
 
     async fn put(
         &self,
-        _call: &CallContext,
+        call: &CallContext,
         path: &ObjectPath,
         content: Bytes,
         condition: &Condition,
     ) -> Result<Option<ETag>> {
-        let (path, condition) = (path.clone(), condition.clone());
-        self.blocking(move |store| store.put(&path, &content, &condition)).await
+        let (path, condition, lasts) = (path.clone(), condition.clone(), Lasts::of(call));
+        self.blocking(move |store| store.put(&path, &content, &condition, lasts)).await
     }
 
     async fn head(&self, _call: &CallContext, path: &ObjectPath) -> Result<ObjectInfo> {
@@ -264,18 +265,18 @@ impl Driver for LocalDriver {
         self.blocking(move |store| store.rename(&from, &to)).await
     }
 
-    async fn delete(&self, _call: &CallContext, path: &ObjectPath) -> Result<()> {
-        let path = path.clone();
-        self.blocking(move |store| store.delete(&path)).await
+    async fn delete(&self, call: &CallContext, path: &ObjectPath) -> Result<()> {
+        let (path, lasts) = (path.clone(), Lasts::of(call));
+        self.blocking(move |store| store.delete(&path, lasts)).await
     }
 
     async fn delete_many(
         &self,
-        _call: &CallContext,
+        call: &CallContext,
         paths: &[ObjectPath],
     ) -> Result<Vec<(ObjectPath, Error)>> {
-        let paths = paths.to_vec();
-        self.blocking(move |store| store.delete_many(paths)).await
+        let (paths, lasts) = (paths.to_vec(), Lasts::of(call));
+        self.blocking(move |store| store.delete_many(paths, lasts)).await
     }
 
     async fn delete_tree(&self, _call: &CallContext, prefix: &Prefix) -> Result<u64> {

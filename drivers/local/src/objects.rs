@@ -9,7 +9,12 @@ use std::{
 
 use docker_registry_driver_api::{Condition, ETag, Error, ObjectPath, Result};
 
-use crate::{Store, durable, publishing, reading, stop::Stop};
+use crate::{
+    Store,
+    durable::{self, Lasts},
+    publishing, reading,
+    stop::Stop,
+};
 
 impl Store {
     /// See `Driver::put`.
@@ -18,6 +23,7 @@ impl Store {
         path: &ObjectPath,
         content: &[u8],
         condition: &Condition,
+        lasts: Lasts,
     ) -> Result<Option<ETag>> {
         self.root.object(path)?;
         // Decided again at the rename. Here it saves a write that would be in vain.
@@ -25,9 +31,14 @@ impl Store {
         let mut file = self.staging.temporary_file()?;
         file.write_all(content)
             .and_then(|()| publishing::stamp(file.as_file()))
-            .and_then(|()| file.as_file().sync_all())
             .map_err(|error| Error::from(error).at(path))?;
-        let info = self.publish(file.path(), file.as_file(), path, condition)?;
+        let info = match lasts {
+            Lasts::Always => {
+                file.as_file().sync_all().map_err(|error| Error::from(error).at(path))?;
+                self.publish(file.path(), file.as_file(), path, condition)?
+            }
+            Lasts::WhileTheMachineRuns => self.give_name(file.path(), file.as_file(), path, condition)?,
+        };
         Ok(info.etag)
     }
 
@@ -61,7 +72,7 @@ impl Store {
         if metadata.is_symlink() {
             // A relative link would point elsewhere from another folder.
             self.copy(from, to)?;
-            return self.delete(from);
+            return self.delete(from, Lasts::Always);
         }
         {
             // A write that depends on the source's tag must not fall between.

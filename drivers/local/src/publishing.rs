@@ -49,6 +49,23 @@ impl Store {
         path: &ObjectPath,
         condition: &Condition,
     ) -> Result<ObjectInfo> {
+        let info = self.give_name(source, file, path, condition)?;
+        let target = self.root.object(path)?;
+        self.sync_names(target.parent().unwrap_or(self.root.folder())).map_err(|error| error.at(path))?;
+        Ok(info)
+    }
+
+    /// The same for what may be lost in a power cut, be it the name or the content.
+    ///
+    /// # Errors
+    /// Those of [`Self::publish`].
+    pub(crate) fn give_name(
+        &self,
+        source: &Path,
+        file: &File,
+        path: &ObjectPath,
+        condition: &Condition,
+    ) -> Result<ObjectInfo> {
         let target = self.root.object(path)?;
         let folder = target.parent().unwrap_or(self.root.folder());
         let mut place = Place { target: &target, folder, grown: Vec::new() };
@@ -57,9 +74,7 @@ impl Store {
             // Folders were made for nothing.
             durable::prune(folder, self.root.folder());
         }
-        let info = published.map_err(|error| error.at(path))?;
-        self.sync_names(folder).map_err(|error| error.at(path))?;
-        Ok(info)
+        published.map_err(|error| error.at(path))
     }
 
     fn publish_at(

@@ -196,12 +196,18 @@ pub(super) struct WireContext {
     remaining: Option<Duration>,
     traceparent: Option<([u8; 16], [u8; 8], u8)>,
     background: bool,
+    transient: bool,
 }
 
 impl From<&CallContext> for WireContext {
     fn from(call: &CallContext) -> Self {
         let traceparent = call.traceparent.map(|trace| (trace.trace_id, trace.span_id, trace.flags));
-        Self { remaining: call.remaining(), traceparent, background: call.background }
+        Self {
+            remaining: call.remaining(),
+            traceparent,
+            background: call.background,
+            transient: call.transient,
+        }
     }
 }
 
@@ -213,6 +219,7 @@ impl From<WireContext> for CallContext {
             deadline: wire.remaining.and_then(|remaining| Instant::now().checked_add(remaining)),
             traceparent,
             background: wire.background,
+            transient: wire.transient,
         }
     }
 }
@@ -226,19 +233,20 @@ mod tests {
     }
 
     #[test]
-    fn a_context_keeps_its_deadline_its_trace_and_its_flag() {
+    fn a_context_keeps_its_deadline_its_trace_and_its_flags() {
         let traceparent = Traceparent { trace_id: [7; 16], span_id: [9; 8], flags: 1 };
         let call = CallContext {
             traceparent: Some(traceparent),
             background: true,
+            transient: true,
             ..CallContext::with_timeout(Duration::from_secs(3600))
         };
         let back: CallContext = there_and_back(&WireContext::from(&call)).into();
-        assert_eq!((back.traceparent, back.background), (call.traceparent, true));
+        assert_eq!((back.traceparent, back.background, back.transient), (call.traceparent, true, true));
         let (sent, arrived) = (call.deadline.unwrap(), back.deadline.unwrap());
         assert!(arrived >= sent && arrived < sent + Duration::from_secs(3600));
         let none: CallContext = there_and_back(&WireContext::from(&CallContext::default())).into();
-        assert!(none.deadline.is_none() && none.traceparent.is_none() && !none.background);
+        assert!(none.deadline.is_none() && none.traceparent.is_none() && !none.background && !none.transient);
     }
 
     #[test]

@@ -235,9 +235,10 @@ static uint32_t get_object(call_t *call, void *instance, text_t path, uint64_t m
     if (is(path, "block"))
         return block(call);
     if (is(path, "call")) {
-        snprintf(text, sizeof text, "background=%d trace=%d first=%d deadline=%d",
+        snprintf(text, sizeof text, "background=%d trace=%d transient=%d first=%d deadline=%d",
                  (call->flags & DOCKER_REGISTRY_CALL_BACKGROUND) != 0,
-                 (call->flags & DOCKER_REGISTRY_CALL_HAS_TRACE) != 0, call->trace_id[0],
+                 (call->flags & DOCKER_REGISTRY_CALL_HAS_TRACE) != 0,
+                 (call->flags & DOCKER_REGISTRY_CALL_TRANSIENT) != 0, call->trace_id[0],
                  docker_registry_remaining_millis(call) != UINT64_MAX);
         return put_text(call, text);
     }

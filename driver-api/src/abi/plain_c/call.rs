@@ -81,13 +81,17 @@ impl Calling {
             calling: self,
         };
         let host = ptr::from_ref(state.calling.host);
-        let background = if state.calling.context.background { codes::CALL_BACKGROUND } else { 0 };
+        let flag = |is_set: bool, flag| if is_set { flag } else { 0 };
+        let context = &state.calling.context;
+        let flags = flag(context.background, codes::CALL_BACKGROUND)
+            | flag(trace.is_some(), codes::CALL_HAS_TRACE)
+            | flag(context.transient, codes::CALL_TRANSIENT);
         let mut call = PlainCall {
             size: size_of::<PlainCall>(),
             context: (&raw mut state).cast(),
             functions: &raw const FUNCTIONS,
             host,
-            flags: background | if trace.is_some() { codes::CALL_HAS_TRACE } else { 0 },
+            flags,
             trace_id: trace.map_or([0; 16], |trace| trace.trace_id),
             span_id: trace.map_or([0; 8], |trace| trace.span_id),
             trace_flags: trace.map_or(0, |trace| u64::from(trace.flags)),

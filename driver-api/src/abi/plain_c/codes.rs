@@ -110,6 +110,9 @@ pub const KEY_SECRET: u32 = 1 << 1;
 pub const CALL_BACKGROUND: u64 = 1 << 0;
 /// Of a call: the trace fields count.
 pub const CALL_HAS_TRACE: u64 = 1 << 1;
+/// Of a call: what it writes or deletes has to outlive the process only, so a driver may leave out what it does for a
+/// power cut (`fsync`). Since 1.2.
+pub const CALL_TRANSIENT: u64 = 1 << 2;
 
 /// A failure that an operator must act on.
 pub const LOG_ERROR: u32 = 1;

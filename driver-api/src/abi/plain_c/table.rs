@@ -43,7 +43,7 @@ pub struct PlainCall {
     pub functions: *const PlainCallFunctions,
     /// The server.
     pub host: *const PlainHost,
-    /// A set of DOCKER_REGISTRY_CALL_BACKGROUND and DOCKER_REGISTRY_CALL_HAS_TRACE.
+    /// A set of DOCKER_REGISTRY_CALL_BACKGROUND, DOCKER_REGISTRY_CALL_HAS_TRACE and DOCKER_REGISTRY_CALL_TRANSIENT.
     pub flags: u64,
     /// Trace id, as in the W3C `traceparent` header.
     pub trace_id: [u8; 16],

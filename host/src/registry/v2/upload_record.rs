@@ -5,6 +5,13 @@
 //! still the one that was read, so that of two callers who go on from the same record one succeeds. The other
 //! learns it before its client does.
 //!
+//! # What it survives
+//! The end of this process, as everything that was acknowledged. Not always a power cut: a client who pushes has to
+//! come to the end for anything to be a blob, and until then it can begin anew, so nobody waits for a disk here. A record
+//! that is missing, cut off or not what was written after one is no record, and its upload is unknown; the hash beside
+//! content shows whether it is the content. Content that an older record speaks of is the driver's, and the driver
+//! takes no older state.
+//!
 //! # Without reading it again
 //! Each record has a revision, drawn by lot, and clients send back the one that they were shown, as part of the
 //! location. A process that remembers just this record from its own last write need not read it. Another replica
@@ -18,7 +25,11 @@ use serde::{Deserialize, Serialize};
 use super::{Registry, RepositoryName, Result, UploadId, UploadLocation, names::Revision};
 use crate::{
     layout::v2 as layout,
-    registry::{digest::Algorithm, gathering::MOST_GATHERED, hashing::Hasher},
+    registry::{
+        digest::Algorithm,
+        gathering::MOST_GATHERED,
+        hashing::{self, Hasher},
+    },
 };
 
 /// Version of the format without content, which the first releases read as well.
@@ -97,6 +108,13 @@ impl UploadRecord {
         }
     }
 
+    /// Whether the content is the one that was written. Nobody has hashed it since.
+    async fn is_whole(&self) -> Result<bool> {
+        let Some(hasher) = self.hasher.as_ref().filter(|_| !self.content.is_empty()) else { return Ok(true) };
+        let written = hasher.clone().finish();
+        Ok(hashing::digest_of(self.algorithm, &self.content).await? == written)
+    }
+
     fn write(&self) -> Bytes {
         let written = Written {
             version: if self.content.is_empty() { WITHOUT_CONTENT } else { WITH_CONTENT },
@@ -142,6 +160,11 @@ impl UploadRecord {
     }
 }
 
+/// The same call, about what need not outlive the machine.
+fn transient(call: &CallContext) -> CallContext {
+    CallContext { transient: true, ..call.clone() }
+}
+
 impl Registry {
     /// Writes the record of a new upload.
     pub(super) async fn create_upload_record(
@@ -152,7 +175,7 @@ impl Registry {
         record: UploadRecord,
     ) -> Result<()> {
         let path = layout::upload_record(name, id);
-        let etag = self.storage.put(call, &path, record.write(), &Condition::Always).await?;
+        let etag = self.storage.put(&transient(call), &path, record.write(), &Condition::Always).await?;
         self.remember_upload(name, id, record, etag);
         Ok(())
     }
@@ -187,7 +210,10 @@ impl Registry {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let record = UploadRecord::read(&object.content);
+        let record = match UploadRecord::read(&object.content) {
+            Some(record) if record.is_whole().await? => Some(record),
+            _ => None,
+        };
         if record.is_none() {
             tracing::warn!(path = path.as_str(), "an upload record cannot be read; its upload is lost");
         }
@@ -226,6 +252,7 @@ impl Registry {
             }
         };
         let text = record.write();
+        let call = &transient(call);
         let mut put = self.storage.put(call, &path, text.clone(), &condition).await;
         if seen.is_remembered()
             && put.as_ref().is_err_and(|error| error.kind == ErrorKind::ConditionFailed)
@@ -275,7 +302,7 @@ impl Registry {
         id: &UploadId,
     ) {
         self.recent_uploads.remove(&(name.clone(), id.clone()));
-        match self.storage.delete(call, &layout::upload_record(name, id)).await {
+        match self.storage.delete(&transient(call), &layout::upload_record(name, id)).await {
             Err(error) if !error.is_not_found() => {
                 tracing::warn!(upload = %id, %error, "the record of a finished upload is left behind");
             }
@@ -287,7 +314,7 @@ impl Registry {
     pub(super) async fn remove_upload_files(&self, call: &CallContext, name: &RepositoryName, id: &UploadId) {
         self.recent_uploads.remove(&(name.clone(), id.clone()));
         let paths = [layout::upload_record(name, id), layout::upload_data(name, id)];
-        match self.storage.delete_many(call, &paths).await {
+        match self.storage.delete_many(&transient(call), &paths).await {
             Ok(failed) => {
                 for (path, error) in failed {
                     tracing::warn!(path = path.as_str(), %error, "a file of a finished upload is left behind");
@@ -340,6 +367,22 @@ mod tests {
             let read = UploadRecord::read(&record.write()).unwrap();
             assert_eq!((read.offset, read.content), (record.offset, record.content));
         }
+    }
+
+    #[tokio::test]
+    async fn content_that_is_not_what_was_written_is_found_out() {
+        let mut record = UploadRecord::new(Algorithm::Sha256);
+        record.content = Bytes::from_static(b"acknowledged");
+        record.offset = record.content.len() as u64;
+        record.hasher.as_mut().unwrap().update(&record.content);
+        let written = record.write();
+        assert!(UploadRecord::read(&written).unwrap().is_whole().await.unwrap());
+        // The length came to the disk and the bytes did not.
+        let mut zeros = written.to_vec();
+        let content = zeros.len() - record.content.len();
+        zeros[content..].fill(0);
+        let read = UploadRecord::read(&zeros.into()).unwrap();
+        assert!(!read.is_whole().await.unwrap());
     }
 
     #[test]
