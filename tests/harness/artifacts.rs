@@ -22,7 +22,7 @@ pub fn folder() -> &'static Path {
 
 /// The folder with the release archive, the Debian packages and SHA256SUMS.
 ///
-/// The first call makes them, which is a release build, unless `DOCKER_REGISTRY_TEST_DIST` names a folder that is up to
+/// The first call makes them, which is a release build unless `DOCKER_REGISTRY_DIST_DEBUG` is `true`, and unless `DOCKER_REGISTRY_TEST_DIST` names a folder that is up to
 /// date. Another process that needs them waits for it.
 pub fn dist() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();

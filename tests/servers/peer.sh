@@ -14,7 +14,7 @@ zot)
     version=v2.1.20
     program=$cache/zot-$version/zot
     # Without its extensions, as its project's "minimal" build: those would cost it time and memory here.
-    once "$program" env GOFLAGS="${GOFLAGS:-} -tags=containers_image_openpgp" bash -c \
+    once "$program" env GOEXPERIMENT=jsonv2 GOFLAGS="${GOFLAGS:-} -tags=containers_image_openpgp" bash -c \
         "$(declare -f go_program go_install); cache=$cache; go_install zotregistry.dev/zot/v2/cmd/zot $version ${program%/*}"
     ;;
 *) fail "$2 is none of distribution-3 and zot" ;;

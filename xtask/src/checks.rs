@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
+use crate::dist::{self, Which};
+use crate::packages;
 use crate::workspace::{Workspace, cargo};
-use crate::{dist, packages};
 
 /// The release of cargo-deny that is installed where none is found.
 const CARGO_DENY_VERSION: &str = "0.20.2";
@@ -34,8 +35,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     // test run alone would leave old ones in place.
     cmd!(shell, "{cargo} build --workspace").run()?;
     let _built = shell.push_env("DOCKER_REGISTRY_TEST_ARTIFACTS", workspace.artifacts(false));
-    // What is handed out is tested as well: packages and image of an optimised build.
-    dist::write(workspace, &shell, &workspace.dist())?;
+    // What is handed out is tested as well: packages and image, in a long run those of the optimised build.
+    let _which = (!arguments.long).then(|| shell.push_env(dist::DEBUG, "true"));
+    dist::write(workspace, &shell, Which { debug: !arguments.long }, &workspace.dist())?;
     let _packed = shell.push_env("DOCKER_REGISTRY_TEST_DIST", workspace.dist());
     let long = arguments.long.then_some(["--features", "docker-registry-tests/long"]).into_iter().flatten();
     cmd!(shell, "{cargo} test --workspace --no-fail-fast {long...}").run()?;

@@ -47,27 +47,32 @@ impl Workspace {
         self.target.join("dist")
     }
 
-    /// Builds with optimisations what operators get, and returns what cargo says of the workspace's packages.
-    ///
-    /// This program and everything below `tests/` stay out: they ask crates for features that only tests need, and
-    /// features are united over everything that is built together.
-    pub(crate) fn build_release(&self, shell: &Shell) -> Result<Vec<Value>> {
+    /// What cargo says of the workspace's packages.
+    pub(crate) fn packages(&self, shell: &Shell) -> Result<Vec<Value>> {
         let cargo = cargo();
         let metadata =
             cmd!(shell, "{cargo} metadata --format-version 1 --no-deps --offline").quiet().read()?;
         let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata writes JSON")?;
-        let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
+        Ok(metadata["packages"].as_array().context("cargo metadata names no packages")?.clone())
+    }
+
+    /// Builds with optimisations what operators get.
+    ///
+    /// This program and everything below `tests/` stay out: they ask crates for features that only tests need, and
+    /// features are united over everything that is built together.
+    pub(crate) fn build_release(&self, shell: &Shell) -> Result<()> {
+        let cargo = cargo();
+        let packages = self.packages(shell)?;
         let ours = [self.file("tests"), self.file("xtask")];
         let mut excluded = Vec::new();
-        for package in packages {
+        for package in &packages {
             let manifest = Path::new(package["manifest_path"].as_str().context("a package has a manifest")?);
             if ours.iter().any(|folder| manifest.starts_with(folder)) {
                 excluded.push("--exclude");
                 excluded.push(package["name"].as_str().context("a package has a name")?);
             }
         }
-        cmd!(shell, "{cargo} build --workspace --release {excluded...}").quiet().run()?;
-        Ok(packages.clone())
+        Ok(cmd!(shell, "{cargo} build --workspace --release {excluded...}").quiet().run()?)
     }
 
     /// A file of the workspace, by its path below the root.

@@ -23,6 +23,8 @@ use xshell::{Shell, cmd};
 use crate::workspace::Workspace;
 use release::Release;
 
+pub(crate) use release::{DEBUG, Which};
+
 pub(crate) use install::{Arguments as InstallArguments, run as install};
 
 /// The newest glibc that a release may need: that of RHEL 9. Ubuntu 22.04 has 2.35, Debian 12 has 2.36.
@@ -40,24 +42,36 @@ pub(crate) struct Arguments {
     /// The image that the container image takes the C library from.
     #[arg(long, value_name = "NAME", requires = "image", default_value = "debian:bookworm-slim")]
     base: String,
+    #[command(flatten)]
+    which: Which,
 }
 
 /// Builds the release and packs it, or makes the image of it.
 pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     let shell = workspace.shell()?;
     if let Some(name) = &arguments.image {
-        return image::build(&shell, &Release::build(workspace, &shell)?, name, &arguments.base);
+        return image::build(
+            &shell,
+            &Release::build(workspace, &shell, arguments.which)?,
+            name,
+            &arguments.base,
+        );
     }
     let folder = arguments.out.unwrap_or_else(|| workspace.dist());
-    for file in write(workspace, &shell, &folder)? {
+    for file in write(workspace, &shell, arguments.which, &folder)? {
         println!("{}", folder.join(file).display());
     }
     Ok(())
 }
 
 /// Builds the release and writes archive, packages and digests into a folder. Returns the names of the files.
-pub(crate) fn write(workspace: &Workspace, shell: &Shell, folder: &Path) -> Result<Vec<String>> {
-    let release = Release::build(workspace, shell)?;
+pub(crate) fn write(
+    workspace: &Workspace,
+    shell: &Shell,
+    which: Which,
+    folder: &Path,
+) -> Result<Vec<String>> {
+    let release = Release::build(workspace, shell, which)?;
     // What an earlier run left must not be taken for a part of this one.
     remove_earlier(folder).with_context(|| format!("{} cannot be cleared", folder.display()))?;
     fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;

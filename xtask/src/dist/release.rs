@@ -14,10 +14,25 @@ use xshell::{Shell, cmd};
 use super::GLIBC_FLOOR;
 use super::requirements::{Requirements, Version};
 use super::tree::Tree;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, cargo};
+
+/// The name of the program and of its package.
+const PROGRAM: &str = "docker-registry";
 
 /// Where drivers lie below the prefix.
 pub(crate) const DRIVERS: &str = "lib/docker-registry/drivers";
+
+/// Which build is packed.
+#[derive(Clone, Copy, clap::Args)]
+pub(crate) struct Which {
+    /// Take the build that the tests use, without its debugging information, and not the optimised one: it is there
+    /// in seconds, and shows whether it is packed and installed well.
+    #[arg(long, env = DEBUG)]
+    pub(crate) debug: bool,
+}
+
+/// The variable that says it as well.
+pub(crate) const DEBUG: &str = "DOCKER_REGISTRY_DIST_DEBUG";
 
 /// A finished build.
 pub(crate) struct Release {
@@ -61,24 +76,30 @@ impl Release {
     ///
     /// # Errors
     /// When it does not build, or needs a newer glibc than may be asked for.
-    pub(crate) fn build(workspace: &Workspace, shell: &Shell) -> Result<Release> {
-        let packages = workspace.build_release(shell)?;
-        let artifacts = workspace.artifacts(true);
-
-        let mut drivers = Vec::new();
+    pub(crate) fn build(workspace: &Workspace, shell: &Shell, which: Which) -> Result<Release> {
+        let packages = workspace.packages(shell)?;
+        let mut shipped = Vec::new();
         let mut version = None;
         for package in &packages {
             let manifest = Path::new(text(package, "manifest_path")?);
-            if text(package, "name")? == "docker-registry" {
+            if text(package, "name")? == PROGRAM {
                 version = Some(text(package, "version")?.to_owned());
             }
             if manifest.starts_with(workspace.file("drivers")) {
-                drivers.extend(Driver::of(package, &artifacts)?);
+                shipped.extend(library(package)?.map(|file| (package, file)));
             }
         }
-        ensure!(!drivers.is_empty(), "there is no driver below drivers/");
+        ensure!(!shipped.is_empty(), "there is no driver below drivers/");
+        let artifacts = if which.debug {
+            stripped(workspace, shell, shipped.iter().map(|(_, file)| file.as_str()).chain([PROGRAM]))?
+        } else {
+            workspace.build_release(shell)?;
+            workspace.artifacts(true)
+        };
+        let drivers = shipped.into_iter().map(|(package, file)| Driver::of(package, file, &artifacts));
+        let mut drivers = drivers.collect::<Result<Vec<_>>>()?;
         drivers.sort_by(|one, other| one.package.cmp(&other.package));
-        let program = Built::at(artifacts.join("docker-registry"))?;
+        let program = Built::at(artifacts.join(PROGRAM))?;
         let built = || drivers.iter().map(|driver| &driver.built).chain([&program]);
         let glibc = built().map(|built| built.glibc).max().expect("the program is one");
         if let Some(built) = built().find(|built| built.glibc > GLIBC_FLOOR) {
@@ -183,20 +204,15 @@ impl Built {
 }
 
 impl Driver {
-    /// The driver of a crate; `None` when it makes no library.
-    fn of(package: &Value, artifacts: &Path) -> Result<Option<Driver>> {
-        let targets = package["targets"].as_array().into_iter().flatten();
-        let mut libraries = targets
-            .filter(|target| target["kind"].as_array().is_some_and(|kinds| kinds.contains(&"cdylib".into())));
-        let Some(library) = libraries.next() else { return Ok(None) };
-        let file = format!("lib{}.so", text(library, "name")?.replace('-', "_"));
-        Ok(Some(Driver {
+    /// The driver of a crate, from the library that it makes.
+    fn of(package: &Value, file: String, artifacts: &Path) -> Result<Driver> {
+        Ok(Driver {
             package: text(package, "name")?.replace('_', "-"),
             description: package["description"].as_str().unwrap_or("A storage driver").to_owned(),
             version: text(package, "version")?.to_owned(),
             built: Built::at(artifacts.join(&file))?,
             file,
-        }))
+        })
     }
 
     /// Lays its library out.
@@ -206,9 +222,36 @@ impl Driver {
     }
 }
 
+/// The file name of the shared library that a crate makes, if it makes one.
+fn library(package: &Value) -> Result<Option<String>> {
+    let targets = package["targets"].as_array().into_iter().flatten();
+    let mut libraries = targets
+        .filter(|target| target["kind"].as_array().is_some_and(|kinds| kinds.contains(&"cdylib".into())));
+    let Some(library) = libraries.next() else { return Ok(None) };
+    Ok(Some(format!("lib{}.so", text(library, "name")?.replace('-', "_"))))
+}
+
+/// Builds what the tests use and copies these files of it into a folder, without their debugging information.
+fn stripped<'a>(
+    workspace: &Workspace,
+    shell: &Shell,
+    files: impl Iterator<Item = &'a str>,
+) -> Result<PathBuf> {
+    let cargo = cargo();
+    cmd!(shell, "{cargo} build --workspace").quiet().run()?;
+    let artifacts = workspace.artifacts(false);
+    let folder = artifacts.join("stripped");
+    fs::create_dir_all(&folder)?;
+    for file in files {
+        let (from, to) = (artifacts.join(file), folder.join(file));
+        cmd!(shell, "strip --strip-debug -o {to} {from}").quiet().run()?;
+    }
+    Ok(folder)
+}
+
 /// The driver API of the drivers, by the program's own account, which also proves that it takes them.
 fn driver_api(workspace: &Workspace, shell: &Shell, artifacts: &Path, drivers: &[Driver]) -> Result<String> {
-    let program = artifacts.join("docker-registry");
+    let program = artifacts.join(PROGRAM);
     let _path = shell.push_env("DOCKER_REGISTRY_DRIVER_PATH", env::join_paths([artifacts])?);
     let _sample = shell.push_env("DOCKER_REGISTRY_CONFIG", workspace.file("config/config_sample.yml"));
     let _flavor = shell.push_env("SETTINGS_FLAVOR", "dev");
