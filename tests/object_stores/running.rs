@@ -35,6 +35,8 @@ pub(crate) struct Subject {
     pub(crate) dead: BTreeMap<String, String>,
     /// How long a case may take, where that is more than it says itself.
     time_limit: Option<&'static str>,
+    /// A setting whose value each process of the suite has for itself.
+    apart: Option<&'static str>,
 }
 
 impl Subject {
@@ -43,7 +45,7 @@ impl Subject {
         let map = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
         };
-        Self { driver, settings: map(settings), dead: map(dead), time_limit: None }
+        Self { driver, settings: map(settings), dead: map(dead), time_limit: None, apart: None }
     }
 
     /// The same with one setting changed.
@@ -59,16 +61,28 @@ impl Subject {
         Self { time_limit: Some("1500s"), ..self.clone() }
     }
 
+    /// The same where the processes of the suite do not meet: each has this setting with a number of its own behind it.
+    pub(crate) fn apart_by(&self, key: &'static str) -> Self {
+        assert!(self.settings.contains_key(key), "there is a setting {key}");
+        Self { apart: Some(key), ..self.clone() }
+    }
+
     /// The real account in the variables `REGISTRY_TEST_DRIVER_KEY`, if there is one.
     pub(crate) fn from_environment(driver: &'static str) -> Option<Self> {
         let start = format!("REGISTRY_TEST_{}_", driver.to_uppercase());
         let settings: BTreeMap<String, String> = env::vars()
             .filter_map(|(name, value)| Some((name.strip_prefix(&start)?.to_lowercase(), value)))
             .collect();
-        (!settings.is_empty()).then(|| Self { driver, settings, dead: BTreeMap::new(), time_limit: None })
+        (!settings.is_empty()).then(|| Self {
+            driver,
+            settings,
+            dead: BTreeMap::new(),
+            time_limit: None,
+            apart: None,
+        })
     }
 
-    fn check(&self, names: &[&str], long: bool) -> Command {
+    fn check(&self, number: usize, names: &[&str], long: bool) -> Command {
         let mut command = Command::new(artifacts::folder().join("docker-registry"));
         command.env("DOCKER_REGISTRY_DRIVER_PATH", artifacts::folder()).args([
             "driver",
@@ -77,7 +91,8 @@ impl Subject {
             "--json",
         ]);
         for (key, value) in &self.settings {
-            command.arg("--set").arg(format!("{key}={value}"));
+            let own = if self.apart == Some(key) { format!("-{number}") } else { String::new() };
+            command.arg("--set").arg(format!("{key}={value}{own}"));
         }
         for (key, value) in &self.dead {
             command.arg("--dead").arg(format!("{key}={value}"));
@@ -143,7 +158,7 @@ impl Subject {
         let reports: Vec<Value> = thread::scope(|scope| {
             let run = |(number, names): (usize, Vec<&str>)| {
                 let errors = File::create(folder.path().join(format!("{number}.log"))).expect("a log");
-                let mut command = self.check(&names, long);
+                let mut command = self.check(number, &names, long);
                 command.current_dir(folder.path()).stderr(errors).stdin(Stdio::null());
                 let output = command.output().expect("the program starts");
                 serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
