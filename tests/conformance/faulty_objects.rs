@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use docker_registry_driver_api::{
-    Capability, ETag, Error, ErrorKind, ListRequest, ObjectInfo, Prefix, Result, SharedDriver, Stat,
-    futures::FutureExt,
+    Bytes, CallContext, Capability, Condition, ETag, Error, ErrorKind, ListRequest, ObjectInfo, ObjectPath,
+    Prefix, Result, SharedDriver, Stat, async_trait, futures::FutureExt,
 };
+use docker_registry_driver_conformance::forwarding::{Forward, Forwarding};
 
 use crate::{
     changed::{Changed, call},
@@ -17,8 +18,37 @@ pub(crate) fn faults() -> Vec<Fault> {
     [writing(), looking(), redirecting()].into_iter().flatten().collect()
 }
 
+/// Takes what it may keep less well for what it need not keep.
+struct Careless(SharedDriver);
+
+#[async_trait]
+impl Forward for Careless {
+    fn inner(&self) -> &SharedDriver {
+        &self.0
+    }
+
+    async fn put(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        content: Bytes,
+        condition: &Condition,
+    ) -> Result<Option<ETag>> {
+        if call.transient {
+            return Ok(None);
+        }
+        self.0.put(call, path, content, condition).await
+    }
+}
+
 fn writing() -> Vec<Fault> {
     vec![
+        fault(
+            "what_is_transient_is_not_kept",
+            "objects/what_is_transient_is_there_all_the_same",
+            "need not outlive the machine, only the process",
+            |inner| Forwarding::shared(Careless(inner)),
+        ),
         fault(
             "an_overwrite_keeps_the_tail",
             "objects/a_shorter_content_leaves_no_tail",

@@ -22,8 +22,9 @@ pub fn folder() -> &'static Path {
 
 /// The folder with the release archive, the Debian packages and SHA256SUMS.
 ///
-/// The first call makes them, which is a release build unless `DOCKER_REGISTRY_DIST_DEBUG` is `true`, and unless `DOCKER_REGISTRY_TEST_DIST` names a folder that is up to
-/// date. Another process that needs them waits for it.
+/// The first call makes them: those of an optimised build, or of the build that the tests use when
+/// `DOCKER_REGISTRY_DIST_DEBUG` is `true`. `DOCKER_REGISTRY_TEST_DIST` names a folder that has them already. Another
+/// process that needs them waits for it.
 pub fn dist() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| match env::var_os("DOCKER_REGISTRY_TEST_DIST") {
@@ -32,8 +33,9 @@ pub fn dist() -> &'static Path {
             let target = folder().parent().expect("the artefacts lie in the target folder");
             let lock = File::create(target.join("dist.lock")).expect("the lock file can be made");
             lock.lock().expect("the lock can be waited for");
-            run(xtask().arg("dist"));
-            target.join("dist")
+            let folder = target.join("test-dist");
+            run(xtask().args(["dist", "--out"]).arg(&folder));
+            folder
         }
     })
 }

@@ -57,8 +57,12 @@ impl Product {
             assert!(storage.is_none() && redis.is_none(), "zot is measured on a folder only");
             let configuration = json!({
                 "distSpecVersion": "1.1.1",
-                "storage": {"rootDirectory": folder, "gc": false, "dedupe": true},
-                "http": {"address": address.ip(), "port": address.port().to_string()},
+                // It waits for the disk, as the others do, only when told to.
+                "storage": {"rootDirectory": folder, "gc": false, "dedupe": true, "commit": true},
+                // It takes manifests of docker only when told to.
+                "http": {
+                    "address": address.ip(), "port": address.port().to_string(), "compat": ["docker2s2"],
+                },
                 "log": {"level": if verbose { "info" } else { "error" }},
             });
             return ("zot.json", configuration.to_string());

@@ -67,6 +67,8 @@ fn the_driver_conforms_while_the_cluster_makes_trouble() {
     let subject = on(&cluster, "TROUBLE").with("elliptics_wait_timeout", "2").with("most_attempts", "20");
     // What others have deleted in the same folders would be looked at for an hour.
     subject.in_patience().apart_by("elliptics_namespace").conforms();
+    let struck: u64 = tell(&cluster, "/faults/struck").trim().parse().expect("a number");
+    assert!(struck > 20_000, "only {struck} commands met trouble");
 }
 
 #[test]

@@ -12,7 +12,7 @@ distribution-3)
     ;;
 zot)
     version=v2.1.20
-    program=$cache/zot-$version/zot
+    program=$cache/zot-$version-minimal/zot
     # Without its extensions, as its project's "minimal" build: those would cost it time and memory here.
     once "$program" env GOEXPERIMENT=jsonv2 GOFLAGS="${GOFLAGS:-} -tags=containers_image_openpgp" bash -c \
         "$(declare -f go_program go_install); cache=$cache; go_install zotregistry.dev/zot/v2/cmd/zot $version ${program%/*}"

@@ -9,6 +9,7 @@ on_both_drivers!(
     a_store_for_distribution_is_written,
     a_store_of_distribution_is_written_on,
     an_upload_of_distribution_is_not_taken_over,
+    an_upload_whose_record_a_power_cut_spoiled_is_unknown,
     links_that_a_power_cut_emptied_are_healed_by_a_push,
     a_link_without_content_is_no_blob,
 );
@@ -115,6 +116,29 @@ async fn an_upload_of_distribution_is_not_taken_over(registry: &Registry) {
     }
     let folder = docker_registry_driver_api::Prefix::new(folder).unwrap();
     registry.storage.delete_tree(&Default::default(), &folder).await.unwrap();
+}
+
+async fn an_upload_whose_record_a_power_cut_spoiled_is_unknown(registry: &Registry) {
+    for spoil in [|_: usize| 0, |size: usize| size / 2, |size: usize| size - 1] {
+        let location = registry.start_upload("app").await;
+        let sent = registry.ask(ask("PATCH", &location).body(b"acknowledged")).await.expect(202);
+        let location = sent.header("location").to_owned();
+        let objects = registry.objects().await;
+        let record = objects.iter().find(|path| path.ends_with("/upload.json")).expect("its record");
+        let whole = registry.read(record).await.unwrap();
+        registry.write(record, whole[..spoil(whole.len())].to_vec()).await;
+        registry.get(&location).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+        registry.ask(ask("PATCH", &location).body(b"more")).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+        registry.delete(&location).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+        // The length came to the disk and the bytes did not.
+        let mut zeros = whole.to_vec();
+        let content = zeros.len() - b"acknowledged".len();
+        zeros[content..].fill(0);
+        registry.write(record, zeros).await;
+        registry.get(&location).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+        let path = docker_registry_driver_api::ObjectPath::new(record.as_str()).unwrap();
+        registry.storage.delete(&Default::default(), &path).await.unwrap();
+    }
 }
 
 async fn links_that_a_power_cut_emptied_are_healed_by_a_push(registry: &Registry) {

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
@@ -27,25 +28,48 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     let cargo = cargo();
     packages::install_missing(&shell, packages::FOR_TESTS)?;
 
+    let mut clock = Clock::start();
     cmd!(shell, "{cargo} fmt --all --check").run()?;
     cmd!(shell, "{cargo} clippy --workspace --all-targets --all-features -- -D warnings").run()?;
     check_dependencies(workspace, &shell, arguments.long)?;
+    clock.passed("lints");
 
     // The end-to-end tests start the server and load the drivers as files. Cargo does not know about that, and a
     // test run alone would leave old ones in place.
     cmd!(shell, "{cargo} build --workspace").run()?;
+    clock.passed("build");
     let _built = shell.push_env("DOCKER_REGISTRY_TEST_ARTIFACTS", workspace.artifacts(false));
     // What is handed out is tested as well: packages and image, in a long run those of the optimised build.
-    let _which = (!arguments.long).then(|| shell.push_env(dist::DEBUG, "true"));
-    dist::write(workspace, &shell, Which { debug: !arguments.long }, &workspace.dist())?;
-    let _packed = shell.push_env("DOCKER_REGISTRY_TEST_DIST", workspace.dist());
-    let long = arguments.long.then_some(["--features", "docker-registry-tests/long"]).into_iter().flatten();
+    let which = Which { debug: !arguments.long };
+    let _which = shell.push_env(dist::DEBUG, which.debug.to_string());
+    dist::write(workspace, &shell, which, &which.folder(workspace))?;
+    clock.passed("packages");
+    let _packed = shell.push_env("DOCKER_REGISTRY_TEST_DIST", which.folder(workspace));
+    let long: &[&str] = if arguments.long { &["--features", "docker-registry-tests/long"] } else { &[] };
+    // Built apart, so that their own time is seen.
+    cmd!(shell, "{cargo} test --workspace --no-run --quiet {long...}").run()?;
+    clock.passed("build of the tests");
     cmd!(shell, "{cargo} test --workspace --no-fail-fast {long...}").run()?;
+    clock.passed("tests");
 
     if !arguments.long {
         eprintln!("xtask: all passed. Not run: the long tests (cargo xtask test --long).");
     }
     Ok(())
+}
+
+/// Says how long each part took.
+struct Clock(Instant);
+
+impl Clock {
+    fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
+    fn passed(&mut self, part: &str) {
+        eprintln!("xtask: {part}: {} s", self.0.elapsed().as_secs());
+        self.0 = Instant::now();
+    }
 }
 
 /// Checks licences, banned and duplicate crates and sources of the dependencies.

@@ -42,9 +42,9 @@ impl Workspace {
         self.target.join(if release { "release" } else { "debug" })
     }
 
-    /// The folder that release files go to when nobody names another.
-    pub(crate) fn dist(&self) -> PathBuf {
-        self.target.join("dist")
+    /// A folder for release files.
+    pub(crate) fn dist(&self, name: &str) -> PathBuf {
+        self.target.join(name)
     }
 
     /// What cargo says of the workspace's packages.

@@ -38,6 +38,7 @@ promises! {
     NOT_FOUND: "Driver" says "an absent object is [`NotFound`](crate::ErrorKind::NotFound) everywhere, and a folder is no object.";
     UNKNOWN: "Driver" says "A write whose fate is not known sets [`outcome_unknown`](crate::Error::outcome_unknown).";
     FILLED_IN: "Driver" says "`operation` and `path` of the error are filled in for the author.";
+    TRANSIENT: "CallContext" says "Whether what this call writes or deletes need not outlive the machine, only the process";
     DEADLINE: "CallContext" says "When the caller stops waiting; `None` for no limit.";
     // Objects.
     PUT: "put" says "Writes a small object whole and atomically, making the folders it needs.";

@@ -32,12 +32,15 @@ impl Store {
         file.write_all(content)
             .and_then(|()| publishing::stamp(file.as_file()))
             .map_err(|error| Error::from(error).at(path))?;
+        // Where the kernel reports a failed write only when it is synced, as over a network, it is synced.
         let info = match lasts {
-            Lasts::Always => {
+            Lasts::WhileTheMachineRuns if self.warm.is_of_this_machine(&file.as_file().metadata()?) => {
+                self.give_name(file.path(), file.as_file(), path, condition)?
+            }
+            _ => {
                 file.as_file().sync_all().map_err(|error| Error::from(error).at(path))?;
                 self.publish(file.path(), file.as_file(), path, condition)?
             }
-            Lasts::WhileTheMachineRuns => self.give_name(file.path(), file.as_file(), path, condition)?,
         };
         Ok(info.etag)
     }

@@ -1,7 +1,7 @@
 //! The moment at which a finished file becomes an object.
 //!
-//! Everything that writes ends here. A file whose content is on disk already gets its place by one
-//! rename, under the condition that the caller set, and the names around it are synced.
+//! Everything that writes ends here. A file gets its place by one rename, under the condition that the caller set. Its
+//! content is on disk before and the names around it are after it, save for what the caller calls transient.
 
 use std::{
     fs::{self, File},

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use docker_registry_tests::content::digest;
@@ -19,7 +19,11 @@ use super::rows::Effort;
 use crate::workspace::Workspace;
 
 /// How many there are.
-const STEPS: [usize; 5] = [10, 100, 1_000, 10_000, 100_000];
+const STEPS: [usize; 6] = [10, 100, 1_000, 10_000, 100_000, 1_000_000];
+/// Most tags of one repository that are measured.
+const MOST_TAGS: usize = 100_000;
+/// Names that one file may have: some file systems end at 65,000.
+const MOST_NAMES: usize = 60_000;
 /// Connections that ask for small manifests at the same time.
 const CONNECTIONS: [u32; 4] = [1, 10, 100, 1_000];
 /// The repository with many tags.
@@ -28,10 +32,10 @@ const TAGGED: &str = "growth/tagged";
 const BLOBS: &str = "docker/registry/v2/blobs";
 const REPOSITORIES: &str = "docker/registry/v2/repositories";
 
-/// Measures, and returns tables in Markdown.
-pub(super) fn measure(workspace: &Workspace, effort: Effort, rounds: u32) -> Result<String> {
+/// Measures with at most so many repositories, and returns tables in Markdown.
+pub(super) fn measure(workspace: &Workspace, effort: Effort, rounds: u32, most: usize) -> Result<String> {
     let folder = tempfile::Builder::new().prefix("docker-registry-bench-").tempdir()?;
-    let manifest = Stored::new(folder.path())?;
+    let mut manifest = Stored::new(folder.path())?;
     manifest.repository(TAGGED, 0)?;
     let contestants = [Product::Ours, Product::Distribution]
         .map(|product| Contestant::on_folder(workspace, product, folder.path()));
@@ -42,7 +46,7 @@ pub(super) fn measure(workspace: &Workspace, effort: Effort, rounds: u32) -> Res
     );
     text.push_str("|---|---|---|---|\n");
     let mut there = 0;
-    for count in STEPS {
+    for count in STEPS.into_iter().filter(|count| *count <= most) {
         for number in there..count {
             manifest.repository(&repository(number), 1)?;
         }
@@ -60,7 +64,7 @@ pub(super) fn measure(workspace: &Workspace, effort: Effort, rounds: u32) -> Res
         "\n| tags | manifest GET by tag | first page of tags | page from the middle |\n|---|---|---|---|\n",
     );
     let mut there = 0;
-    for count in STEPS {
+    for count in STEPS.into_iter().filter(|count| *count <= most.min(MOST_TAGS)) {
         for number in there..count {
             manifest.tag(TAGGED, number)?;
         }
@@ -129,6 +133,9 @@ fn tag(number: usize) -> String {
 struct Stored<'bench> {
     folder: &'bench Path,
     hex: String,
+    /// A file that refers to it, and how many names it has. All links are names of few files: with a million repositories
+    /// they would not fit otherwise.
+    link: Option<(PathBuf, usize)>,
 }
 
 impl Stored<'_> {
@@ -143,25 +150,36 @@ impl Stored<'_> {
             fs::write(place.join("data"), content)?;
         }
         let hex = digest(manifest.as_bytes()).trim_start_matches("sha256:").to_owned();
-        Ok(Stored { folder, hex })
+        Ok(Stored { folder, hex, link: None })
     }
 
     /// A repository with this many tags.
-    fn repository(&self, name: &str, tags: usize) -> Result<()> {
+    fn repository(&mut self, name: &str, tags: usize) -> Result<()> {
         let manifests = self.folder.join(REPOSITORIES).join(name).join("_manifests");
         self.link(&manifests.join("revisions/sha256").join(&self.hex))?;
         (0..tags).try_for_each(|number| self.tag(name, number))
     }
 
-    fn tag(&self, repository: &str, number: usize) -> Result<()> {
+    fn tag(&mut self, repository: &str, number: usize) -> Result<()> {
         let tags = self.folder.join(REPOSITORIES).join(repository).join("_manifests/tags").join(tag(number));
         self.link(&tags.join("current"))?;
         self.link(&tags.join("index/sha256").join(&self.hex))
     }
 
-    fn link(&self, place: &Path) -> Result<()> {
+    fn link(&mut self, place: &Path) -> Result<()> {
         fs::create_dir_all(place)?;
-        Ok(fs::write(place.join("link"), format!("sha256:{}", self.hex))?)
+        let place = place.join("link");
+        match &mut self.link {
+            Some((file, names)) if *names < MOST_NAMES => {
+                fs::hard_link(file, place)?;
+                *names += 1;
+            }
+            _ => {
+                fs::write(&place, format!("sha256:{}", self.hex))?;
+                self.link = Some((place, 1));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -72,9 +72,10 @@ pub(crate) struct Arguments {
     /// Measure start and memory instead of speed.
     #[arg(long)]
     resources: bool,
-    /// Measure how answers get slower with the number of repositories, tags and connections, beside distribution 2.8.
-    #[arg(long)]
-    growth: bool,
+    /// Measure how answers get slower with the number of repositories, tags and connections, beside distribution 2.8. A
+    /// million repositories are 11 million folders: TMPDIR should be a file system in memory for them.
+    #[arg(long, value_name = "REPOSITORIES", num_args = 0..=1, default_missing_value = "100000")]
+    growth: Option<usize>,
     /// Let servers and load run on all processors, and not each on its half.
     #[arg(long)]
     unpinned: bool,
@@ -105,12 +106,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     }
     let effort =
         Effort { connections: arguments.connections, time: Duration::from_secs_f64(arguments.seconds) };
-    if arguments.growth {
-        let table = growth::measure(workspace, effort, arguments.rounds)?;
+    if let Some(most) = arguments.growth {
+        let table = growth::measure(workspace, effort, arguments.rounds, most)?;
         println!("{table}");
         if arguments.record {
-            let how =
-                "`cargo xtask bench --growth`: one folder that both servers read, the time of one answer.";
+            let how = "`cargo xtask bench --growth`: one folder that both servers read, the time of one answer. Nobody keeps \
+                 its answers; the folders are in the kernel's memory.";
             record::write(workspace, &shell, "growth", how, &table)?;
         }
         return Ok(());

@@ -142,6 +142,10 @@ impl Row {
             Exchange::new(contestant, method, &manifest_target(reference), &accept, Some(body))
         };
         let one = |exchange| repeat(contestant, &exchange, clients, effort.time);
+        if self.writes() {
+            // What was written before must not be waited for here.
+            rustix::fs::sync();
+        }
         match self.load {
             Load::ManifestByTag => one(manifest("GET", "latest")),
             Load::ManifestByDigest => one(manifest("GET", &fixture.manifest_digest)),

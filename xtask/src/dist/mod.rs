@@ -33,7 +33,8 @@ const GLIBC_FLOOR: requirements::Version = requirements::Version(2, 34);
 /// Options of `cargo xtask dist`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Folder for the archive, the packages and SHA256SUMS [default: dist/ in the target folder].
+    /// Folder for the archive, the packages and SHA256SUMS [default: dist/ in the target folder, dist-debug/ with
+    /// --debug].
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Build the container image with docker under this name, and nothing else.
@@ -57,7 +58,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
             &arguments.base,
         );
     }
-    let folder = arguments.out.unwrap_or_else(|| workspace.dist());
+    let folder = arguments.out.unwrap_or_else(|| arguments.which.folder(workspace));
     for file in write(workspace, &shell, arguments.which, &folder)? {
         println!("{}", folder.join(file).display());
     }

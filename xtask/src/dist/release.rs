@@ -27,8 +27,15 @@ pub(crate) const DRIVERS: &str = "lib/docker-registry/drivers";
 pub(crate) struct Which {
     /// Take the build that the tests use, without its debugging information, and not the optimised one: it is there
     /// in seconds, and shows whether it is packed and installed well.
-    #[arg(long, env = DEBUG)]
+    #[arg(long, env = DEBUG, value_parser = clap::builder::FalseyValueParser::new(), action = clap::ArgAction::SetTrue)]
     pub(crate) debug: bool,
+}
+
+impl Which {
+    /// The folder that its files go to when nobody names another.
+    pub(crate) fn folder(self, workspace: &Workspace) -> PathBuf {
+        workspace.dist(if self.debug { "dist-debug" } else { "dist" })
+    }
 }
 
 /// The variable that says it as well.
@@ -243,8 +250,11 @@ fn stripped<'a>(
     let folder = artifacts.join("stripped");
     fs::create_dir_all(&folder)?;
     for file in files {
-        let (from, to) = (artifacts.join(file), folder.join(file));
-        cmd!(shell, "strip --strip-debug -o {to} {from}").quiet().run()?;
+        // Another process may be packing the same build.
+        let (from, made) = (artifacts.join(file), tempfile::NamedTempFile::new_in(&folder)?.into_temp_path());
+        cmd!(shell, "strip --strip-debug -o {made} {from}").quiet().run()?;
+        fs::set_permissions(&made, fs::metadata(&from)?.permissions())?;
+        made.persist(folder.join(file))?;
     }
     Ok(folder)
 }

@@ -1,6 +1,8 @@
 //! Objects written whole and looked at: content, sizes, limits, absence, folders.
 
-use docker_registry_driver_api::{Capability, Condition, ErrorKind, ListRequest, Prefix, ReadRange, Stat};
+use docker_registry_driver_api::{
+    CallContext, Capability, Condition, ErrorKind, ListRequest, Prefix, ReadRange, Stat,
+};
 
 use crate::{
     case::group,
@@ -19,6 +21,8 @@ group! {
         "A content of all 256 byte values, zeros and line ends included, comes back unchanged.";
     a_shorter_content_leaves_no_tail =>
         "A content that replaces a longer one is all that is there, down to one byte and to none.";
+    what_is_transient_is_there_all_the_same =>
+        "A transient put is seen at once and replaces what is there; a transient delete and delete_many take it away.";
     deep_paths_are_made_at_once =>
         "An object 60 folders deep is written without making the folders first.";
     the_limit_of_get_holds =>
@@ -69,6 +73,27 @@ async fn every_byte_value_is_kept(store: Store) {
     for content in contents {
         store.put("bytes", content.clone()).await;
         store.expect("bytes", content, promise::GET).await;
+    }
+}
+
+async fn what_is_transient_is_there_all_the_same(store: Store) {
+    let call = CallContext { transient: true, ..call() };
+    for delete_many in [false, true] {
+        for content in ["in flight", "on", ""] {
+            let path = store.path("upload/record");
+            let put = store.driver.put(&call, &path, content.into(), &Condition::Always).await;
+            ok(put, "a transient put", promise::PUT);
+            store.expect("upload/record", content, promise::TRANSIENT).await;
+        }
+        let path = store.path("upload/record");
+        if delete_many {
+            let failed = store.driver.delete_many(&call, &[path]).await;
+            let failed = ok(failed, "a transient delete_many", promise::DELETE_MANY);
+            same(failed.len(), 0, "the paths that failed", promise::DELETE_MANY);
+        } else {
+            ok(store.driver.delete(&call, &path).await, "a transient delete", promise::DELETE);
+        }
+        store.expect_absent("upload/record", promise::TRANSIENT).await;
     }
 }
 

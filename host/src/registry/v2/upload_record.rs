@@ -6,11 +6,12 @@
 //! learns it before its client does.
 //!
 //! # What it survives
-//! The end of this process, as everything that was acknowledged. Not always a power cut: a client who pushes has to
-//! come to the end for anything to be a blob, and until then it can begin anew, so nobody waits for a disk here. A record
-//! that is missing, cut off or not what was written after one is no record, and its upload is unknown; the hash beside
-//! content shows whether it is the content. Content that an older record speaks of is the driver's, and the driver
-//! takes no older state.
+//! The end of this process, as everything that was acknowledged. As long as the content is small, not always a power cut:
+//! nothing is a blob before its client has come to the end, and until then it can begin anew, so nobody waits for a disk
+//! here. A record that is missing or cut off after one is no record, and its upload is unknown; the hash beside content
+//! shows whether it is the content. An older record that came back is an earlier step of the upload: whoever goes on
+//! from a later one is told another offset, or at the end that the digest is wrong. A record that leads to an upload of
+//! the driver's is on disk when it is acknowledged, as that is.
 //!
 //! # Without reading it again
 //! Each record has a revision, drawn by lot, and clients send back the one that they were shown, as part of the
@@ -43,7 +44,7 @@ const MAX_RECORD_BYTES: u64 = 64 * 1024 + MOST_GATHERED;
 /// Where an upload stands.
 #[derive(Clone)]
 pub(super) struct UploadRecord {
-    /// Number of durable bytes.
+    /// Number of bytes that were acknowledged.
     pub(super) offset: u64,
     /// The driver's state; `None` as long as nothing is open at the driver.
     pub(super) state: Option<UploadState>,
@@ -146,7 +147,7 @@ impl UploadRecord {
             None => None,
         };
         match written.version {
-            WITHOUT_CONTENT if content.is_empty() => {}
+            WITHOUT_CONTENT if content.is_empty() && (state.is_some() || written.offset == 0) => {}
             WITH_CONTENT if state.is_none() && content.len() as u64 == written.offset => {}
             _ => return None,
         }
@@ -252,7 +253,8 @@ impl Registry {
             }
         };
         let text = record.write();
-        let call = &transient(call);
+        let leads_to_driver = record.state.is_some();
+        let call = &if leads_to_driver { call.clone() } else { transient(call) };
         let mut put = self.storage.put(call, &path, text.clone(), &condition).await;
         if seen.is_remembered()
             && put.as_ref().is_err_and(|error| error.kind == ErrorKind::ConditionFailed)
@@ -391,7 +393,10 @@ mod tests {
         assert!(read(r#"{"version":3,"offset":0,"algorithm":"sha256"}"#).is_none());
         assert!(read("{\"version\":2,\"offset\":3,\"algorithm\":\"sha256\"}\nab").is_none(), "cut off");
         assert!(read("").is_none());
-        let old = read(r#"{"version":1,"offset":3,"algorithm":"sha256","hash_state":"AAAA"}"#).unwrap();
+        assert!(read(r#"{"version":1,"offset":3,"algorithm":"sha256"}"#).is_none(), "its content is nowhere");
+        let old =
+            r#"{"version":1,"offset":3,"driver_state":"AA==","algorithm":"sha256","hash_state":"AAAA"}"#;
+        let old = read(old).unwrap();
         assert!(old.hasher.is_none() && old.revision.is_none());
     }
 }

@@ -42,7 +42,7 @@ pub struct Chunk {
 pub struct UploadStatus {
     /// Where the client goes on.
     pub location: UploadLocation,
-    /// Number of durable bytes.
+    /// Number of bytes that were acknowledged.
     pub offset: u64,
 }
 

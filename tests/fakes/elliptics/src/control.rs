@@ -6,6 +6,7 @@
 //! | `/stop?node=N`, `/start?node=N&data=kept/empty` | a node goes or comes, with what it had (stale, if others were written to) |
 //! | `/fault?…` | adds a fault: `fault.rs` says what it may be |
 //! | `/faults/clear` | forgets the faults |
+//! | `/faults/struck` | how many commands were struck by faults |
 //! | `/backend?node=N&backend=B&state=enabled/disabled/read-only/writable` | changes a backend |
 //! | `/damage?node=N&id=HEX` | spoils the content that a node has of a record |
 //! | `/forget?node=N&id=HEX` | a node loses a record |
@@ -99,6 +100,7 @@ impl Control {
             "/nodes" => return Ok(self.cluster.nodes.iter().map(describe).collect()),
             "/counts" => return Ok(journal.counts()),
             "/frames" => return Ok(journal.frames()),
+            "/faults/struck" => return Ok(vec![self.cluster.faults.struck().to_string()]),
             "/problems" => return Ok(journal.problems()),
             "/clear" => journal.clear(),
             "/stop" => self.running.stop(number("node")?).await?,

@@ -1,6 +1,7 @@
 //! Trouble that a test asks for: late answers, statuses, answers that are cut off or never come.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::wire::command;
@@ -112,9 +113,9 @@ impl Fault {
     }
 }
 
-/// All rules that hold.
+/// All rules that hold, and how many commands they struck.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(Mutex<Vec<Fault>>);
+pub(crate) struct Faults(Mutex<Vec<Fault>>, AtomicU64);
 
 impl Faults {
     /// Adds a rule.
@@ -127,6 +128,11 @@ impl Faults {
         self.0.lock().expect("no holder panics").clear();
     }
 
+    /// How many commands were struck so far.
+    pub(crate) fn struck(&self) -> u64 {
+        self.1.load(Ordering::Relaxed)
+    }
+
     /// What happens to this command: all delays together, and the effect of the first rule that has one.
     pub(crate) fn strike(&self, node: usize, group: u32, command: i32) -> (Duration, Effect) {
         let mut delay = Duration::ZERO;
@@ -135,6 +141,7 @@ impl Faults {
             // A rule whose effect is not used does not count this command.
             if (effect == Effect::None || fault.effect == Effect::None) && fault.strikes(node, group, command)
             {
+                self.1.fetch_add(1, Ordering::Relaxed);
                 delay += fault.delay;
                 if effect == Effect::None {
                     effect = fault.effect;
