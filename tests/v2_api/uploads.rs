@@ -17,6 +17,8 @@ on_both_drivers!(
     a_wrong_digest_ends_the_upload,
     a_failed_upload_in_one_request_leaves_nothing,
     a_cancelled_upload_leaves_nothing,
+    a_new_upload_is_nothing_in_the_storage_and_goes_on_anywhere,
+    a_refused_first_chunk_leaves_the_upload_new,
     an_upload_that_does_not_exist_is_unknown,
     an_upload_belongs_to_its_repository,
     a_digest_must_be_named_and_be_one,
@@ -256,8 +258,42 @@ async fn an_upload_that_does_not_exist_is_unknown(registry: &Registry) {
     registry.assert_empty().await;
 }
 
+async fn a_new_upload_is_nothing_in_the_storage_and_goes_on_anywhere(registry: &Registry) {
+    let location = registry.start_upload("app").await;
+    registry.assert_empty().await;
+    let second = registry.second();
+    for server in [registry, &second] {
+        let status = server.get(&location).await.expect(204);
+        assert_eq!((status.header("range"), status.header("location")), ("0-0", location.as_str()));
+    }
+    second.ask(ask("PATCH", &location).body(b"content")).await.expect(202);
+    // Who began it knows only that it has; the location that its client has is older than the chunk.
+    assert_eq!(registry.get(&location).await.expect(204).header("range"), "0-6");
+    registry.ask(put(&location, &sha256(b"content"))).await.expect(201);
+    registry.assert_no_upload_is_left().await;
+
+    let cancelled = registry.start_upload("app").await;
+    registry.delete(&cancelled).await.expect(204);
+    registry.get(&cancelled).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+    registry.ask(ask("PATCH", &cancelled).body(b"x")).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+    registry.ask(put(&cancelled, &sha256(b""))).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+    let finished = registry.start_upload("app").await;
+    registry.ask(put(&finished, &sha256(b"x")).body(b"x")).await.expect(201);
+    registry.get(&finished).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+}
+
+async fn a_refused_first_chunk_leaves_the_upload_new(registry: &Registry) {
+    let location = registry.start_upload("app").await;
+    let early = ask("PATCH", &location).header("content-range", "5-8").body(b"xxxx");
+    let refused = registry.ask(early).await.expect_error(416, "RANGE_INVALID");
+    assert_eq!(refused.header("location"), location);
+    registry.assert_empty().await;
+    let end = put(refused.header("location"), &sha256(b"content")).body(b"content");
+    registry.ask(end).await.expect(201);
+}
+
 async fn an_upload_belongs_to_its_repository(registry: &Registry) {
-    let location = registry.start_upload("mine").await;
+    let location = registry.begin_upload("mine").await;
     let elsewhere = location.replace("/mine/", "/yours/");
     registry.ask(ask("PATCH", &elsewhere).body(b"x")).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
     registry.delete(&location).await.expect(204);

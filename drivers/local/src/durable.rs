@@ -40,8 +40,8 @@ const SYNC_STACK: usize = 64 * 1024;
 
 /// Waits until the names in `folder` are on disk.
 ///
-/// A folder that is gone has nothing to keep; see [`crate::folders`] for its removal. Some file systems have no fsync for folders and say so;
-/// they keep what they can.
+/// A folder that is gone has nothing to keep; see [`crate::folders`] for its removal. Some file systems have no fsync
+/// for folders and say so; they keep what they can.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     match synced {

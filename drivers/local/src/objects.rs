@@ -33,15 +33,14 @@ impl Store {
             .and_then(|()| publishing::stamp(file.as_file()))
             .map_err(|error| Error::from(error).at(path))?;
         // Where the kernel reports a failed write only when it is synced, as over a network, it is synced.
-        let info = match lasts {
-            Lasts::WhileTheMachineRuns if self.warm.is_of_this_machine(&file.as_file().metadata()?) => {
-                self.give_name(file.path(), file.as_file(), path, condition)?
-            }
-            _ => {
-                file.as_file().sync_all().map_err(|error| Error::from(error).at(path))?;
-                self.publish(file.path(), file.as_file(), path, condition)?
-            }
+        let lasts = match lasts {
+            Lasts::WhileTheMachineRuns if self.warm.is_of_this_machine(&file.as_file().metadata()?) => lasts,
+            _ => Lasts::Always,
         };
+        if lasts == Lasts::Always {
+            file.as_file().sync_all().map_err(|error| Error::from(error).at(path))?;
+        }
+        let info = self.publish(file.path(), file.as_file(), path, condition, lasts)?;
         Ok(info.etag)
     }
 
@@ -58,7 +57,7 @@ impl Store {
         publishing::stamp(file.as_file())
             .and_then(|()| file.as_file().sync_all())
             .map_err(|error| Error::from(error).at(to))?;
-        self.publish(file.path(), file.as_file(), to, &Condition::Always)?;
+        self.publish(file.path(), file.as_file(), to, &Condition::Always, Lasts::Always)?;
         Ok(())
     }
 
@@ -80,7 +79,7 @@ impl Store {
         {
             // A write that depends on the source's tag must not fall between.
             let _lock = self.staging.lock(from, false)?;
-            self.publish(&source, &file, to, &Condition::Always).map_err(|error| {
+            self.publish(&source, &file, to, &Condition::Always, Lasts::Always).map_err(|error| {
                 if error.outcome_unknown || source.exists() { error } else { Error::not_found(from) }
             })?;
             remove_if_same(&source, &file).map_err(|error| error.at(from))?;

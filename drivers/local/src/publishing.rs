@@ -17,7 +17,15 @@ use rustix::{
 };
 use tempfile::NamedTempFile;
 
-use crate::{Store, durable, reading, root::is_linked_folder, staging, staging::staging_failed, stop::Stop};
+use crate::{
+    Store,
+    durable::{self, Lasts},
+    reading,
+    root::is_linked_folder,
+    staging,
+    staging::staging_failed,
+    stop::Stop,
+};
 
 /// How often a write starts again whose folder others remove at the same time.
 const ATTEMPTS: usize = 100;
@@ -33,11 +41,12 @@ struct Place<'a> {
 }
 
 impl Store {
-    /// Makes the file at `source` the object at `path`. On `Ok` nothing is at `source` any more,
-    /// unless the object lies on another file system: then it is a copy, and the source is the caller's
-    /// to remove.
+    /// Makes the file at `source` the object at `path`, to last as long as `lasts` says. On `Ok` nothing is at
+    /// `source` any more, unless the object lies on another file system: then it is a copy, and the source is the
+    /// caller's to remove.
     ///
-    /// `file` is the same file, open; its content must be on disk, and it must have been stamped.
+    /// `file` is the same file, open; it must have been stamped, and its content must be on disk if it is to last
+    /// always.
     ///
     /// # Errors
     /// `ConditionFailed`; `Conflict` when a folder is at the path or an object above it. The source is
@@ -48,23 +57,7 @@ impl Store {
         file: &File,
         path: &ObjectPath,
         condition: &Condition,
-    ) -> Result<ObjectInfo> {
-        let info = self.give_name(source, file, path, condition)?;
-        let target = self.root.object(path)?;
-        self.sync_names(target.parent().unwrap_or(self.root.folder())).map_err(|error| error.at(path))?;
-        Ok(info)
-    }
-
-    /// The same for what may be lost in a power cut, be it the name or the content.
-    ///
-    /// # Errors
-    /// Those of [`Self::publish`].
-    pub(crate) fn give_name(
-        &self,
-        source: &Path,
-        file: &File,
-        path: &ObjectPath,
-        condition: &Condition,
+        lasts: Lasts,
     ) -> Result<ObjectInfo> {
         let target = self.root.object(path)?;
         let folder = target.parent().unwrap_or(self.root.folder());
@@ -74,7 +67,11 @@ impl Store {
             // Folders were made for nothing.
             durable::prune(folder, self.root.folder());
         }
-        published.map_err(|error| error.at(path))
+        let info = published.map_err(|error| error.at(path))?;
+        if lasts == Lasts::Always {
+            self.sync_names(folder).map_err(|error| error.at(path))?;
+        }
+        Ok(info)
     }
 
     fn publish_at(

@@ -26,7 +26,9 @@ use docker_registry_driver_api::{
 };
 
 use crate::{
-    Store, publishing,
+    Store,
+    durable::Lasts,
+    publishing,
     record::{Locked, Record, Standing, data_name, gone, stale},
     staging::{is_leftover, staging_failed},
     stop::Stop,
@@ -186,7 +188,7 @@ impl Store {
         let published = publishing::stamp(&data)
             .and_then(|()| if unsynced { data.sync_data() } else { Ok(()) })
             .map_err(Error::from)
-            .and_then(|()| self.publish(&data_path, &data, path, condition));
+            .and_then(|()| self.publish(&data_path, &data, path, condition, Lasts::Always));
         match published {
             Err(error) if !error.outcome_unknown => {
                 if copied {

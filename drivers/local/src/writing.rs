@@ -14,7 +14,9 @@ use tokio::runtime::Handle;
 use crate::{
     Store,
     batches::{self, Batches},
-    blocking, publishing,
+    blocking,
+    durable::Lasts,
+    publishing,
 };
 
 /// See `Driver::write`.
@@ -41,7 +43,7 @@ pub(crate) async fn write(
         publishing::stamp(file.as_file())
             .and_then(|()| file.as_file().sync_all())
             .map_err(|error| Error::from(error).at(&path))?;
-        store.publish(file.path(), file.as_file(), &path, &condition)
+        store.publish(file.path(), file.as_file(), &path, &condition, Lasts::Always)
     })
     .await
 }

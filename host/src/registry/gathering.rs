@@ -68,7 +68,11 @@ impl Room {
                     body = stream::iter([Ok(chunk)]).chain(body).boxed();
                     break;
                 };
-                // A copy: a piece of a large buffer would keep all of that in memory.
+                // A copy: a piece of a large buffer would keep all of that in memory. It is not made again for each
+                // chunk that follows; what an announced length takes before it comes is no more than addresses.
+                if let Some(announced) = announced.filter(|_| gathered.is_empty()) {
+                    gathered.reserve(announced as usize);
+                }
                 gathered.extend_from_slice(&chunk);
                 all_room.merge(room);
             }

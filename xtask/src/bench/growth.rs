@@ -1,11 +1,11 @@
 //! How a server's answers get slower with what is stored: repositories, and tags in one of them.
 //!
 //! One folder is filled by hand with the files of distribution's layout and served by everybody at the same time. Nobody
-//! writes.
+//! writes. An answer that does not come within the patience of the client is noted, and not asked for again.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use anyhow::Result;
 use docker_registry_tests::content::digest;
@@ -88,7 +88,7 @@ pub(super) fn measure(workspace: &Workspace, effort: Effort, rounds: u32, most: 
     Ok(text)
 }
 
-/// A line of a table: for each target the median time of this server's answers in milliseconds, and the peer's.
+/// A line of a table: for each target the median time of this server's answers in milliseconds, in that of the peer's.
 fn line(
     text: &mut String,
     count: usize,
@@ -100,20 +100,33 @@ fn line(
     eprintln!("xtask: growth, {count}");
     write!(text, "| {count} |")?;
     for target in targets {
-        let mut times = [Vec::new(), Vec::new()];
+        let mut times = [Some(Vec::new()), Some(Vec::new())];
         for _ in 0..rounds {
             for (contestant, times) in contestants.iter().zip(&mut times) {
+                let Some(answered) = times else { continue };
                 let accept = format!("Accept: {}\r\n", v2::MANIFEST);
                 let exchange = Exchange::new(contestant, "GET", target, &accept, None);
-                let measured = repeat(contestant, &exchange, effort.connections, effort.time)?;
-                times.push(answer_time(&measured, effort.connections));
+                match repeat(contestant, &exchange, effort.connections, effort.time) {
+                    Ok(measured) => answered.push(answer_time(&measured, effort.connections)),
+                    Err(error) if ran_out_of_patience(&error) => *times = None,
+                    Err(error) => return Err(error),
+                }
             }
         }
-        let [ours, peer] = times.map(super::report::median);
-        write!(text, " {ours:.2} ms, {:.2} of the peer's |", ours / peer)?;
+        match times.map(|times| times.map(super::report::median)) {
+            [Some(ours), Some(peer)] => write!(text, " {ours:.2} ms, {:.3} of the peer's |", ours / peer)?,
+            [Some(ours), None] => write!(text, " {ours:.2} ms, none from the peer |")?,
+            [None, _] => text.push_str(" none |"),
+        }
     }
     text.push('\n');
     Ok(())
+}
+
+/// Whether a server was silent for so long that its client gave up.
+fn ran_out_of_patience(error: &anyhow::Error) -> bool {
+    let silent = |kind| matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+    error.downcast_ref::<io::Error>().is_some_and(|error| silent(error.kind()))
 }
 
 /// Milliseconds that one answer took, as its client sees it.

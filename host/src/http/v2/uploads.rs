@@ -56,7 +56,7 @@ impl Api {
             Some(algorithm) => Algorithm::from_name(&algorithm)
                 .ok_or_else(|| Refusal::new(DIGEST_INVALID, "digest-algorithm must be sha256 or sha512"))?,
         };
-        let begun = self.registry.start_upload(call, name, algorithm).await?;
+        let begun = self.registry.start_upload(name, algorithm);
         let mut response = exchange::empty(StatusCode::ACCEPTED);
         for (header, value) in progress(name, &begun.location, begun.offset) {
             exchange::set(&mut response, header, &value);
@@ -72,7 +72,7 @@ impl Api {
         id: &str,
     ) -> Result<Response, Refusal> {
         let at = parse_location(id)?;
-        let status = self.registry.upload_status(request.call(), name, &at.id).await?;
+        let status = self.registry.upload_status(request.call(), name, &at).await?;
         let mut response = exchange::empty(StatusCode::NO_CONTENT);
         for (header, value) in progress(name, &status.location, status.offset) {
             exchange::set(&mut response, header, &value);
@@ -126,7 +126,7 @@ impl Api {
         id: &str,
     ) -> Result<Response, Refusal> {
         let at = parse_location(id)?;
-        self.registry.cancel_upload(request.call(), name, &at.id).await?;
+        self.registry.cancel_upload(request.call(), name, &at).await?;
         Ok(exchange::empty(StatusCode::NO_CONTENT))
     }
 }
@@ -164,8 +164,9 @@ fn upload_refusal(failure: Failure, name: &RepositoryName, at: UploadLocation) -
         _ => None,
     };
     let mut refusal = Refusal::from(failure);
-    // Tells the client where to go on. What revision it stands at now, the next request finds out.
-    let at = UploadLocation::from(at.id);
+    // Tells the client where to go on. What revision it stands at now, the next request finds out; that an upload is
+    // still new, nothing but its location says.
+    let at = if offset == Some(0) { at } else { UploadLocation::from(at.id) };
     for (header, value) in offset.into_iter().flat_map(|offset| progress(name, &at, offset)) {
         refusal = refusal.header(header, value);
     }

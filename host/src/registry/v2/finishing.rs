@@ -8,7 +8,7 @@ use bytes::Bytes;
 use docker_registry_driver_api::{
     ByteStream, CallContext, Condition, ErrorKind, ObjectPath, ReadRange, ReadingBody, UploadHint,
 };
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, future, stream};
 
 use super::{
     Failure, Registry, RepositoryName, Result, UploadId, UploadLocation,
@@ -43,7 +43,7 @@ impl Registry {
     ) -> Result<()> {
         let (record, seen) = self.record_for(call, name, at, chunk.start).await?;
         match (without_empty_body(chunk).await?, record.state.is_some()) {
-            (None, false) => self.finish_small(call, name, at, digest, record, seen).await,
+            (None, false) => self.finish_small(call, name, at, digest, (record, seen)).await,
             (Some(chunk), false) => {
                 self.finish_with(call, name, &at.id, digest, (&record, &seen), chunk).await
             }
@@ -58,43 +58,53 @@ impl Registry {
         name: &RepositoryName,
         at: &UploadLocation,
         digest: &Digest,
-        mut record: UploadRecord,
-        mut seen: Seen,
+        (mut record, mut seen): (UploadRecord, Seen),
     ) -> Result<()> {
         let hasher = record.hasher.take().filter(|hasher| hasher.algorithm() == digest.algorithm());
         let mut found = match hasher {
             Some(hasher) => hasher.finish(),
             None => hashing::digest_of(digest.algorithm(), &record.content).await?,
         };
-        if found != *digest && seen.is_remembered() {
+        if found != *digest && seen.is_unread() {
             // Before the upload is given up: perhaps another process went on with it.
             (record, seen) =
-                self.read_upload_record(call, name, &at.id).await?.ok_or(Failure::UploadUnknown)?;
+                self.stored_upload_record(call, name, at).await?.ok_or(Failure::UploadUnknown)?;
             if record.state.is_some() {
                 return self.finish_at_driver(call, name, &at.id, digest, (&record, &seen), None).await;
             }
             found = hashing::digest_of(digest.algorithm(), &record.content).await?;
         }
-        self.finish_content(call, name, &at.id, digest, record.content, found).await
+        self.finish_content(call, name, &at.id, digest, &seen, record.content, found).await
     }
 
     /// Content that is held whole.
+    #[expect(clippy::too_many_arguments, reason = "one step of two methods, with all that they know")]
     async fn finish_content(
         &self,
         call: &CallContext,
         name: &RepositoryName,
         id: &UploadId,
         digest: &Digest,
+        seen: &Seen,
         content: Bytes,
         found: Digest,
     ) -> Result<()> {
         if found != *digest {
-            self.remove_upload_record(call, name, id).await;
+            self.remove_upload_record(call, name, id, seen).await;
             return Err(Failure::DigestMismatch { found });
         }
-        self.storage.put(call, &layout::blob(digest), content, &Condition::Always).await?;
-        self.link_new_blob(call, name, digest).await?;
-        self.remove_upload_record(call, name, id).await;
+        // Side by side, because each waits for a disk or a network. A link that comes first leads nowhere until the
+        // content is there, and is right from then on. It stays when the content fails: it may be an older one.
+        let (blob, link) = (layout::blob(digest), layout::layer_link(name, digest));
+        let (content, link) = future::join(
+            self.storage.put(call, &blob, content, &Condition::Always),
+            self.write_link(call, &link, digest),
+        )
+        .await;
+        content?;
+        self.saw_content(digest);
+        link?;
+        self.remove_upload_record(call, name, id, seen).await;
         Ok(())
     }
 
@@ -123,10 +133,10 @@ impl Registry {
                     return Err(Failure::BodyBroken);
                 }
                 let found = received.hasher.ok_or_else(unread)?.finish();
-                if found != *digest && seen.is_remembered() {
-                    self.record_is_still(call, name, id, record).await?;
+                if found != *digest && seen.is_unread() {
+                    self.record_is_still(call, name, id, (record, seen)).await?;
                 }
-                return self.finish_content(call, name, id, digest, content, found).await;
+                return self.finish_content(call, name, id, digest, seen, content, found).await;
             }
             Err(error) => return Err(body_failure(receipt.take().map(|received| received.ending), error)),
         };
@@ -134,16 +144,16 @@ impl Registry {
         match self.write_blob(call, digest, body, receipt, size).await {
             Ok(()) => {}
             Err(failure @ Failure::DigestMismatch { .. }) => {
-                if seen.is_remembered() {
-                    self.record_is_still(call, name, id, record).await?;
+                if seen.is_unread() {
+                    self.record_is_still(call, name, id, (record, seen)).await?;
                 }
-                self.remove_upload_record(call, name, id).await;
+                self.remove_upload_record(call, name, id, seen).await;
                 return Err(failure);
             }
             Err(failure) => return Err(failure),
         }
         self.link_new_blob(call, name, digest).await?;
-        self.remove_upload_record(call, name, id).await;
+        self.remove_upload_record(call, name, id, seen).await;
         Ok(())
     }
 
@@ -154,13 +164,14 @@ impl Registry {
         call: &CallContext,
         name: &RepositoryName,
         id: &UploadId,
-        record: &UploadRecord,
+        (record, seen): (&UploadRecord, &Seen),
     ) -> Result<()> {
-        let (now, _) = self.read_upload_record(call, name, id).await?.ok_or(Failure::UploadUnknown)?;
-        if now.revision == record.revision {
-            return Ok(());
+        match self.read_upload_record(call, name, id).await? {
+            None if seen.is_nothing() => Ok(()),
+            None => Err(Failure::UploadUnknown),
+            Some((now, _)) if now.revision == record.revision => Ok(()),
+            Some((now, _)) => Err(Failure::UploadOffset { offset: now.offset }),
         }
-        Err(Failure::UploadOffset { offset: now.offset })
     }
 
     /// An upload that was begun at the driver.
@@ -190,11 +201,11 @@ impl Registry {
         };
         let hashed = hasher.is_some();
         if let Some(found) = hasher.map(Hasher::finish).filter(|found| found != digest) {
-            if taken.is_none() && seen.is_remembered() {
-                self.record_is_still(call, name, id, record).await?;
+            if taken.is_none() && seen.is_unread() {
+                self.record_is_still(call, name, id, (record, seen)).await?;
             }
             self.discard(call, &state).await;
-            self.remove_upload_record(call, name, id).await;
+            self.remove_upload_record(call, name, id, seen).await;
             return Err(Failure::DigestMismatch { found });
         }
         // What is not hashed yet waits beside the record until it is.
@@ -214,7 +225,7 @@ impl Registry {
         // The bytes have their name now; whatever comes, the record speaks of nothing any more.
         if hashed {
             let linked = self.link_new_blob(call, name, digest).await;
-            self.remove_upload_record(call, name, id).await;
+            self.remove_upload_record(call, name, id, seen).await;
             return linked;
         }
         let named = self.name_by_hashing_again(call, name, &target, digest).await;

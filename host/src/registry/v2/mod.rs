@@ -24,7 +24,7 @@ pub use blobs::{BlobFacts, Mount};
 pub use catalog::Catalog;
 pub use failure::{Failure, Result};
 pub use manifests::{Manifest, PutManifest};
-pub use names::{RepositoryName, Revision, Tag, UploadId, UploadLocation};
+pub use names::{RepositoryName, Revision, Shown, Tag, UploadId, UploadLocation};
 pub use references::MissingReference;
 pub use tags::TagPage;
 pub use uploads::{Chunk, UploadStatus};
@@ -37,7 +37,7 @@ use std::{
 
 use tokio::sync::RwLock;
 
-use self::upload_record::{Seen, UploadRecord};
+use self::upload_record::Remembered;
 use crate::{
     registry::{digest::Digest, gathering::Room, recent::Recent},
     storage::Storage,
@@ -63,8 +63,8 @@ pub struct Registry {
     tag_locks: Arc<Locks>,
     /// By repository and upload: keeps two that go on with an upload apart where the storage cannot.
     upload_locks: Arc<Locks>,
-    /// The records that this process wrote last.
-    recent_uploads: Arc<Recent<(RepositoryName, UploadId), (UploadRecord, Seen)>>,
+    /// Where the uploads stand that this process had to do with last.
+    recent_uploads: Arc<Recent<(RepositoryName, UploadId), Remembered>>,
     /// Contents that this process has written or seen, and when; see `Registry::has_content`.
     recent_contents: Arc<Recent<Digest, Instant>>,
     room: Room,

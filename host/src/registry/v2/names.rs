@@ -8,6 +8,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::registry::digest::Algorithm;
+
 /// Longest name of a repository, in bytes.
 const MAX_NAME_BYTES: usize = 255;
 /// Longest tag, in bytes.
@@ -108,39 +110,58 @@ impl Revision {
     }
 }
 
-/// Where a client goes on with an upload: its id, and the revision of the record that the client was shown.
+/// What a client was shown of an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// Nothing that says where it stands.
+    Nothing,
+    /// That it has begun, and is hashed with this algorithm. Nothing is stored of it then.
+    New(Algorithm),
+    /// The record of this revision.
+    Record(Revision),
+}
+
+/// Where a client goes on with an upload: its id, and what the client was shown of it.
 ///
-/// As text it is one segment of a path: `ID` or `ID.REVISION`.
+/// As text it is one segment of a path: `ID`, `ID.ALGORITHM` or `ID.REVISION`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadLocation {
     /// The upload.
     pub id: UploadId,
-    /// The revision, if the client knows one.
-    pub revision: Option<Revision>,
+    /// What the client knows of it.
+    pub shown: Shown,
 }
 
 impl UploadLocation {
     /// Reads what [`fmt::Display`] writes. A revision that makes no sense counts as none: it only saves a look.
     pub fn parse(text: &str) -> Option<Self> {
-        let (id, revision) = match text.split_once('.') {
-            Some((id, revision)) => (id, u32::from_str_radix(revision, 16).ok().map(Revision)),
-            None => (text, None),
+        let (id, shown) = match text.split_once('.') {
+            Some((id, shown)) => (id, Shown::parse(shown)),
+            None => (text, Shown::Nothing),
         };
-        Some(Self { id: UploadId::parse(id)?, revision })
+        Some(Self { id: UploadId::parse(id)?, shown })
+    }
+}
+
+impl Shown {
+    fn parse(text: &str) -> Self {
+        let revision = || Some(Self::Record(Revision(u32::from_str_radix(text, 16).ok()?)));
+        Algorithm::from_name(text).map(Self::New).or_else(revision).unwrap_or(Self::Nothing)
     }
 }
 
 impl From<UploadId> for UploadLocation {
     fn from(id: UploadId) -> Self {
-        Self { id, revision: None }
+        Self { id, shown: Shown::Nothing }
     }
 }
 
 impl fmt::Display for UploadLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.revision {
-            Some(Revision(number)) => write!(f, "{}.{number:08x}", self.id),
-            None => self.id.fmt(f),
+        match self.shown {
+            Shown::Nothing => self.id.fmt(f),
+            Shown::New(algorithm) => write!(f, "{}.{}", self.id, algorithm.name()),
+            Shown::Record(Revision(number)) => write!(f, "{}.{number:08x}", self.id),
         }
     }
 }

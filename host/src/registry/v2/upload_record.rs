@@ -13,17 +13,23 @@
 //! from a later one is told another offset, or at the end that the digest is wrong. A record that leads to an upload of
 //! the driver's is on disk when it is acknowledged, as that is.
 //!
+//! # Before the first byte
+//! An upload that has only begun has no record: its location says that it is new, and how it is hashed, which is all
+//! there is to know. Any process can go on from there, and a client that never sends anything leaves nothing behind.
+//! That it was cancelled before its first byte is known where that happened, as long as it is remembered there.
+//!
 //! # Without reading it again
 //! Each record has a revision, drawn by lot, and clients send back the one that they were shown, as part of the
 //! location. A process that remembers just this record from its own last write need not read it. Another replica
-//! that went on meanwhile has shown the client another revision.
+//! that went on meanwhile has shown the client another revision. A new upload need not be looked for either where it
+//! began; elsewhere a record may be there that its client does not know of.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use docker_registry_driver_api::{CallContext, Capability, Condition, ETag, ErrorKind, UploadState};
 use serde::{Deserialize, Serialize};
 
-use super::{Registry, RepositoryName, Result, UploadId, UploadLocation, names::Revision};
+use super::{Registry, RepositoryName, Result, Shown, UploadId, UploadLocation, names::Revision};
 use crate::{
     layout::v2 as layout,
     registry::{
@@ -54,7 +60,8 @@ pub(super) struct UploadRecord {
     pub(super) algorithm: Algorithm,
     /// The hash of all bytes so far; `None` when it is not known.
     pub(super) hasher: Option<Hasher>,
-    /// Tells this record from those before and after it; `None` in one that an older server wrote.
+    /// Tells this record from those before and after it; `None` in one that an older server wrote, and before the
+    /// first one.
     pub(super) revision: Option<Revision>,
 }
 
@@ -63,15 +70,44 @@ pub(super) struct UploadRecord {
 pub(super) struct Seen {
     etag: Option<ETag>,
     revision: Option<Revision>,
-    /// The record's text; `None` when it was remembered.
-    text: Option<Bytes>,
+    origin: Origin,
+}
+
+/// Where a record was seen.
+#[derive(Clone)]
+enum Origin {
+    /// Nowhere: the upload is new, and nothing is stored of it.
+    Nowhere,
+    /// This process wrote it.
+    Memory,
+    /// It was read, and this is its text.
+    Storage(Bytes),
 }
 
 impl Seen {
-    /// Whether the record was remembered and not read.
-    pub(super) fn is_remembered(&self) -> bool {
-        self.text.is_none()
+    /// There is no record yet.
+    fn nothing() -> Self {
+        Self { etag: None, revision: None, origin: Origin::Nowhere }
     }
+
+    /// Whether the storage was not asked.
+    pub(super) fn is_unread(&self) -> bool {
+        !matches!(self.origin, Origin::Storage(_))
+    }
+
+    /// Whether there was no record.
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self.origin, Origin::Nowhere)
+    }
+}
+
+/// What this process knows of an upload that it had to do with.
+#[derive(Clone)]
+pub(super) enum Remembered {
+    /// Where it stood.
+    Record(Box<UploadRecord>, Seen),
+    /// That it has ended.
+    Gone,
 }
 
 /// Whether a record could be replaced.
@@ -97,7 +133,7 @@ struct Written {
 }
 
 impl UploadRecord {
-    /// The record of an upload that has just begun.
+    /// What the record of an upload that has just begun would hold.
     pub(super) fn new(algorithm: Algorithm) -> Self {
         Self {
             offset: 0,
@@ -105,7 +141,16 @@ impl UploadRecord {
             content: Bytes::new(),
             algorithm,
             hasher: Some(Hasher::new(algorithm)),
-            revision: Some(Revision::random()),
+            revision: None,
+        }
+    }
+
+    /// What a client is shown of it.
+    pub(super) fn shown(&self) -> Shown {
+        match self.revision {
+            Some(revision) => Shown::Record(revision),
+            None if self.offset == 0 && self.state.is_none() => Shown::New(self.algorithm),
+            None => Shown::Nothing,
         }
     }
 
@@ -167,18 +212,17 @@ fn transient(call: &CallContext) -> CallContext {
 }
 
 impl Registry {
-    /// Writes the record of a new upload.
-    pub(super) async fn create_upload_record(
+    /// Remembers that an upload has begun, and what it would have as a record.
+    pub(super) fn begin_upload(
         &self,
-        call: &CallContext,
         name: &RepositoryName,
         id: &UploadId,
-        record: UploadRecord,
-    ) -> Result<()> {
-        let path = layout::upload_record(name, id);
-        let etag = self.storage.put(&transient(call), &path, record.write(), &Condition::Always).await?;
-        self.remember_upload(name, id, record, etag);
-        Ok(())
+        algorithm: Algorithm,
+    ) -> UploadRecord {
+        let record = UploadRecord::new(algorithm);
+        let begun = Remembered::Record(Box::new(record.clone()), Seen::nothing());
+        self.recent_uploads.insert((name.clone(), id.clone()), begun, 0);
+        record
     }
 
     /// The record of an upload, from memory when that is the one that the client was shown. `None` when there is
@@ -189,13 +233,29 @@ impl Registry {
         name: &RepositoryName,
         at: &UploadLocation,
     ) -> Result<Option<(UploadRecord, Seen)>> {
-        if at.revision.is_some()
-            && let Some((record, seen)) = self.remembered_upload(name, &at.id)
-            && record.revision == at.revision
+        if at.shown != Shown::Nothing
+            && let Some(Remembered::Record(record, seen)) = self.remembered_upload(name, &at.id)
+            && record.shown() == at.shown
         {
-            return Ok(Some((record, seen)));
+            return Ok(Some((*record, seen)));
         }
-        self.read_upload_record(call, name, &at.id).await
+        self.stored_upload_record(call, name, at).await
+    }
+
+    /// The record of an upload as it is stored, or that of a new one. `None` when there is no such upload (any more).
+    pub(super) async fn stored_upload_record(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        at: &UploadLocation,
+    ) -> Result<Option<(UploadRecord, Seen)>> {
+        let stored = self.read_upload_record(call, name, &at.id).await?;
+        Ok(match at.shown {
+            Shown::New(algorithm) if stored.is_none() && !self.is_gone(name, &at.id) => {
+                Some((UploadRecord::new(algorithm), Seen::nothing()))
+            }
+            _ => stored,
+        })
     }
 
     /// The record of an upload as it is stored, `None` when there is no such upload (any more).
@@ -219,7 +279,8 @@ impl Registry {
             tracing::warn!(path = path.as_str(), "an upload record cannot be read; its upload is lost");
         }
         Ok(record.map(|record| {
-            let seen = Seen { etag: object.info.etag, revision: record.revision, text: Some(object.content) };
+            let origin = Origin::Storage(object.content);
+            let seen = Seen { etag: object.info.etag, revision: record.revision, origin };
             (record, seen)
         }))
     }
@@ -237,15 +298,18 @@ impl Registry {
         seen: &Seen,
         record: UploadRecord,
     ) -> Result<Replaced> {
+        if seen.is_nothing() && self.is_gone(name, id) {
+            return Ok(Replaced::No);
+        }
         let path = layout::upload_record(name, id);
-        let conditional = self.storage.capabilities().has(Capability::PutIfMatch);
+        let can = |capability| self.storage.capabilities().has(capability);
         let _alone;
         let condition = match &seen.etag {
-            Some(etag) if conditional => Condition::IfMatch(etag.clone()),
+            Some(etag) if can(Capability::PutIfMatch) => Condition::IfMatch(etag.clone()),
+            None if seen.is_nothing() && can(Capability::PutIfAbsent) => Condition::IfAbsent,
             _ => {
                 _alone = self.upload_locks.of(&(name, id)).write().await;
-                let remembered = self.remembered_upload(name, id).and_then(|(record, _)| record.revision);
-                let is_last = !conditional && remembered.is_some() && remembered == seen.revision;
+                let is_last = !can(Capability::PutIfMatch) && self.was_last(name, id, seen);
                 if !is_last && !self.is_still(call, name, id, seen).await? {
                     return Ok(Replaced::No);
                 }
@@ -256,14 +320,19 @@ impl Registry {
         let leads_to_driver = record.state.is_some();
         let call = &if leads_to_driver { call.clone() } else { transient(call) };
         let mut put = self.storage.put(call, &path, text.clone(), &condition).await;
-        if seen.is_remembered()
+        if seen.is_unread()
             && put.as_ref().is_err_and(|error| error.kind == ErrorKind::ConditionFailed)
             && let Some((_, now)) = self.read_upload_record(call, name, id).await?
-            && now.revision == seen.revision
-            && let Some(etag) = now.etag
         {
-            // The same record under another tag: some storages draw the tag from more than the content.
-            put = self.storage.put(call, &path, text, &Condition::IfMatch(etag)).await;
+            if now.revision == record.revision {
+                // The driver asked twice, and its first request had succeeded.
+                put = Ok(now.etag);
+            } else if now.revision == seen.revision
+                && let Some(etag) = now.etag
+            {
+                // The same record under another tag: some storages draw the tag from more than the content.
+                put = self.storage.put(call, &path, text, &Condition::IfMatch(etag)).await;
+            }
         }
         match put {
             Ok(etag) => {
@@ -289,21 +358,43 @@ impl Registry {
         seen: &Seen,
     ) -> Result<bool> {
         let now = self.read_upload_record(call, name, id).await?;
-        Ok(now.is_some_and(|(_, now)| match seen.revision {
-            Some(_) => now.revision == seen.revision,
-            None => now.text == seen.text,
-        }))
+        let same_text = |now: &Seen| match (&now.origin, &seen.origin) {
+            (Origin::Storage(now), Origin::Storage(seen)) => now == seen,
+            _ => false,
+        };
+        Ok(match now {
+            None => seen.is_nothing(),
+            Some((_, now)) if seen.revision.is_some() => now.revision == seen.revision,
+            Some((_, now)) => same_text(&now),
+        })
     }
 
-    /// Removes all that is known of an upload. A failure is logged and no more: what is left is garbage
-    /// that the purge of old uploads finds.
+    /// Whether what was `seen` is where this process left the upload.
+    fn was_last(&self, name: &RepositoryName, id: &UploadId, seen: &Seen) -> bool {
+        match self.remembered_upload(name, id) {
+            Some(Remembered::Record(_, last)) if seen.is_nothing() => last.is_nothing(),
+            Some(Remembered::Record(last, _)) => last.revision.is_some() && last.revision == seen.revision,
+            _ => false,
+        }
+    }
+
+    fn is_gone(&self, name: &RepositoryName, id: &UploadId) -> bool {
+        matches!(self.remembered_upload(name, id), Some(Remembered::Gone))
+    }
+
+    /// Removes all that is known of an upload that stood as it was `seen`. A failure is logged and no more: what is
+    /// left is garbage that the purge of old uploads finds.
     pub(super) async fn remove_upload_record(
         &self,
         call: &CallContext,
         name: &RepositoryName,
         id: &UploadId,
+        seen: &Seen,
     ) {
-        self.recent_uploads.remove(&(name.clone(), id.clone()));
+        self.remember_end(name, id);
+        if seen.is_nothing() {
+            return;
+        }
         match self.storage.delete(&transient(call), &layout::upload_record(name, id)).await {
             Err(error) if !error.is_not_found() => {
                 tracing::warn!(upload = %id, %error, "the record of a finished upload is left behind");
@@ -314,7 +405,7 @@ impl Registry {
 
     /// The same, and the content that waited to be hashed once more.
     pub(super) async fn remove_upload_files(&self, call: &CallContext, name: &RepositoryName, id: &UploadId) {
-        self.recent_uploads.remove(&(name.clone(), id.clone()));
+        self.remember_end(name, id);
         let paths = [layout::upload_record(name, id), layout::upload_data(name, id)];
         match self.storage.delete_many(&transient(call), &paths).await {
             Ok(failed) => {
@@ -334,11 +425,19 @@ impl Registry {
         etag: Option<ETag>,
     ) {
         let weight = record.content.len();
-        let seen = Seen { etag, revision: record.revision, text: None };
-        self.recent_uploads.insert((name.clone(), id.clone()), (record, seen), weight);
+        let seen = Seen { etag, revision: record.revision, origin: Origin::Memory };
+        self.recent_uploads.insert(
+            (name.clone(), id.clone()),
+            Remembered::Record(Box::new(record), seen),
+            weight,
+        );
     }
 
-    fn remembered_upload(&self, name: &RepositoryName, id: &UploadId) -> Option<(UploadRecord, Seen)> {
+    fn remember_end(&self, name: &RepositoryName, id: &UploadId) {
+        self.recent_uploads.insert((name.clone(), id.clone()), Remembered::Gone, 0);
+    }
+
+    fn remembered_upload(&self, name: &RepositoryName, id: &UploadId) -> Option<Remembered> {
         self.recent_uploads.get(&(name.clone(), id.clone()))
     }
 }

@@ -48,7 +48,7 @@ pub struct UploadStatus {
 
 impl UploadStatus {
     fn of(id: &UploadId, record: &UploadRecord) -> Self {
-        let location = UploadLocation { id: id.clone(), revision: record.revision };
+        let location = UploadLocation { id: id.clone(), shown: record.shown() };
         Self { location, offset: record.offset }
     }
 }
@@ -63,26 +63,10 @@ pub(super) struct Taken {
 }
 
 impl Registry {
-    /// Begins an upload whose content is hashed with `algorithm` as it arrives.
-    ///
-    /// # Errors
-    /// Only the storage's.
-    pub async fn start_upload(
-        &self,
-        call: &CallContext,
-        name: &RepositoryName,
-        algorithm: Algorithm,
-    ) -> Result<UploadStatus> {
+    /// Begins an upload whose content is hashed with `algorithm` as it arrives. Nothing is stored yet.
+    pub fn start_upload(&self, name: &RepositoryName, algorithm: Algorithm) -> UploadStatus {
         let id = UploadId::random();
-        let record = UploadRecord::new(algorithm);
-        let status = UploadStatus::of(&id, &record);
-        match self.create_upload_record(call, name, &id, record).await {
-            Ok(()) => Ok(status),
-            Err(failure) => {
-                self.remove_upload_record(call, name, &id).await;
-                Err(failure)
-            }
-        }
+        UploadStatus::of(&id, &self.begin_upload(name, &id, algorithm))
     }
 
     /// Where an upload stands.
@@ -93,10 +77,11 @@ impl Registry {
         &self,
         call: &CallContext,
         name: &RepositoryName,
-        id: &UploadId,
+        at: &UploadLocation,
     ) -> Result<UploadStatus> {
-        let (record, _) = self.read_upload_record(call, name, id).await?.ok_or(Failure::UploadUnknown)?;
-        Ok(UploadStatus::of(id, &record))
+        let found = self.stored_upload_record(call, name, at).await?;
+        let (record, _) = found.ok_or(Failure::UploadUnknown)?;
+        Ok(UploadStatus::of(&at.id, &record))
     }
 
     /// Adds a chunk. When the client breaks off, what arrived is kept and the upload can go on from
@@ -143,8 +128,8 @@ impl Registry {
     ) -> Result<(UploadRecord, Seen)> {
         let fits = |record: &UploadRecord| start.is_none_or(|start| start == record.offset);
         let mut found = self.current_upload_record(call, name, at).await?;
-        if found.as_ref().is_some_and(|(record, seen)| seen.is_remembered() && !fits(record)) {
-            found = self.read_upload_record(call, name, &at.id).await?;
+        if found.as_ref().is_some_and(|(record, seen)| seen.is_unread() && !fits(record)) {
+            found = self.stored_upload_record(call, name, at).await?;
         }
         let (record, seen) = found.ok_or(Failure::UploadUnknown)?;
         if fits(&record) { Ok((record, seen)) } else { Err(Failure::UploadOffset { offset: record.offset }) }
@@ -195,13 +180,14 @@ impl Registry {
         &self,
         call: &CallContext,
         name: &RepositoryName,
-        id: &UploadId,
+        at: &UploadLocation,
     ) -> Result<()> {
-        let (record, _) = self.read_upload_record(call, name, id).await?.ok_or(Failure::UploadUnknown)?;
+        let found = self.stored_upload_record(call, name, at).await?;
+        let (record, seen) = found.ok_or(Failure::UploadUnknown)?;
         if let Some(state) = &record.state {
             self.storage.abort(call, state).await?;
         }
-        self.remove_upload_record(call, name, id).await;
+        self.remove_upload_record(call, name, &at.id, &seen).await;
         Ok(())
     }
 
