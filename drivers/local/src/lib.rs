@@ -28,6 +28,7 @@ mod batches;
 mod deleting;
 mod durable;
 mod folders;
+mod known_folders;
 mod listing;
 mod objects;
 mod publishing;
@@ -35,7 +36,6 @@ mod reading;
 mod record;
 mod root;
 mod settings;
-mod small_folders;
 mod staging;
 mod stop;
 mod uploads;
@@ -56,7 +56,7 @@ use docker_registry_driver_api::{
 };
 
 use crate::{
-    durable::Lasts, folders::SyncedFolders, root::Root, settings::LocalSettings, small_folders::SmallFolders,
+    durable::Lasts, folders::SyncedFolders, known_folders::KnownFolders, root::Root, settings::LocalSettings,
     staging::Staging, stop::Stop, warm::Warm, witness::Witnesses,
 };
 
@@ -79,7 +79,7 @@ pub(crate) struct Store {
     staging: Staging,
     synced: SyncedFolders,
     witnesses: Witnesses,
-    small_folders: SmallFolders,
+    known_folders: KnownFolders,
     warm: Warm,
 }
 
@@ -90,7 +90,7 @@ impl Store {
             staging: Staging::open(root.folder(), &settings)?,
             synced: SyncedFolders::default(),
             witnesses: Witnesses::default(),
-            small_folders: SmallFolders::default(),
+            known_folders: KnownFolders::default(),
             warm: Warm::new(&root),
             settings,
             root,

@@ -1,8 +1,9 @@
 //! Listings in byte order of the full paths.
 //!
 //! At any time one page and the names of the folders on the way down are in memory, however large the
-//! store is. Nothing is kept between pages: the cursor says where to go on, and folders that lie
-//! before it are not opened.
+//! store is. Nothing needs to be kept between pages: the cursor says where to go on, and folders that lie
+//! before it are not opened. What is kept all the same ([`known_folders`](crate::known_folders)) saves reading a folder
+//! for each of its pages.
 
 use std::{
     fs::{self, DirEntry},
@@ -12,7 +13,12 @@ use std::{
 
 use docker_registry_driver_api::{Entry, Error, ListPage, ListRequest, ObjectPath, Result};
 
-use crate::{Store, reading, root::is_reserved, small_folders::Names};
+use crate::{
+    Store,
+    known_folders::{Reading, Stamp},
+    reading,
+    root::is_reserved,
+};
 
 /// One page for the request.
 pub(crate) fn page(store: &Store, request: &ListRequest) -> Result<ListPage> {
@@ -41,41 +47,61 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Adds what is in the folder whose paths begin with `start`.
     fn folder(&mut self, folder: &Path, start: &str) -> Result<()> {
-        for child in self.children(folder, start)? {
-            if self.entries.len() > self.limit {
-                return Ok(());
-            }
-            let name = child.path.strip_prefix(start).unwrap_or(&child.path).trim_end_matches('/');
-            let place = folder.join(name);
-            if !child.is_folder {
-                match fs::metadata(&place) {
-                    Ok(metadata) => {
-                        let object = Some(reading::info(&metadata));
-                        self.entries.push(Entry { path: child.path, object });
-                    }
-                    // Deleted since its name was read.
-                    Err(error) if error.kind() == Io::NotFound => {}
-                    Err(error) => return Err(Error::from(error).at(child.path)),
+        let stamp = if self.recursive { None } else { self.store.stamp(folder) };
+        if let Some(names) = stamp.and_then(|stamp| self.store.known_names(folder, stamp)) {
+            for (name, is_folder) in names.after(start, self.after) {
+                if self.is_full() {
+                    break;
                 }
-            } else if self.recursive {
-                self.folder(&place, &child.path)?;
-            } else if self.store.witnesses.holds_objects(&place) {
-                self.entries.push(Entry { path: child.path, object: None });
+                self.add(folder, name, Child { path: format!("{start}{name}"), is_folder })?;
             }
+            return Ok(());
+        }
+        for child in self.children(folder, start, stamp)? {
+            if self.is_full() {
+                break;
+            }
+            let name = child.path.strip_prefix(start).unwrap_or(&child.path).trim_end_matches('/').to_owned();
+            self.add(folder, &name, child)?;
         }
         Ok(())
     }
 
-    /// The children that can add to the page, in order. What else a folder holds may be remembered for the next
-    /// listing.
-    fn children(&self, folder: &Path, start: &str) -> Result<Vec<Child>> {
-        let stamp = if self.recursive { None } else { self.store.stamp(folder) };
+    /// Whether there is one entry more than asked for.
+    fn is_full(&self) -> bool {
+        self.entries.len() > self.limit
+    }
+
+    /// Adds one child of a folder, or what is in it, if it is still there.
+    fn add(&mut self, folder: &Path, name: &str, child: Child) -> Result<()> {
+        let place = folder.join(name);
+        if !child.is_folder {
+            match fs::metadata(&place) {
+                Ok(metadata) => {
+                    let object = Some(reading::info(&metadata));
+                    self.entries.push(Entry { path: child.path, object });
+                }
+                // Deleted since its name was read.
+                Err(error) if error.kind() == Io::NotFound => {}
+                Err(error) => return Err(Error::from(error).at(child.path)),
+            }
+        } else if self.recursive {
+            self.folder(&place, &child.path)?;
+        } else if self.store.witnesses.holds_objects(&place) {
+            self.entries.push(Entry { path: child.path, object: None });
+        }
+        Ok(())
+    }
+
+    /// The children that can add to the page, in order. What else a folder with a stamp holds may be remembered for
+    /// the next listing.
+    fn children(&self, folder: &Path, start: &str, stamp: Option<Stamp>) -> Result<Vec<Child>> {
         let names = match fs::read_dir(folder) {
             // Also when an object is at this path, or when the folder was removed meanwhile.
             Err(error) if matches!(error.kind(), Io::NotFound | Io::NotADirectory) => return Ok(Vec::new()),
             other => other.map_err(|error| Error::from(error).at(start))?,
         };
-        let (mut children, mut known) = (Vec::new(), stamp.map(Names::new));
+        let (mut children, mut known) = (Vec::new(), stamp.map(Reading::new));
         for name in names {
             let name = name.map_err(|error| Error::from(error).at(start))?;
             let Found { child, may_change } = child(&name, start);

@@ -15,8 +15,8 @@ use std::{
 
 use crate::root::is_reserved;
 
-/// Most folders that are remembered: some three for each of [`small_folders`](crate::small_folders). When there are
-/// more, remembering starts again.
+/// Most folders that are remembered: three for each of some eight thousand repositories. When there are more,
+/// remembering starts again.
 const REMEMBERED: usize = 24 * 1024;
 
 /// For each folder the way from there to an object.
@@ -42,6 +42,17 @@ impl Witnesses {
         self.lock().get(folder).cloned()
     }
 
+    /// When as many others are remembered as may be, they are forgotten.
+    fn remember(&self, folder: &Path, way: PathBuf) {
+        let mut known = self.lock();
+        let is_full = known.len() >= REMEMBERED && !known.contains_key(folder);
+        let forgotten = if is_full { std::mem::take(&mut *known) } else { HashMap::new() };
+        known.insert(folder.to_owned(), way);
+        drop(known);
+        // Nobody waits for this.
+        drop(forgotten);
+    }
+
     /// Whether at least one object lies somewhere below the folder.
     pub(crate) fn holds_objects(&self, folder: &Path) -> bool {
         let remembered = self.remembered(folder).map(|way| folder.join(way));
@@ -52,27 +63,11 @@ impl Witnesses {
             Found::Nothing => false,
             Found::Something => true,
             Found::Object(way) => {
-                let forgotten = remember(&mut self.lock(), folder, way, REMEMBERED);
-                // Nobody waits for this.
-                drop(forgotten);
+                self.remember(folder, way);
                 true
             }
         }
     }
-}
-
-/// Remembers something of a folder. When that is known of as many others as may be, they are forgotten, and returned to be
-/// dropped where nobody waits.
-pub(crate) fn remember<T>(
-    known: &mut HashMap<PathBuf, T>,
-    folder: &Path,
-    value: T,
-    most: usize,
-) -> HashMap<PathBuf, T> {
-    let is_full = known.len() >= most && !known.contains_key(folder);
-    let forgotten = if is_full { std::mem::take(known) } else { HashMap::new() };
-    known.insert(folder.to_owned(), value);
-    forgotten
 }
 
 fn find(folder: &Path) -> Found {

@@ -1,13 +1,14 @@
-//! The names in small folders, remembered so that listing them again waits for nothing.
+//! The names in folders, remembered so that listing them again reads none of them, and small ones wait for nothing.
 //!
-//! A catalog looks into each repository it names, and most of them hold three folders and never another one. The
-//! kernel sets the time of change (ctime) of a folder with every name that comes or goes, and nobody else can set it, so
-//! that names which were read under the same time are still all there is. Its clock for such times ticks some hundred
-//! times a second: names that were read within a moment of a change may lack the next one made in the same tick, and are
-//! not kept. That holds for the file systems of this machine, which [`Warm`](crate::warm::Warm) looks at; folders of others
-//! are not remembered.
+//! A catalog looks into each repository it names, and most of them hold three folders and never another one; the tags
+//! of a repository are one large folder, of which each page needs a few. The kernel sets the time of change (ctime) of a
+//! folder with every name that comes or goes, and nobody else can set it, so that names which were read under the same
+//! time are still all there is. Its clock for such times ticks some hundred times a second: names that were read within a
+//! moment of a change may lack the next one made in the same tick, and are not kept. That holds for the file systems of
+//! this machine, which [`Warm`](crate::warm::Warm) looks at; folders of others are not remembered.
 
 use std::{
+    cmp::Ordering,
     collections::HashMap,
     fs::{self, Metadata},
     os::unix::fs::MetadataExt,
@@ -19,37 +20,56 @@ use std::{
 use docker_registry_driver_api::{Entry, ListPage, ListRequest};
 use rustix::fs::{CWD, OFlags};
 
-use crate::{Store, reading::info, witness};
+use crate::{Store, reading::info};
 
-/// Most names in a folder that is remembered: each costs a look at the kernel's tables on a thread that must not
-/// be held up.
-const MOST_NAMES: usize = 16;
-/// Most bytes of all names in such a folder, so that long names are no way to the memory of the server.
-const MOST_BYTES: usize = 512;
-/// Most folders that are remembered. When there are more, remembering starts again.
-const MOST_FOLDERS: usize = 8 * 1024;
+/// Most names in a folder that is listed without leaving the thread: each costs a look at the kernel's tables, and the
+/// thread must not be held up.
+const FEW_NAMES: usize = 16;
+/// Most bytes that the names of one folder may take: some two hundred thousand tags.
+const MOST_OF_ONE: usize = 4 << 20;
+/// Most bytes that all folders may take together. When there are more, remembering starts again.
+const MOST_OF_ALL: usize = 12 << 20;
+/// What a folder takes beside its names, in bytes, about.
+const BESIDE_NAMES: usize = 256;
 /// How long before its names are read a folder has to have been unchanged: far more than a tick of any kernel.
 const AT_REST: Duration = Duration::from_secs(2);
 
 /// For each folder what it held when it was last read.
 #[derive(Debug)]
-pub(crate) struct SmallFolders {
-    known: Mutex<HashMap<PathBuf, Arc<Names>>>,
+pub(crate) struct KnownFolders {
+    known: Mutex<Known>,
     at_rest: Duration,
 }
 
-impl Default for SmallFolders {
+#[derive(Debug, Default)]
+struct Known {
+    folders: HashMap<PathBuf, Arc<Names>>,
+    bytes: usize,
+}
+
+impl Default for KnownFolders {
     fn default() -> Self {
         Self { known: Mutex::default(), at_rest: AT_REST }
     }
 }
 
-/// What a folder holds.
+/// What a folder holds, in byte order.
 #[derive(Debug)]
 pub(crate) struct Names {
     stamp: Stamp,
-    /// Each name, with whether it is a folder.
+    /// All names, one behind the other.
+    text: String,
+    /// Where each name ends in the text.
+    ends: Vec<u32>,
+    /// Whether each is that of a folder.
+    folders: Vec<bool>,
+}
+
+/// The names of a folder while it is read.
+pub(crate) struct Reading {
+    stamp: Stamp,
     names: Vec<(String, bool)>,
+    bytes: usize,
 }
 
 /// Which folder it is, and when it was last changed.
@@ -78,23 +98,99 @@ impl Stamp {
     }
 }
 
-impl Names {
+impl Reading {
     /// None yet, of a folder that had this stamp before it was read.
     pub(crate) fn new(stamp: Stamp) -> Self {
-        Self { stamp, names: Vec::new() }
+        Self { stamp, names: Vec::new(), bytes: BESIDE_NAMES }
     }
 
-    /// One more, unless the folder is then none to remember: it has too many names or too long ones.
+    /// One more, unless the folder is then too large to be remembered.
     pub(crate) fn with(mut self, name: &str, is_folder: bool) -> Option<Self> {
+        self.bytes += Names::bytes_of(name);
+        if self.bytes > MOST_OF_ONE {
+            return None;
+        }
         self.names.push((name.to_owned(), is_folder));
-        let bytes: usize = self.names.iter().map(|(name, _)| name.len()).sum();
-        (self.names.len() <= MOST_NAMES && bytes <= MOST_BYTES).then_some(self)
+        Some(self)
     }
 }
 
-impl SmallFolders {
-    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Arc<Names>>> {
+impl Names {
+    fn of(mut read: Reading) -> Self {
+        read.names.sort_unstable();
+        let mut text = String::with_capacity(read.names.iter().map(|(name, _)| name.len()).sum());
+        let end_of = |(name, _): &(String, bool)| {
+            text.push_str(name);
+            text.len() as u32
+        };
+        let ends = read.names.iter().map(end_of).collect();
+        let folders = read.names.iter().map(|(_, is_folder)| *is_folder).collect();
+        Self { stamp: read.stamp, text, ends, folders }
+    }
+
+    /// What a name takes here.
+    fn bytes_of(name: &str) -> usize {
+        name.len() + size_of::<u32>() + size_of::<bool>()
+    }
+
+    fn bytes(&self) -> usize {
+        BESIDE_NAMES + self.text.len() + self.len() * Self::bytes_of("")
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn name(&self, index: usize) -> &str {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.text[start as usize..self.ends[index] as usize]
+    }
+
+    /// The names whose paths come after the cursor, each with whether it is that of a folder. The paths begin with
+    /// `start`.
+    pub(crate) fn after<'a>(&'a self, start: &str, cursor: &str) -> impl Iterator<Item = (&'a str, bool)> {
+        let first = match cursor.strip_prefix(start) {
+            Some(cursor) => self.first_after(cursor),
+            // All paths or none: the difference is in what they begin with.
+            None if start.cmp(cursor) == Ordering::Greater => 0,
+            None => self.len(),
+        };
+        (first..self.len()).map(|index| (self.name(index), self.folders[index]))
+    }
+
+    fn first_after(&self, cursor: &str) -> usize {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.name(middle) > cursor { high = middle } else { low = middle + 1 }
+        }
+        low
+    }
+}
+
+impl KnownFolders {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was last read of a folder, up to date or not.
+    fn of(&self, folder: &Path) -> Option<Arc<Names>> {
+        self.lock().folders.get(folder).cloned()
+    }
+
+    fn keep(&self, folder: &Path, names: Names) {
+        let mut known = self.lock();
+        let mut forgotten = HashMap::new();
+        if known.bytes + names.bytes() > MOST_OF_ALL {
+            forgotten = std::mem::take(&mut known.folders);
+            known.bytes = 0;
+        }
+        known.bytes += names.bytes();
+        let before = known.folders.insert(folder.to_owned(), Arc::new(names));
+        known.bytes -= before.as_ref().map_or(0, |before| before.bytes());
+        drop(known);
+        // Nobody waits for this.
+        drop((forgotten, before));
     }
 }
 
@@ -105,20 +201,20 @@ impl Store {
         let metadata = fs::metadata(folder).ok().filter(|metadata| self.warm.is_of_this_machine(metadata))?;
         let stamp = Stamp::of(&metadata);
         let unchanged = SystemTime::now().duration_since(stamp.changed()?).ok()?;
-        (stamp.nanoseconds != 0 && unchanged >= self.small_folders.at_rest).then_some(stamp)
+        (stamp.nanoseconds != 0 && unchanged >= self.known_folders.at_rest).then_some(stamp)
+    }
+
+    /// The names of a folder that has had this stamp since they were read.
+    pub(crate) fn known_names(&self, folder: &Path, stamp: Stamp) -> Option<Arc<Names>> {
+        self.known_folders.of(folder).filter(|names| names.stamp == stamp)
     }
 
     /// Keeps the names of a folder that was read after its stamp was taken. If it changed meanwhile, its stamp is
     /// another one by now.
-    pub(crate) fn remember(&self, folder: &Path, mut known: Names) {
-        if fs::metadata(folder).map(|metadata| Stamp::of(&metadata)).ok() != Some(known.stamp) {
-            return;
+    pub(crate) fn remember(&self, folder: &Path, read: Reading) {
+        if fs::metadata(folder).map(|metadata| Stamp::of(&metadata)).ok() == Some(read.stamp) {
+            self.known_folders.keep(folder, Names::of(read));
         }
-        known.names.sort_unstable();
-        let forgotten =
-            witness::remember(&mut self.small_folders.lock(), folder, Arc::new(known), MOST_FOLDERS);
-        // Nobody waits for this.
-        drop(forgotten);
     }
 
     /// A page of direct children, if nothing has to be waited for. Everything else is left to
@@ -128,7 +224,7 @@ impl Store {
             return None;
         }
         let folder = self.root.prefix(&request.prefix).ok()?;
-        let known = self.small_folders.lock().get(&folder).cloned()?;
+        let known = self.known_folders.of(&folder).filter(|known| known.len() <= FEW_NAMES)?;
         let (open, metadata) = self.warm.look(CWD, &folder, OFlags::PATH | OFlags::DIRECTORY)?;
         if Stamp::of(&metadata) != known.stamp {
             return None;
@@ -136,13 +232,10 @@ impl Store {
         let (start, limit) = (request.prefix.start(), request.limit.max(1) as usize);
         let after = request.after.as_deref().unwrap_or_default();
         let mut entries: Vec<Entry> = Vec::new();
-        for (name, is_folder) in &known.names {
+        for (name, is_folder) in known.after(&start, after) {
             let path = format!("{start}{name}");
-            if path.as_str() <= after {
-                continue;
-            }
             // Everything below is looked up from here, not from the root again.
-            let object = if *is_folder {
+            let object = if is_folder {
                 let way = self.witnesses.remembered(&folder.join(name))?;
                 if !self.warm.is_file_in(&open, &Path::new(name).join(way)) {
                     return None;
@@ -188,7 +281,7 @@ mod tests {
             let settings =
                 LocalSettings { storage_path: root.path().to_owned(), file_mode: None, directory_mode: None };
             let mut store = Store::open(settings).unwrap();
-            store.small_folders.at_rest = REST / 2;
+            store.known_folders.at_rest = REST / 2;
             let place = Self { root, store };
             place.write("a/b/c");
             place.write("a/d");
@@ -290,15 +383,49 @@ mod tests {
     }
 
     #[test]
-    fn large_folders_are_not_remembered() {
+    fn the_pages_of_a_large_folder_are_the_same_from_memory() {
         let Some(place) = Place::new() else { return };
-        (0..MOST_NAMES).for_each(|number| place.write(&format!("a/{number}")));
-        assert_eq!(place.cold(&of_a()).entries.len(), MOST_NAMES + 2);
-        assert_eq!(place.warm(&of_a()), None);
-        let of_b = ListRequest::children(Prefix::new("b").unwrap());
-        (0..3)
-            .for_each(|number| place.write(&format!("b/{}", number.to_string().repeat(MOST_BYTES / 3 + 1))));
-        assert_eq!(place.cold(&of_b).entries.len(), 3);
-        assert_eq!(place.warm(&of_b), None);
+        (0..3 * FEW_NAMES).for_each(|number| place.write(&format!("a/{number}/c")));
+        let pages = |place: &Place| -> Vec<_> {
+            let afters =
+                [None, Some("a"), Some("a/"), Some("a/2"), Some("a/20"), Some("a/zz"), Some("b"), Some("A")];
+            let request =
+                |after: &Option<&str>| ListRequest { after: after.map(str::to_owned), limit: 7, ..of_a() };
+            afters.iter().map(|after| listing::page(&place.store, &request(after)).unwrap()).collect()
+        };
+        let read = pages(&place);
+        place.cold(&of_a());
+        assert!(place.store.known_folders.of(&place.at("a")).is_some());
+        assert_eq!(pages(&place), read);
+        assert_eq!(place.warm(&of_a()), None, "that many looks would hold up the thread");
+        // One that is gone is not shown, and one that is empty neither.
+        fs::remove_dir_all(place.at("a/10")).unwrap();
+        fs::remove_file(place.at("a/11/c")).unwrap();
+        let page = listing::page(&place.store, &ListRequest { limit: 4, ..of_a() }).unwrap();
+        assert_eq!(names(&page), ["a/0", "a/1", "a/12", "a/13"]);
+    }
+
+    #[test]
+    fn what_is_remembered_has_a_bound() {
+        let Some(place) = Place::new() else { return };
+        let stamp = Stamp { device: 1, inode: 2, seconds: 3, nanoseconds: 4 };
+        let long = "x".repeat(MOST_OF_ONE / 8);
+        let fill = |count| {
+            let mut read = Some(Reading::new(stamp));
+            for number in 0..count {
+                read = read.and_then(|read| read.with(&format!("{long}{number}"), true));
+            }
+            read
+        };
+        assert!(fill(8).is_none(), "one folder");
+        for number in 0..20 {
+            place.store.known_folders.keep(Path::new(&number.to_string()), Names::of(fill(7).unwrap()));
+            // The same again takes the place of the one before.
+            place.store.known_folders.keep(Path::new(&number.to_string()), Names::of(fill(7).unwrap()));
+            let known = place.store.known_folders.lock();
+            let bytes: usize = known.folders.values().map(|names| names.bytes()).sum();
+            assert_eq!(known.bytes, bytes);
+            assert!(bytes <= MOST_OF_ALL && !known.folders.is_empty());
+        }
     }
 }
