@@ -80,16 +80,16 @@ pub fn count(client: &Client, proxy: &FaultProxy) -> Vec<Cost> {
     counted("push of a large blob, digest known", 3, None, &mut || {
         push_at_once(client, "known", &large);
     });
-    counted("POST, PATCH, PUT of a small blob", 5, Some(12), &mut || {
+    counted("POST, PATCH, PUT of a small blob", 4, Some(12), &mut || {
         push_as_docker(client, "docker", &small);
     });
-    counted("POST, PATCH, PUT of a large blob", 8, None, &mut || {
+    counted("POST, PATCH, PUT of a large blob", 7, None, &mut || {
         push_as_docker(client, "docker", &large);
     });
     let (config, layer) = (Content::bytes(3, 1_000), Content::bytes(4, SMALL));
     for (what, most, distribution, repository, push) in [
         ("image of one layer, digests known", 10, None, "image/known", push_at_once as Push),
-        ("image of one layer, as docker pushes it", 16, Some(33), "image/docker", push_as_docker as Push),
+        ("image of one layer, as docker pushes it", 14, Some(33), "image/docker", push_as_docker as Push),
     ] {
         counted(what, most, distribution, &mut || {
             let blobs = [&config, &layer].map(|content| {

@@ -69,9 +69,9 @@ fn no_request_costs_swift_more_round_trips_than_it_must() {
     let variables = |proxy: &FaultProxy| flavor_variables::swift_tempauth(&store, proxy.address());
     let others = [
         ("push of a large blob, digest known", 5),
-        ("POST, PATCH, PUT of a small blob", 6),
-        ("POST, PATCH, PUT of a large blob", 20),
-        ("image of one layer, as docker pushes it", 18),
+        ("POST, PATCH, PUT of a small blob", 5),
+        ("POST, PATCH, PUT of a large blob", 19),
+        ("image of one layer, as docker pushes it", 16),
     ];
     within_budget_but("swift", &store, variables, &others);
 }

@@ -34,7 +34,8 @@ fn garbage_collect_of_distribution_takes_what_was_deleted_and_nothing_else() {
     let (untagged, _) = push(&client, "team/app", "", "three");
     let (deleted, gone) = push(&client, "app", "v2", "deleted");
     client.send("DELETE", &format!("/v2/app/manifests/{deleted}"), &[], b"").expect(202);
-    v2::open_upload(&client, "app");
+    let begun = v2::open_upload(&client, "app");
+    client.send("PATCH", &begun, &[v2::OCTETS], b"half").expect(202);
     server.stop();
 
     let storage = folder.path("storage");

@@ -84,7 +84,7 @@ async fn short_pages_of_the_driver_make_no_difference() {
 async fn a_name_that_begins_another_one_is_listed_if_it_is_a_repository(registry: &Registry) {
     registry.push_image("library/app", "v1", b"layer").await;
     registry.push_image("library/app/tools", "v1", b"layer").await;
-    let location = registry.start_upload("pending").await;
+    let location = registry.begin_upload("pending").await;
     let names = walk(registry, 10).await;
     // Neither the folder between nor a repository with nothing but an upload.
     assert_eq!(names, ["library/app", "library/app/tools"]);

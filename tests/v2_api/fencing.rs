@@ -107,6 +107,11 @@ async fn a_client_that_breaks_off_in_the_last_request_goes_on(registry: &Registr
 /// Sends ten chunks at once at the same place; if `together`, each waits for the others before it ends. Returns
 /// the number of the one that won.
 async fn race(registry: &Registry, location: &str, range: &str, together: bool) -> u8 {
+    race_of([registry, registry], location, range, together).await
+}
+
+/// The same at two servers in turn.
+async fn race_of(servers: [&Registry; 2], location: &str, range: &str, together: bool) -> u8 {
     let barrier = std::sync::Arc::new(tokio::sync::Barrier::new(10));
     let answers = future::join_all((0..10u8).map(|number| {
         let barrier = barrier.clone();
@@ -117,7 +122,7 @@ async fn race(registry: &Registry, location: &str, range: &str, together: bool) 
             Ok(Bytes::from(vec![number; 1000]))
         });
         let patch = ask("PATCH", location).header("content-range", range).stream(body.boxed());
-        async move { registry.ask(patch).await }
+        async move { servers[usize::from(number % 2)].ask(patch).await }
     }))
     .await;
     let won: Vec<_> = (0..10u8).filter(|number| answers[usize::from(*number)].status == 202).collect();
@@ -129,8 +134,14 @@ async fn race(registry: &Registry, location: &str, range: &str, together: bool) 
 }
 
 async fn of_many_first_chunks_one_wins(registry: &Registry) {
+    for servers in [[registry, registry], [registry, &registry.second()]] {
+        one_first_chunk_wins(registry, servers).await;
+    }
+}
+
+async fn one_first_chunk_wins(registry: &Registry, servers: [&Registry; 2]) {
     let location = registry.start_upload("app").await;
-    let winner = race(registry, &location, "0-999", true).await;
+    let winner = race_of(servers, &location, "0-999", true).await;
     assert_eq!(registry.get(&location).await.expect(204).header("range"), "0-999");
     let digest = sha256(&vec![winner; 1000]);
     registry.ask(ask("PUT", &format!("{location}?digest={digest}"))).await.expect(201);
@@ -172,6 +183,8 @@ async fn a_cancelled_upload_takes_no_chunk_that_is_under_way(registry: &Registry
         let (patched, ()) = future::join(patch, cancellation).await;
         patched.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
         registry.assert_empty().await;
+        registry.get(&location).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+        registry.ask(ask("PATCH", &location).body(b"x")).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
     }
 }
 

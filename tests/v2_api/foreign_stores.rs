@@ -120,14 +120,15 @@ async fn an_upload_of_distribution_is_not_taken_over(registry: &Registry) {
 
 async fn an_upload_whose_record_a_power_cut_spoiled_is_unknown(registry: &Registry) {
     for spoil in [|_: usize| 0, |size: usize| size / 2, |size: usize| size - 1] {
-        let location = registry.start_upload("app").await;
-        let sent = registry.ask(ask("PATCH", &location).body(b"acknowledged")).await.expect(202);
+        let begun = registry.start_upload("app").await;
+        let sent = registry.ask(ask("PATCH", &begun).body(b"acknowledged")).await.expect(202);
         let location = sent.header("location").to_owned();
         let objects = registry.objects().await;
         let record = objects.iter().find(|path| path.ends_with("/upload.json")).expect("its record");
         let whole = registry.read(record).await.unwrap();
         registry.write(record, whole[..spoil(whole.len())].to_vec()).await;
         registry.get(&location).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+        registry.second().get(&begun).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
         registry.ask(ask("PATCH", &location).body(b"more")).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
         registry.delete(&location).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
         // The length came to the disk and the bytes did not.

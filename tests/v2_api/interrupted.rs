@@ -349,7 +349,7 @@ async fn a_last_request_that_the_storage_refuses_can_be_repeated() {
 }
 
 #[tokio::test]
-async fn a_last_request_of_small_content_that_the_storage_refuses_changes_nothing() {
+async fn a_last_request_of_small_content_that_the_storage_refuses_makes_no_blob_and_can_be_repeated() {
     for digest in [sha256(b"content"), sha512(b"content")] {
         let whole = Registry::on_memory().await;
         let location = whole.start_upload("app").await;
@@ -360,8 +360,16 @@ async fn a_last_request_of_small_content_that_the_storage_refuses_changes_nothin
         let last = || ask("PUT", &target).header("content-range", "3-6").body(b"tent");
         assert!(full.ask(last()).await.status >= 500);
         assert_eq!(full.get(&location).await.expect(204).header("range"), "0-2");
+        let blob = format!("/v2/app/blobs/{digest}");
+        for method in ["HEAD", "GET"] {
+            assert_eq!(
+                full.ask(ask(method, &blob)).await.status,
+                404,
+                "the link may be there, and leads nowhere"
+            );
+        }
         full.ask(last()).await.expect(201);
-        assert_eq!(whole.get(&format!("/v2/app/blobs/{digest}")).await.expect(200).body, "content");
+        assert_eq!(whole.get(&blob).await.expect(200).body, "content");
         whole.assert_no_upload_is_left().await;
     }
 }
@@ -437,6 +445,8 @@ async fn a_storage_that_is_away_is_an_error_that_asks_to_come_again() {
         let answer = registry.ask(ask(method, path).body(b"x")).await.expect_error(503, "UNAVAILABLE");
         assert_eq!(answer.header("retry-after"), "5", "{method} {path}");
     }
+    // It begins in the location that the client gets.
+    registry.start_upload("app").await;
     let manifest = image(OCI_MANIFEST, &digest, &[]);
     let put = registry.put_manifest("app", "v1", OCI_MANIFEST, &manifest).await;
     put.expect_error(503, "UNAVAILABLE");

@@ -66,7 +66,7 @@ async fn a_page_has_at_most_a_thousand_tags(registry: &Registry) {
 
 async fn a_repository_without_tags_is_not_an_unknown_one(registry: &Registry) {
     registry.get("/v2/app/tags/list").await.expect_error(404, "NAME_UNKNOWN");
-    let location = registry.start_upload("app").await;
+    let location = registry.begin_upload("app").await;
     registry.get("/v2/app/tags/list").await.expect_error(404, "NAME_UNKNOWN");
     registry.delete(&location).await.expect(204);
     registry.push_blob("app/inner", b"x").await;

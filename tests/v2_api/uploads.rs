@@ -127,8 +127,13 @@ async fn a_blob_of_sha512(registry: &Registry) {
     let start = ask("POST", "/v2/two/blobs/uploads/?digest-algorithm=sha512");
     let location = registry.ask(start).await.expect(202).header("location").to_owned();
     let (first, second) = content.split_at(400_000);
-    registry.ask(ask("PATCH", &location).body(first)).await.expect(202);
-    registry.ask(put(&location, &digest).body(second)).await.expect(201);
+    // Only the location tells this server how the upload is hashed.
+    let sent = registry.second().ask(ask("PATCH", &location).body(first)).await.expect(202);
+    let record = registry.objects().await.into_iter().find(|path| path.ends_with("upload.json")).unwrap();
+    let record = registry.read(&record).await.unwrap();
+    let line = record.split(|byte| *byte == b'\n').next().unwrap();
+    assert!(String::from_utf8_lossy(line).contains(r#""algorithm":"sha512""#));
+    registry.ask(put(sent.header("location"), &digest).body(second)).await.expect(201);
     assert_blob(registry, "two", &digest, &content).await;
 
     let bad = ask("POST", "/v2/two/blobs/uploads/?digest-algorithm=md5");

@@ -27,8 +27,10 @@ use crate::{Store, reading::info};
 const FEW_NAMES: usize = 16;
 /// Most bytes that the names of one folder may take: some two hundred thousand tags.
 const MOST_OF_ONE: usize = 4 << 20;
-/// Most bytes that all folders may take together. When there are more, remembering starts again.
-const MOST_OF_ALL: usize = 12 << 20;
+/// Most bytes that all folders with few names may take together, and all with many. When there are more of a kind,
+/// remembering that kind starts again.
+const MOST_OF_FEW: usize = 4 << 20;
+const MOST_OF_MANY: usize = 12 << 20;
 /// What a folder takes beside its names, in bytes, about.
 const BESIDE_NAMES: usize = 256;
 /// How long before its names are read a folder has to have been unchanged: far more than a tick of any kernel.
@@ -41,10 +43,45 @@ pub(crate) struct KnownFolders {
     at_rest: Duration,
 }
 
-#[derive(Debug, Default)]
+/// Those with few names are for themselves, so that none of them goes for a large one.
+#[derive(Debug)]
 struct Known {
+    few: Shelf,
+    many: Shelf,
+}
+
+#[derive(Debug)]
+struct Shelf {
     folders: HashMap<PathBuf, Arc<Names>>,
     bytes: usize,
+    most: usize,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        let shelf = |most| Shelf { folders: HashMap::new(), bytes: 0, most };
+        Self { few: shelf(MOST_OF_FEW), many: shelf(MOST_OF_MANY) }
+    }
+}
+
+impl Shelf {
+    fn take(&mut self, folder: &Path) -> Option<Arc<Names>> {
+        let names = self.folders.remove(folder)?;
+        self.bytes -= names.bytes();
+        Some(names)
+    }
+
+    /// Returns what had to go, to be dropped where nobody waits.
+    fn put(&mut self, folder: &Path, names: Names) -> HashMap<PathBuf, Arc<Names>> {
+        let mut forgotten = HashMap::new();
+        if self.bytes + names.bytes() > self.most {
+            forgotten = std::mem::take(&mut self.folders);
+            self.bytes = 0;
+        }
+        self.bytes += names.bytes();
+        self.folders.insert(folder.to_owned(), Arc::new(names));
+        forgotten
+    }
 }
 
 impl Default for KnownFolders {
@@ -175,21 +212,16 @@ impl KnownFolders {
 
     /// What was last read of a folder, up to date or not.
     fn of(&self, folder: &Path) -> Option<Arc<Names>> {
-        self.lock().folders.get(folder).cloned()
+        let known = self.lock();
+        known.few.folders.get(folder).or_else(|| known.many.folders.get(folder)).cloned()
     }
 
     fn keep(&self, folder: &Path, names: Names) {
         let mut known = self.lock();
-        let mut forgotten = HashMap::new();
-        if known.bytes + names.bytes() > MOST_OF_ALL {
-            forgotten = std::mem::take(&mut known.folders);
-            known.bytes = 0;
-        }
-        known.bytes += names.bytes();
-        let before = known.folders.insert(folder.to_owned(), Arc::new(names));
-        known.bytes -= before.as_ref().map_or(0, |before| before.bytes());
+        let before = [known.few.take(folder), known.many.take(folder)];
+        let shelf = if names.len() <= FEW_NAMES { &mut known.few } else { &mut known.many };
+        let forgotten = shelf.put(folder, names);
         drop(known);
-        // Nobody waits for this.
         drop((forgotten, before));
     }
 }
@@ -224,7 +256,7 @@ impl Store {
             return None;
         }
         let folder = self.root.prefix(&request.prefix).ok()?;
-        let known = self.known_folders.of(&folder).filter(|known| known.len() <= FEW_NAMES)?;
+        let known = self.known_folders.lock().few.folders.get(&folder).cloned()?;
         let (open, metadata) = self.warm.look(CWD, &folder, OFlags::PATH | OFlags::DIRECTORY)?;
         if Stamp::of(&metadata) != known.stamp {
             return None;
@@ -406,26 +438,34 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_has_a_bound() {
+    fn what_is_remembered_has_a_bound_for_each_kind() {
         let Some(place) = Place::new() else { return };
         let stamp = Stamp { device: 1, inode: 2, seconds: 3, nanoseconds: 4 };
-        let long = "x".repeat(MOST_OF_ONE / 8);
-        let fill = |count| {
-            let mut read = Some(Reading::new(stamp));
-            for number in 0..count {
-                read = read.and_then(|read| read.with(&format!("{long}{number}"), true));
-            }
-            read
+        let fill = |count: usize, bytes: usize| {
+            let name = "x".repeat(bytes / count);
+            let with = |read: Reading, number| read.with(&format!("{name}{number}"), true);
+            (0..count).try_fold(Reading::new(stamp), with)
         };
-        assert!(fill(8).is_none(), "one folder");
+        assert!(fill(8, MOST_OF_ONE).is_none(), "one folder");
+        let known = &place.store.known_folders;
         for number in 0..20 {
-            place.store.known_folders.keep(Path::new(&number.to_string()), Names::of(fill(7).unwrap()));
-            // The same again takes the place of the one before.
-            place.store.known_folders.keep(Path::new(&number.to_string()), Names::of(fill(7).unwrap()));
-            let known = place.store.known_folders.lock();
-            let bytes: usize = known.folders.values().map(|names| names.bytes()).sum();
-            assert_eq!(known.bytes, bytes);
-            assert!(bytes <= MOST_OF_ALL && !known.folders.is_empty());
+            // The same again, and what was small and is large now, takes the place of the one before.
+            for (count, kind) in
+                [(7, "few"), (FEW_NAMES + 1, "many"), (FEW_NAMES + 1, "many"), (7, "turns"), (20, "turns")]
+            {
+                let names = Names::of(fill(count, MOST_OF_ONE / 2).unwrap());
+                known.keep(Path::new(&format!("{kind}{number}")), names);
+            }
+            let known = known.lock();
+            for (shelf, most) in [(&known.few, MOST_OF_FEW), (&known.many, MOST_OF_MANY)] {
+                let bytes: usize = shelf.folders.values().map(|names| names.bytes()).sum();
+                assert_eq!(shelf.bytes, bytes);
+                assert!(bytes <= most);
+            }
+            assert!(
+                known.many.folders.contains_key(Path::new(&format!("turns{number}"))),
+                "the last one is kept"
+            );
         }
     }
 }

@@ -57,7 +57,7 @@ impl Room {
             while let Some(all_room) = &mut held {
                 let Some(chunk) = body.next().await.transpose()? else {
                     let content = match before.is_empty() {
-                        true => gathered.freeze(),
+                        true => tight(gathered),
                         false => [before.as_ref(), gathered.as_ref()].concat().into(),
                     };
                     return Ok(Gathered::Whole(content, held));
@@ -68,8 +68,8 @@ impl Room {
                     body = stream::iter([Ok(chunk)]).chain(body).boxed();
                     break;
                 };
-                // A copy: a piece of a large buffer would keep all of that in memory. It is not made again for each
-                // chunk that follows; what an announced length takes before it comes is no more than addresses.
+                // A copy: a piece of a large buffer would keep all of that in memory. Space for all that is announced
+                // saves copying it again whenever the buffer grows.
                 if let Some(announced) = announced.filter(|_| gathered.is_empty()) {
                     gathered.reserve(announced as usize);
                 }
@@ -85,6 +85,12 @@ impl Room {
         });
         Ok(Gathered::More(stream::iter(first).chain(room).chain(body).boxed()))
     }
+}
+
+/// The bytes without much space behind them: they may be kept, and count as what they are.
+fn tight(gathered: BytesMut) -> Bytes {
+    let is_tight = gathered.capacity() / 2 <= gathered.len();
+    if is_tight { gathered.freeze() } else { Bytes::copy_from_slice(&gathered) }
 }
 
 #[cfg(test)]
@@ -117,6 +123,17 @@ mod tests {
         assert_eq!(gather(0, &[most, 1], None).await, (false, most + 1));
         assert_eq!(gather(1, &[most - 1, 1], None).await, (false, most + 1));
         assert_eq!(gather(0, &[5], Some(MOST_GATHERED + 1)).await, (false, 5));
+        assert_eq!(gather(0, &[most - 1, 1], Some(MOST_GATHERED)).await, (true, most));
+        assert_eq!(gather(2, &[3, 4], Some(7)).await, (true, 9));
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_of_a_body_that_broke_off_takes_no_more_than_it_is() {
+        let body = byte_stream([zeros(5)]);
+        let gathered = Room::new().gather(&Bytes::new(), body, Some(MOST_GATHERED)).await.unwrap();
+        let Gathered::Whole(content, _) = gathered else { panic!("it is small") };
+        // The buffer is the test's alone, so that its space comes back with it.
+        assert!(content.try_into_mut().unwrap().capacity() < 100);
     }
 
     #[tokio::test]

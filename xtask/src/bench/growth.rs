@@ -1,7 +1,8 @@
 //! How a server's answers get slower with what is stored: repositories, and tags in one of them.
 //!
 //! One folder is filled by hand with the files of distribution's layout and served by everybody at the same time. Nobody
-//! writes. An answer that does not come within the patience of the client is noted, and not asked for again.
+//! writes. An answer that does not come within the patience of the client is noted, and the same is not
+//! asked again.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -88,7 +89,8 @@ pub(super) fn measure(workspace: &Workspace, effort: Effort, rounds: u32, most: 
     Ok(text)
 }
 
-/// A line of a table: for each target the median time of this server's answers in milliseconds, in that of the peer's.
+/// A line of a table: for each target the median time of this server's answers in milliseconds, and as a part of the
+/// peer's.
 fn line(
     text: &mut String,
     count: usize,

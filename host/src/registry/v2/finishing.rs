@@ -1,8 +1,9 @@
 //! The last step of an upload: its content becomes a blob of the repository.
 //!
 //! Content is written at its final place and nowhere else, in one call, whenever its digest is known before its
-//! last byte is. The link comes after the content and the record of the upload goes last, so that a crash between
-//! any two steps leaves an upload that can be finished again, or garbage.
+//! last byte is. The link comes after the content, or beside it when the content is small and known to be right: a link
+//! that leads nowhere is no blob. The record of the upload goes last, so that a crash between any two steps leaves an
+//! upload that can be finished again, or garbage. A first push that failed so may leave an empty repository.
 
 use bytes::Bytes;
 use docker_registry_driver_api::{
@@ -65,7 +66,7 @@ impl Registry {
             Some(hasher) => hasher.finish(),
             None => hashing::digest_of(digest.algorithm(), &record.content).await?,
         };
-        if found != *digest && seen.is_unread() {
+        if found != *digest && seen.may_be_behind() {
             // Before the upload is given up: perhaps another process went on with it.
             (record, seen) =
                 self.stored_upload_record(call, name, at).await?.ok_or(Failure::UploadUnknown)?;
@@ -133,7 +134,7 @@ impl Registry {
                     return Err(Failure::BodyBroken);
                 }
                 let found = received.hasher.ok_or_else(unread)?.finish();
-                if found != *digest && seen.is_unread() {
+                if found != *digest && seen.may_be_behind() {
                     self.record_is_still(call, name, id, (record, seen)).await?;
                 }
                 return self.finish_content(call, name, id, digest, seen, content, found).await;
@@ -144,7 +145,7 @@ impl Registry {
         match self.write_blob(call, digest, body, receipt, size).await {
             Ok(()) => {}
             Err(failure @ Failure::DigestMismatch { .. }) => {
-                if seen.is_unread() {
+                if seen.may_be_behind() {
                     self.record_is_still(call, name, id, (record, seen)).await?;
                 }
                 self.remove_upload_record(call, name, id, seen).await;
@@ -201,7 +202,7 @@ impl Registry {
         };
         let hashed = hasher.is_some();
         if let Some(found) = hasher.map(Hasher::finish).filter(|found| found != digest) {
-            if taken.is_none() && seen.is_unread() {
+            if taken.is_none() && seen.may_be_behind() {
                 self.record_is_still(call, name, id, (record, seen)).await?;
             }
             self.discard(call, &state).await;

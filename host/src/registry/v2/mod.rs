@@ -45,7 +45,7 @@ use crate::{
 
 /// Storage calls that one request makes at a time.
 const PARALLEL_CALLS: usize = 16;
-/// Records of uploads that are remembered at most, and the bytes of content in them.
+/// Uploads that are remembered at most, new and ended ones too, and the bytes of content in their records.
 const REMEMBERED_UPLOADS: (usize, usize) = (1024, 16 << 20);
 /// Contents that are remembered at most as being there.
 const REMEMBERED_CONTENTS: usize = 4096;

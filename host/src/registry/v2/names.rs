@@ -201,6 +201,26 @@ mod tests {
     }
 
     #[test]
+    fn a_location_is_read_as_it_is_written_and_nonsense_says_nothing() {
+        let id = UploadId::random();
+        for shown in [
+            Shown::Nothing,
+            Shown::New(Algorithm::Sha256),
+            Shown::New(Algorithm::Sha512),
+            Shown::Record(Revision(0)),
+            Shown::Record(Revision(u32::MAX)),
+        ] {
+            let location = UploadLocation { id: id.clone(), shown };
+            assert_eq!(UploadLocation::parse(&location.to_string()), Some(location));
+        }
+        for nonsense in ["", "md5", "SHA256", "sha256.", "123456789", "-1", "new"] {
+            let read = UploadLocation::parse(&format!("{id}.{nonsense}")).unwrap();
+            assert_eq!(read.shown, Shown::Nothing, "{nonsense}");
+        }
+        assert_eq!(UploadLocation::parse("sha256"), None);
+    }
+
+    #[test]
     fn upload_ids_have_one_form() {
         let id = UploadId::random();
         let text = id.to_string();

@@ -1,7 +1,7 @@
 //! Files of uploads that nobody will finish: the counterpart of [`crate::registry::abandoned`] in the
 //! repositories.
 //!
-//! A client that dies leaves the folder of its upload. Every such folder that nothing was written to for
+//! A client that dies after its first bytes leaves the folder of its upload. Every such folder that nothing was written to for
 //! the configured age goes, those that distribution left in a shared store included. A client that comes
 //! back later is told that its upload is unknown and starts again.
 //!

@@ -16,13 +16,15 @@
 //! # Before the first byte
 //! An upload that has only begun has no record: its location says that it is new, and how it is hashed, which is all
 //! there is to know. Any process can go on from there, and a client that never sends anything leaves nothing behind.
-//! That it was cancelled before its first byte is known where that happened, as long as it is remembered there.
+//! For the same reason such a location tells nobody that the upload has ended: that is known where it ended, among the
+//! last thousand or so. Elsewhere whoever comes back with the location from the very beginning begins anew. What was
+//! written of an upload by another process than the one that ends it from such a location is left to the purge.
 //!
 //! # Without reading it again
 //! Each record has a revision, drawn by lot, and clients send back the one that they were shown, as part of the
 //! location. A process that remembers just this record from its own last write need not read it. Another replica
-//! that went on meanwhile has shown the client another revision. A new upload need not be looked for either where it
-//! began; elsewhere a record may be there that its client does not know of.
+//! that went on meanwhile has shown the client another revision. A new upload is not looked for either where it began;
+//! elsewhere it is, because a record may be there that its client does not know of.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -90,8 +92,8 @@ impl Seen {
         Self { etag: None, revision: None, origin: Origin::Nowhere }
     }
 
-    /// Whether the storage was not asked.
-    pub(super) fn is_unread(&self) -> bool {
+    /// Whether there may be a later record than what was seen, which a client with an old location goes on from.
+    pub(super) fn may_be_behind(&self) -> bool {
         !matches!(self.origin, Origin::Storage(_))
     }
 
@@ -101,6 +103,13 @@ impl Seen {
     }
 }
 
+/// What the storage has of an upload.
+enum Stored {
+    Nothing,
+    Unreadable,
+    Record(Box<UploadRecord>, Seen),
+}
+
 /// What this process knows of an upload that it had to do with.
 #[derive(Clone)]
 pub(super) enum Remembered {
@@ -108,6 +117,12 @@ pub(super) enum Remembered {
     Record(Box<UploadRecord>, Seen),
     /// That it has ended.
     Gone,
+}
+
+impl Remembered {
+    fn is_nothing(&self) -> bool {
+        matches!(self, Self::Record(_, seen) if seen.is_nothing())
+    }
 }
 
 /// Whether a record could be replaced.
@@ -249,40 +264,51 @@ impl Registry {
         name: &RepositoryName,
         at: &UploadLocation,
     ) -> Result<Option<(UploadRecord, Seen)>> {
-        let stored = self.read_upload_record(call, name, &at.id).await?;
-        Ok(match at.shown {
-            Shown::New(algorithm) if stored.is_none() && !self.is_gone(name, &at.id) => {
+        Ok(match (self.look_for_record(call, name, &at.id).await?, at.shown) {
+            (Stored::Record(record, seen), _) => Some((*record, seen)),
+            (Stored::Nothing, Shown::New(algorithm)) if !self.is_gone(name, &at.id) => {
                 Some((UploadRecord::new(algorithm), Seen::nothing()))
             }
-            _ => stored,
+            (Stored::Nothing | Stored::Unreadable, _) => None,
         })
     }
 
-    /// The record of an upload as it is stored, `None` when there is no such upload (any more).
+    /// The record of an upload as it is stored, `None` when there is none that can be read.
     pub(super) async fn read_upload_record(
         &self,
         call: &CallContext,
         name: &RepositoryName,
         id: &UploadId,
     ) -> Result<Option<(UploadRecord, Seen)>> {
+        Ok(match self.look_for_record(call, name, id).await? {
+            Stored::Record(record, seen) => Some((*record, seen)),
+            Stored::Nothing | Stored::Unreadable => None,
+        })
+    }
+
+    async fn look_for_record(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        id: &UploadId,
+    ) -> Result<Stored> {
         let path = layout::upload_record(name, id);
         let object = match self.storage.get(call, &path, MAX_RECORD_BYTES).await {
             Ok(object) => object,
-            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) if error.is_not_found() => return Ok(Stored::Nothing),
             Err(error) => return Err(error.into()),
         };
-        let record = match UploadRecord::read(&object.content) {
-            Some(record) if record.is_whole().await? => Some(record),
-            _ => None,
-        };
-        if record.is_none() {
-            tracing::warn!(path = path.as_str(), "an upload record cannot be read; its upload is lost");
+        match UploadRecord::read(&object.content) {
+            Some(record) if record.is_whole().await? => {
+                let origin = Origin::Storage(object.content);
+                let seen = Seen { etag: object.info.etag, revision: record.revision, origin };
+                Ok(Stored::Record(Box::new(record), seen))
+            }
+            _ => {
+                tracing::warn!(path = path.as_str(), "an upload record cannot be read; its upload is lost");
+                Ok(Stored::Unreadable)
+            }
         }
-        Ok(record.map(|record| {
-            let origin = Origin::Storage(object.content);
-            let seen = Seen { etag: object.info.etag, revision: record.revision, origin };
-            (record, seen)
-        }))
     }
 
     /// Replaces the record if it is still the one that was `seen`.
@@ -298,29 +324,32 @@ impl Registry {
         seen: &Seen,
         record: UploadRecord,
     ) -> Result<Replaced> {
-        if seen.is_nothing() && self.is_gone(name, id) {
-            return Ok(Replaced::No);
-        }
         let path = layout::upload_record(name, id);
         let can = |capability| self.storage.capabilities().has(capability);
         let _alone;
         let condition = match &seen.etag {
             Some(etag) if can(Capability::PutIfMatch) => Condition::IfMatch(etag.clone()),
-            None if seen.is_nothing() && can(Capability::PutIfAbsent) => Condition::IfAbsent,
             _ => {
                 _alone = self.upload_locks.of(&(name, id)).write().await;
-                let is_last = !can(Capability::PutIfMatch) && self.was_last(name, id, seen);
-                if !is_last && !self.is_still(call, name, id, seen).await? {
+                if seen.is_nothing() && self.is_gone(name, id) {
                     return Ok(Replaced::No);
                 }
-                Condition::Always
+                if seen.is_nothing() && can(Capability::PutIfAbsent) {
+                    Condition::IfAbsent
+                } else {
+                    let is_last = !can(Capability::PutIfMatch) && self.was_last(name, id, seen);
+                    if !is_last && !self.is_still(call, name, id, seen).await? {
+                        return Ok(Replaced::No);
+                    }
+                    Condition::Always
+                }
             }
         };
         let text = record.write();
         let leads_to_driver = record.state.is_some();
         let call = &if leads_to_driver { call.clone() } else { transient(call) };
         let mut put = self.storage.put(call, &path, text.clone(), &condition).await;
-        if seen.is_unread()
+        if seen.may_be_behind()
             && put.as_ref().is_err_and(|error| error.kind == ErrorKind::ConditionFailed)
             && let Some((_, now)) = self.read_upload_record(call, name, id).await?
         {
@@ -340,7 +369,9 @@ impl Registry {
                 Ok(Replaced::Yes)
             }
             Err(error) => {
-                self.recent_uploads.remove(&(name.clone(), id.clone()));
+                if !self.is_gone(name, id) {
+                    self.recent_uploads.remove(&(name.clone(), id.clone()));
+                }
                 match error.kind {
                     ErrorKind::ConditionFailed | ErrorKind::NotFound => Ok(Replaced::No),
                     _ => Err(error.into()),
@@ -391,10 +422,17 @@ impl Registry {
         id: &UploadId,
         seen: &Seen,
     ) {
-        self.remember_end(name, id);
         if seen.is_nothing() {
-            return;
+            // Whoever writes the first record in this moment has written it by now, or learns of the end.
+            let _alone = self.upload_locks.of(&(name, id)).write().await;
+            let last = self.remembered_upload(name, id);
+            self.remember_end(name, id);
+            let Some(Remembered::Record(written, _)) = last.filter(|last| !last.is_nothing()) else { return };
+            if let Some(state) = &written.state {
+                self.discard(call, state).await;
+            }
         }
+        self.remember_end(name, id);
         match self.storage.delete(&transient(call), &layout::upload_record(name, id)).await {
             Err(error) if !error.is_not_found() => {
                 tracing::warn!(upload = %id, %error, "the record of a finished upload is left behind");

@@ -3,7 +3,8 @@
 //!
 //! Content that is small is kept in the record of the upload (see [`super::upload_record`]). From some size on it
 //! goes to an upload of the driver's, while the hash runs beside it; the record is then written after the bytes
-//! it speaks of are durable. A finished, cancelled or failed upload leaves no files.
+//! it speaks of are durable. A finished, cancelled or failed upload leaves no files, save what another process wrote of
+//! it that its client has not heard of; the purge of stale uploads takes that.
 
 use std::time::Duration;
 
@@ -128,7 +129,7 @@ impl Registry {
     ) -> Result<(UploadRecord, Seen)> {
         let fits = |record: &UploadRecord| start.is_none_or(|start| start == record.offset);
         let mut found = self.current_upload_record(call, name, at).await?;
-        if found.as_ref().is_some_and(|(record, seen)| seen.is_unread() && !fits(record)) {
+        if found.as_ref().is_some_and(|(record, seen)| seen.may_be_behind() && !fits(record)) {
             found = self.stored_upload_record(call, name, at).await?;
         }
         let (record, seen) = found.ok_or(Failure::UploadUnknown)?;
