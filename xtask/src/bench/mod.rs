@@ -110,9 +110,13 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
         let table = growth::measure(workspace, effort, arguments.rounds, most)?;
         println!("{table}");
         if arguments.record {
-            let how = "`cargo xtask bench --growth`: one folder that both servers read, the time of one answer. Nobody keeps \
-                 its answers; the folders are in the kernel's memory.";
-            record::write(workspace, &shell, "growth", how, &table)?;
+            let how = format!(
+                "`cargo xtask bench --growth`: one folder that both servers read, the time of one answer (connections that \
+                 ask at the same time: {}); none where nothing came within a minute. Nobody keeps its answers; the folders are in \
+                 the kernel's memory. The last table says itself how many connections there are.",
+                arguments.connections
+            );
+            record::write(workspace, &shell, "growth", &how, &table)?;
         }
         return Ok(());
     }
