@@ -27,8 +27,9 @@ use super::digest::{Algorithm, Digest};
 const INLINE_BYTES: usize = 64 * 1024;
 /// From here on a batch goes to a blocking thread.
 const BATCH_BYTES: usize = 256 * 1024;
-/// What may wait for hashing before the body is held up.
-const BACKLOG_BYTES: usize = 1024 * 1024;
+/// What may wait for hashing before the body is held up: a batch beside the one that is hashed. More makes no push
+/// faster, and with many at once it is most of the memory.
+const BACKLOG_BYTES: usize = 512 * 1024;
 /// How many chunks may wait, whatever their size: each costs a handle, also when it holds one byte.
 const BACKLOG_CHUNKS: usize = 1024;
 
