@@ -13,7 +13,8 @@ use futures::{StreamExt, TryStreamExt, future, stream};
 
 use super::{
     Failure, Registry, RepositoryName, Result, UploadId, UploadLocation,
-    upload_record::{Seen, UploadRecord},
+    recorded_uploads::Seen,
+    upload_record::UploadRecord,
     uploads::{Chunk, body_failure, unread},
 };
 use crate::{

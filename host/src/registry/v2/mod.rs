@@ -14,6 +14,7 @@ mod links;
 mod manifests;
 pub mod media_types;
 mod names;
+mod recorded_uploads;
 mod references;
 mod stale_uploads;
 mod tags;
@@ -37,7 +38,7 @@ use std::{
 
 use tokio::sync::RwLock;
 
-use self::upload_record::Remembered;
+use self::recorded_uploads::Remembered;
 use crate::{
     registry::{digest::Digest, gathering::Room, recent::Recent},
     storage::Storage,

@@ -12,33 +12,16 @@
 //! shows whether it is the content. An older record that came back is an earlier step of the upload: whoever goes on
 //! from a later one is told another offset, or at the end that the digest is wrong. A record that leads to an upload of
 //! the driver's is on disk when it is acknowledged, as that is.
-//!
-//! # Before the first byte
-//! An upload that has only begun has no record: its location says that it is new, and how it is hashed, which is all
-//! there is to know. Any process can go on from there, and a client that never sends anything leaves nothing behind.
-//! For the same reason such a location tells nobody that the upload has ended: that is known where it ended, among the
-//! last thousand or so. Elsewhere whoever comes back with the location from the very beginning begins anew. What was
-//! written of an upload by another process than the one that ends it from such a location is left to the purge.
-//!
-//! # Without reading it again
-//! Each record has a revision, drawn by lot, and clients send back the one that they were shown, as part of the
-//! location. A process that remembers just this record from its own last write need not read it. Another replica
-//! that went on meanwhile has shown the client another revision. A new upload is not looked for either where it began;
-//! elsewhere it is, because a record may be there that its client does not know of.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use docker_registry_driver_api::{CallContext, Capability, Condition, ETag, ErrorKind, UploadState};
+use docker_registry_driver_api::UploadState;
 use serde::{Deserialize, Serialize};
 
-use super::{Registry, RepositoryName, Result, Shown, UploadId, UploadLocation, names::Revision};
-use crate::{
-    layout::v2 as layout,
-    registry::{
-        digest::Algorithm,
-        gathering::MOST_GATHERED,
-        hashing::{self, Hasher},
-    },
+use super::{Result, Shown, names::Revision};
+use crate::registry::{
+    digest::Algorithm,
+    hashing::{self, Hasher},
 };
 
 /// Version of the format without content, which the first releases read as well.
@@ -46,8 +29,6 @@ const WITHOUT_CONTENT: u32 = 1;
 /// Version of the format in which a line break and the content follow. A record of any other version is none:
 /// its upload has to begin anew.
 const WITH_CONTENT: u32 = 2;
-/// A record with the longest states that a driver may hand out fits well, and so does its content.
-const MAX_RECORD_BYTES: u64 = 64 * 1024 + MOST_GATHERED;
 
 /// Where an upload stands.
 #[derive(Clone)]
@@ -65,73 +46,6 @@ pub(super) struct UploadRecord {
     /// Tells this record from those before and after it; `None` in one that an older server wrote, and before the
     /// first one.
     pub(super) revision: Option<Revision>,
-}
-
-/// What was read or remembered, for the condition of the next write.
-#[derive(Clone)]
-pub(super) struct Seen {
-    etag: Option<ETag>,
-    revision: Option<Revision>,
-    origin: Origin,
-}
-
-/// Where a record was seen.
-#[derive(Clone)]
-enum Origin {
-    /// Nowhere: the upload is new, and nothing is stored of it.
-    Nowhere,
-    /// This process wrote it.
-    Memory,
-    /// It was read, and this is its text.
-    Storage(Bytes),
-}
-
-impl Seen {
-    /// There is no record yet.
-    fn nothing() -> Self {
-        Self { etag: None, revision: None, origin: Origin::Nowhere }
-    }
-
-    /// Whether there may be a later record than what was seen, which a client with an old location goes on from.
-    pub(super) fn may_be_behind(&self) -> bool {
-        !matches!(self.origin, Origin::Storage(_))
-    }
-
-    /// Whether there was no record.
-    pub(super) fn is_nothing(&self) -> bool {
-        matches!(self.origin, Origin::Nowhere)
-    }
-}
-
-/// What the storage has of an upload.
-enum Stored {
-    Nothing,
-    Unreadable,
-    Record(Box<UploadRecord>, Seen),
-}
-
-/// What this process knows of an upload that it had to do with.
-#[derive(Clone)]
-pub(super) enum Remembered {
-    /// Where it stood.
-    Record(Box<UploadRecord>, Seen),
-    /// That it has ended.
-    Gone,
-}
-
-impl Remembered {
-    fn is_nothing(&self) -> bool {
-        matches!(self, Self::Record(_, seen) if seen.is_nothing())
-    }
-}
-
-/// Whether a record could be replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Replaced {
-    /// It was still the one that had been read.
-    Yes,
-    /// Another caller was faster, and this one has lost.
-    No,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -170,13 +84,13 @@ impl UploadRecord {
     }
 
     /// Whether the content is the one that was written. Nobody has hashed it since.
-    async fn is_whole(&self) -> Result<bool> {
+    pub(super) async fn is_whole(&self) -> Result<bool> {
         let Some(hasher) = self.hasher.as_ref().filter(|_| !self.content.is_empty()) else { return Ok(true) };
         let written = hasher.clone().finish();
         Ok(hashing::digest_of(self.algorithm, &self.content).await? == written)
     }
 
-    fn write(&self) -> Bytes {
+    pub(super) fn write(&self) -> Bytes {
         let written = Written {
             version: if self.content.is_empty() { WITHOUT_CONTENT } else { WITH_CONTENT },
             offset: self.offset,
@@ -194,7 +108,7 @@ impl UploadRecord {
         text.into()
     }
 
-    fn read(text: &Bytes) -> Option<Self> {
+    pub(super) fn read(text: &Bytes) -> Option<Self> {
         // JSON of one line, so the first line break ends it.
         let line = text.iter().position(|byte| *byte == b'\n');
         let (line, content) = match line {
@@ -218,265 +132,6 @@ impl UploadRecord {
             .and_then(|state| Hasher::restore(written.algorithm, &state));
         let (offset, algorithm, revision) = (written.offset, written.algorithm, written.revision);
         Some(Self { offset, state, content, algorithm, hasher, revision })
-    }
-}
-
-/// The same call, about what need not outlive the machine.
-fn transient(call: &CallContext) -> CallContext {
-    CallContext { transient: true, ..call.clone() }
-}
-
-impl Registry {
-    /// Remembers that an upload has begun, and what it would have as a record.
-    pub(super) fn begin_upload(
-        &self,
-        name: &RepositoryName,
-        id: &UploadId,
-        algorithm: Algorithm,
-    ) -> UploadRecord {
-        let record = UploadRecord::new(algorithm);
-        let begun = Remembered::Record(Box::new(record.clone()), Seen::nothing());
-        self.recent_uploads.insert((name.clone(), id.clone()), begun, 0);
-        record
-    }
-
-    /// The record of an upload, from memory when that is the one that the client was shown. `None` when there is
-    /// no such upload (any more).
-    pub(super) async fn current_upload_record(
-        &self,
-        call: &CallContext,
-        name: &RepositoryName,
-        at: &UploadLocation,
-    ) -> Result<Option<(UploadRecord, Seen)>> {
-        if at.shown != Shown::Nothing
-            && let Some(Remembered::Record(record, seen)) = self.remembered_upload(name, &at.id)
-            && record.shown() == at.shown
-        {
-            return Ok(Some((*record, seen)));
-        }
-        self.stored_upload_record(call, name, at).await
-    }
-
-    /// The record of an upload as it is stored, or that of a new one. `None` when there is no such upload (any more).
-    pub(super) async fn stored_upload_record(
-        &self,
-        call: &CallContext,
-        name: &RepositoryName,
-        at: &UploadLocation,
-    ) -> Result<Option<(UploadRecord, Seen)>> {
-        Ok(match (self.look_for_record(call, name, &at.id).await?, at.shown) {
-            (Stored::Record(record, seen), _) => Some((*record, seen)),
-            (Stored::Nothing, Shown::New(algorithm)) if !self.is_gone(name, &at.id) => {
-                Some((UploadRecord::new(algorithm), Seen::nothing()))
-            }
-            (Stored::Nothing | Stored::Unreadable, _) => None,
-        })
-    }
-
-    /// The record of an upload as it is stored, `None` when there is none that can be read.
-    pub(super) async fn read_upload_record(
-        &self,
-        call: &CallContext,
-        name: &RepositoryName,
-        id: &UploadId,
-    ) -> Result<Option<(UploadRecord, Seen)>> {
-        Ok(match self.look_for_record(call, name, id).await? {
-            Stored::Record(record, seen) => Some((*record, seen)),
-            Stored::Nothing | Stored::Unreadable => None,
-        })
-    }
-
-    async fn look_for_record(
-        &self,
-        call: &CallContext,
-        name: &RepositoryName,
-        id: &UploadId,
-    ) -> Result<Stored> {
-        let path = layout::upload_record(name, id);
-        let object = match self.storage.get(call, &path, MAX_RECORD_BYTES).await {
-            Ok(object) => object,
-            Err(error) if error.is_not_found() => return Ok(Stored::Nothing),
-            Err(error) => return Err(error.into()),
-        };
-        match UploadRecord::read(&object.content) {
-            Some(record) if record.is_whole().await? => {
-                let origin = Origin::Storage(object.content);
-                let seen = Seen { etag: object.info.etag, revision: record.revision, origin };
-                Ok(Stored::Record(Box::new(record), seen))
-            }
-            _ => {
-                tracing::warn!(path = path.as_str(), "an upload record cannot be read; its upload is lost");
-                Ok(Stored::Unreadable)
-            }
-        }
-    }
-
-    /// Replaces the record if it is still the one that was `seen`.
-    ///
-    /// In a storage without conditional writes only the requests of this process are kept apart: what it
-    /// remembers is then as good as the storage, and anything else is read again first. Between processes there
-    /// is the driver's own fence on its upload state, and at the end the digest.
-    pub(super) async fn replace_upload_record(
-        &self,
-        call: &CallContext,
-        name: &RepositoryName,
-        id: &UploadId,
-        seen: &Seen,
-        record: UploadRecord,
-    ) -> Result<Replaced> {
-        let path = layout::upload_record(name, id);
-        let can = |capability| self.storage.capabilities().has(capability);
-        let _alone;
-        let condition = match &seen.etag {
-            Some(etag) if can(Capability::PutIfMatch) => Condition::IfMatch(etag.clone()),
-            _ => {
-                _alone = self.upload_locks.of(&(name, id)).write().await;
-                if seen.is_nothing() && self.is_gone(name, id) {
-                    return Ok(Replaced::No);
-                }
-                if seen.is_nothing() && can(Capability::PutIfAbsent) {
-                    Condition::IfAbsent
-                } else {
-                    let is_last = !can(Capability::PutIfMatch) && self.was_last(name, id, seen);
-                    if !is_last && !self.is_still(call, name, id, seen).await? {
-                        return Ok(Replaced::No);
-                    }
-                    Condition::Always
-                }
-            }
-        };
-        let text = record.write();
-        let leads_to_driver = record.state.is_some();
-        let call = &if leads_to_driver { call.clone() } else { transient(call) };
-        let mut put = self.storage.put(call, &path, text.clone(), &condition).await;
-        if seen.may_be_behind()
-            && put.as_ref().is_err_and(|error| error.kind == ErrorKind::ConditionFailed)
-            && let Some((_, now)) = self.read_upload_record(call, name, id).await?
-        {
-            if now.revision == record.revision {
-                // The driver asked twice, and its first request had succeeded.
-                put = Ok(now.etag);
-            } else if now.revision == seen.revision
-                && let Some(etag) = now.etag
-            {
-                // The same record under another tag: some storages draw the tag from more than the content.
-                put = self.storage.put(call, &path, text, &Condition::IfMatch(etag)).await;
-            }
-        }
-        match put {
-            Ok(etag) => {
-                self.remember_upload(name, id, record, etag);
-                Ok(Replaced::Yes)
-            }
-            Err(error) => {
-                if !self.is_gone(name, id) {
-                    self.recent_uploads.remove(&(name.clone(), id.clone()));
-                }
-                match error.kind {
-                    ErrorKind::ConditionFailed | ErrorKind::NotFound => Ok(Replaced::No),
-                    _ => Err(error.into()),
-                }
-            }
-        }
-    }
-
-    /// Whether the storage still has the record that was `seen`.
-    async fn is_still(
-        &self,
-        call: &CallContext,
-        name: &RepositoryName,
-        id: &UploadId,
-        seen: &Seen,
-    ) -> Result<bool> {
-        let now = self.read_upload_record(call, name, id).await?;
-        let same_text = |now: &Seen| match (&now.origin, &seen.origin) {
-            (Origin::Storage(now), Origin::Storage(seen)) => now == seen,
-            _ => false,
-        };
-        Ok(match now {
-            None => seen.is_nothing(),
-            Some((_, now)) if seen.revision.is_some() => now.revision == seen.revision,
-            Some((_, now)) => same_text(&now),
-        })
-    }
-
-    /// Whether what was `seen` is where this process left the upload.
-    fn was_last(&self, name: &RepositoryName, id: &UploadId, seen: &Seen) -> bool {
-        match self.remembered_upload(name, id) {
-            Some(Remembered::Record(_, last)) if seen.is_nothing() => last.is_nothing(),
-            Some(Remembered::Record(last, _)) => last.revision.is_some() && last.revision == seen.revision,
-            _ => false,
-        }
-    }
-
-    fn is_gone(&self, name: &RepositoryName, id: &UploadId) -> bool {
-        matches!(self.remembered_upload(name, id), Some(Remembered::Gone))
-    }
-
-    /// Removes all that is known of an upload that stood as it was `seen`. A failure is logged and no more: what is
-    /// left is garbage that the purge of old uploads finds.
-    pub(super) async fn remove_upload_record(
-        &self,
-        call: &CallContext,
-        name: &RepositoryName,
-        id: &UploadId,
-        seen: &Seen,
-    ) {
-        if seen.is_nothing() {
-            // Whoever writes the first record in this moment has written it by now, or learns of the end.
-            let _alone = self.upload_locks.of(&(name, id)).write().await;
-            let last = self.remembered_upload(name, id);
-            self.remember_end(name, id);
-            let Some(Remembered::Record(written, _)) = last.filter(|last| !last.is_nothing()) else { return };
-            if let Some(state) = &written.state {
-                self.discard(call, state).await;
-            }
-        }
-        self.remember_end(name, id);
-        match self.storage.delete(&transient(call), &layout::upload_record(name, id)).await {
-            Err(error) if !error.is_not_found() => {
-                tracing::warn!(upload = %id, %error, "the record of a finished upload is left behind");
-            }
-            _ => {}
-        }
-    }
-
-    /// The same, and the content that waited to be hashed once more.
-    pub(super) async fn remove_upload_files(&self, call: &CallContext, name: &RepositoryName, id: &UploadId) {
-        self.remember_end(name, id);
-        let paths = [layout::upload_record(name, id), layout::upload_data(name, id)];
-        match self.storage.delete_many(&transient(call), &paths).await {
-            Ok(failed) => {
-                for (path, error) in failed {
-                    tracing::warn!(path = path.as_str(), %error, "a file of a finished upload is left behind");
-                }
-            }
-            Err(error) => tracing::warn!(upload = %id, %error, "files of a finished upload are left behind"),
-        }
-    }
-
-    fn remember_upload(
-        &self,
-        name: &RepositoryName,
-        id: &UploadId,
-        record: UploadRecord,
-        etag: Option<ETag>,
-    ) {
-        let weight = record.content.len();
-        let seen = Seen { etag, revision: record.revision, origin: Origin::Memory };
-        self.recent_uploads.insert(
-            (name.clone(), id.clone()),
-            Remembered::Record(Box::new(record), seen),
-            weight,
-        );
-    }
-
-    fn remember_end(&self, name: &RepositoryName, id: &UploadId) {
-        self.recent_uploads.insert((name.clone(), id.clone()), Remembered::Gone, 0);
-    }
-
-    fn remembered_upload(&self, name: &RepositoryName, id: &UploadId) -> Option<Remembered> {
-        self.recent_uploads.get(&(name.clone(), id.clone()))
     }
 }
 

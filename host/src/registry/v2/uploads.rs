@@ -15,7 +15,8 @@ use tokio::time::sleep;
 use super::{
     Failure, Registry, RepositoryName, Result, UploadId, UploadLocation,
     names::Revision,
-    upload_record::{Replaced, Seen, UploadRecord},
+    recorded_uploads::{Replaced, Seen},
+    upload_record::UploadRecord,
 };
 use crate::registry::{
     digest::Algorithm,
