@@ -358,7 +358,7 @@ fn keys_come_from_the_machine_or_the_container_and_are_fetched_again_when_they_e
 
         proxy.take_seen();
         proxy.make_trouble(&[(Fault::ExpiredToken, 30)]);
-        for seed in 0..5 {
+        for seed in 0..20 {
             v2::push_blob(&registry.client(), "expired/keys", &Content::bytes(100 + seed, 1_000));
         }
         proxy.make_trouble(&[]);
