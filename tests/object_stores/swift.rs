@@ -262,8 +262,11 @@ fn refusals_of_the_cluster_lose_nothing_and_are_told() {
     }
     // A token that the cluster forgets is asked for anew.
     proxy.make_trouble(&[(Fault::Status(401), 20)]);
-    let digest = v2::push_blob(&client, "refused/sometimes", &content);
-    assert!(client.get(&format!("/v2/refused/sometimes/blobs/{digest}")).expect(200).body == content);
+    for number in 0..4 {
+        let name = format!("refused/sometimes-{number}");
+        let digest = v2::push_blob(&client, &name, &content);
+        assert!(client.get(&format!("/v2/{name}/blobs/{digest}")).expect(200).body == content);
+    }
     let refused = proxy.take_seen().iter().filter(|seen| seen.fault == Some(Fault::Status(401))).count();
     assert!(refused > 0, "no token was refused");
 }
