@@ -103,7 +103,7 @@ pub(crate) struct Names {
 }
 
 /// The names of a folder while it is read.
-pub(crate) struct Reading {
+pub(crate) struct NamesRead {
     stamp: Stamp,
     names: Vec<(String, bool)>,
     bytes: usize,
@@ -135,7 +135,7 @@ impl Stamp {
     }
 }
 
-impl Reading {
+impl NamesRead {
     /// None yet, of a folder that had this stamp before it was read.
     pub(crate) fn new(stamp: Stamp) -> Self {
         Self { stamp, names: Vec::new(), bytes: BESIDE_NAMES }
@@ -153,7 +153,7 @@ impl Reading {
 }
 
 impl Names {
-    fn of(mut read: Reading) -> Self {
+    fn of(mut read: NamesRead) -> Self {
         read.names.sort_unstable();
         let mut text = String::with_capacity(read.names.iter().map(|(name, _)| name.len()).sum());
         let end_of = |(name, _): &(String, bool)| {
@@ -243,7 +243,7 @@ impl Store {
 
     /// Keeps the names of a folder that was read after its stamp was taken. If it changed meanwhile, its stamp is
     /// another one by now.
-    pub(crate) fn remember(&self, folder: &Path, read: Reading) {
+    pub(crate) fn remember(&self, folder: &Path, read: NamesRead) {
         if fs::metadata(folder).map(|metadata| Stamp::of(&metadata)).ok() == Some(read.stamp) {
             self.known_folders.keep(folder, Names::of(read));
         }
@@ -443,8 +443,8 @@ mod tests {
         let stamp = Stamp { device: 1, inode: 2, seconds: 3, nanoseconds: 4 };
         let fill = |count: usize, bytes: usize| {
             let name = "x".repeat(bytes / count);
-            let with = |read: Reading, number| read.with(&format!("{name}{number}"), true);
-            (0..count).try_fold(Reading::new(stamp), with)
+            let with = |read: NamesRead, number| read.with(&format!("{name}{number}"), true);
+            (0..count).try_fold(NamesRead::new(stamp), with)
         };
         assert!(fill(8, MOST_OF_ONE).is_none(), "one folder");
         let known = &place.store.known_folders;

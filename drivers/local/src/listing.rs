@@ -15,7 +15,7 @@ use docker_registry_driver_api::{Entry, Error, ListPage, ListRequest, ObjectPath
 
 use crate::{
     Store,
-    known_folders::{Reading, Stamp},
+    known_folders::{NamesRead, Stamp},
     reading,
     root::is_reserved,
 };
@@ -101,7 +101,7 @@ impl Walk<'_> {
             Err(error) if matches!(error.kind(), Io::NotFound | Io::NotADirectory) => return Ok(Vec::new()),
             other => other.map_err(|error| Error::from(error).at(start))?,
         };
-        let (mut children, mut known) = (Vec::new(), stamp.map(Reading::new));
+        let (mut children, mut known) = (Vec::new(), stamp.map(NamesRead::new));
         for name in names {
             let name = name.map_err(|error| Error::from(error).at(start))?;
             let Found { child, may_change } = child(&name, start);

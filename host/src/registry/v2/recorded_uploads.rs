@@ -309,8 +309,9 @@ impl Registry {
             if let Some(state) = &written.state {
                 self.discard(call, state).await;
             }
+        } else {
+            self.remember_end(name, id);
         }
-        self.remember_end(name, id);
         match self.storage.delete(&transient(call), &layout::upload_record(name, id)).await {
             Err(error) if !error.is_not_found() => {
                 tracing::warn!(upload = %id, %error, "the record of a finished upload is left behind");
