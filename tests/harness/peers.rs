@@ -34,6 +34,7 @@ impl Product {
             Product::Ours => panic!("this server is not installed"),
             Product::Distribution => Ok(PathBuf::from(DISTRIBUTION)),
             Product::DistributionThree => installed("distribution-3"),
+            Product::DockerRegistryPython => installed("docker-registry-0.9"),
             Product::Zot => match env::var_os(ZOT_VARIABLE) {
                 Some(program) => Ok(PathBuf::from(program)),
                 None => installed("zot"),
@@ -45,7 +46,7 @@ impl Product {
     /// and of a Redis, where the launch names them.
     ///
     /// # Panics
-    /// When zot is to store anywhere but in a folder, or to use a Redis.
+    /// When one that is measured on a folder only is to store anywhere else, or to use a Redis.
     pub(crate) fn peer_configuration(
         self,
         address: SocketAddr,
@@ -53,8 +54,19 @@ impl Product {
         launch: &Launch,
     ) -> (&'static str, String) {
         let (storage, redis, verbose) = (launch.peer_storage.as_deref(), launch.peer_redis, launch.verbose);
+        if matches!(self, Product::Zot | Product::DockerRegistryPython) {
+            assert!(storage.is_none() && redis.is_none(), "{self:?} is measured on a folder only");
+        }
+        if self == Product::DockerRegistryPython {
+            let level = if verbose { "info" } else { "error" };
+            let flavor = json!({
+                "loglevel": level, "standalone": true, "disable_token_auth": true, "storage": "local",
+                "storage_path": folder,
+            });
+            // JSON is YAML as well.
+            return ("docker-registry.yml", json!({"dev": flavor}).to_string());
+        }
         if self == Product::Zot {
-            assert!(storage.is_none() && redis.is_none(), "zot is measured on a folder only");
             let configuration = json!({
                 "distSpecVersion": "1.1.1",
                 // It waits for the disk, as the others do, only when told to.
@@ -81,6 +93,27 @@ impl Product {
             .replace("SILENT", if verbose { "false" } else { "true" });
         ("distribution.yml", configuration + &redis)
     }
+}
+
+/// How docker-registry of Python is told where it listens and what it serves: by variables. Its own launcher starts as many
+/// workers as it does by itself. They are not replaced after a hundred requests, as they would be, because that closes
+/// connections in the middle of the load.
+pub(crate) fn tell_docker_registry_python<'command>(
+    command: &'command mut Command,
+    program: &Path,
+    address: SocketAddr,
+    configuration: &Path,
+) -> &'command mut Command {
+    let programs = program.parent().expect("a program is in a folder");
+    command
+        .env("PATH", format!("{}:/usr/bin:/bin", programs.display()))
+        .env("DOCKER_REGISTRY_CONFIG", configuration)
+        .env("SETTINGS_FLAVOR", "dev")
+        .env("REGISTRY_HOST", address.ip().to_string())
+        .env("REGISTRY_PORT", address.port().to_string())
+        // Its log of requests would go with its errors.
+        .env("GUNICORN_ACCESS_LOG_FILE", "/dev/null")
+        .env("GUNICORN_OPTS", "[--max-requests, '0']")
 }
 
 /// Runs the script that installs a peer and says where.

@@ -101,29 +101,59 @@ impl Process {
 
     /// Bytes of memory in use now (`VmRSS`).
     pub fn resident_memory(&self) -> u64 {
-        self.status_bytes("VmRSS:")
+        self.status_bytes(self.id(), "VmRSS:")
     }
 
-    /// The most bytes of memory ever in use (`VmHWM`), since the start or the last [`Process::forget_peak`].
+    /// It and the processes that it has started, such as workers.
+    pub fn family(&self) -> Vec<u32> {
+        let mut family = vec![self.id()];
+        let mut next = 0;
+        while let Some(process) = family.get(next) {
+            let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+            // What ends meanwhile has no children.
+            let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+            let children: Vec<String> = lists.collect();
+            family.extend(
+                children
+                    .iter()
+                    .flat_map(|list| list.split_whitespace())
+                    .filter_map(|child| child.parse::<u32>().ok()),
+            );
+            next += 1;
+        }
+        family
+    }
+
+    /// The most bytes of memory ever in use (`VmHWM`), since the start or the last [`Process::forget_peak`]; the sum over
+    /// its [`Process::family`].
     pub fn peak_memory(&self) -> u64 {
-        self.status_bytes("VmHWM:")
+        self.family().iter().map(|process| self.status_bytes(*process, "VmHWM:")).sum()
     }
 
     /// Makes the present memory use the new peak.
     pub fn forget_peak(&self) {
-        fs::write(self.proc("clear_refs"), "5").expect("a process of this user lets itself be reset");
+        for process in self.family() {
+            if fs::write(format!("/proc/{process}/clear_refs"), "5").is_err() {
+                self.ended(process);
+            }
+        }
     }
 
-    /// Processor time of all threads together, user and system, in the resolution of the kernel's clock tick.
+    /// Processor time of all threads of its [`Process::family`], user and system, in the resolution of the kernel's clock
+    /// tick.
     pub fn cpu_time(&self) -> Duration {
-        let stat =
-            fs::read_to_string(self.proc("stat")).unwrap_or_else(|error| self.fail(&error.to_string()));
+        let ticks: u64 = self.family().iter().map(|process| self.ticks(*process)).sum();
+        Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+    }
+
+    fn ticks(&self, process: u32) -> u64 {
+        let Ok(stat) = fs::read_to_string(format!("/proc/{process}/stat")) else {
+            return self.ended(process);
+        };
         // The second field is the name in parentheses and may hold anything; utime and stime are fields 14 and 15.
         let fields: Vec<&str> =
             stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
-        let ticks: u64 =
-            fields[11..13].iter().map(|field| field.parse::<u64>().expect("ticks are a number")).sum();
-        Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+        fields[11..13].iter().map(|field| field.parse::<u64>().expect("ticks are a number")).sum()
     }
 
     /// Asks the program to end (SIGTERM) and waits until it has.
@@ -173,19 +203,23 @@ impl Process {
         kill_process(id, signal).unwrap_or_else(|error| self.fail(&format!("no signal: {error}")));
     }
 
-    fn proc(&self, file: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/{file}", self.child.id()))
+    /// One of the family cannot be asked any more: it uses nothing, unless it is the program itself.
+    fn ended(&self, process: u32) -> u64 {
+        if process == self.id() {
+            self.fail("it has ended");
+        }
+        0
     }
 
     /// A line of `/proc/PID/status`, which gives kibibytes.
-    fn status_bytes(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(self.proc("status")).unwrap_or_default();
+    fn status_bytes(&self, process: u32, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
         let kibibytes = status
             .lines()
             .find_map(|line| line.strip_prefix(name))
             .and_then(|value| value.split_whitespace().next())
             .and_then(|number| number.parse::<u64>().ok());
-        kibibytes.unwrap_or_else(|| self.fail("it has ended")) * 1024
+        kibibytes.unwrap_or_else(|| self.ended(process)) * 1024
     }
 }
 

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::artifacts;
 use crate::http::Client;
+use crate::peers;
 use crate::process::{PATIENCE, Process, wait_for};
 
 /// Which server a test or the benchmark runs against.
@@ -26,6 +27,8 @@ pub enum Product {
     DistributionThree,
     /// zot without extensions, from its Go module or `DOCKER_REGISTRY_BENCH_ZOT`, for the benchmark.
     Zot,
+    /// docker-registry 0.9.1 from its Python package, for the benchmark of V1.
+    DockerRegistryPython,
 }
 
 impl Product {
@@ -281,7 +284,7 @@ fn start_ours(launch: &Launch, place: &Place, log: &Path) -> Option<Started> {
     if !launch.verbose {
         // Silent, so the port is chosen here.
         let address = free_address();
-        return await_answer(launch.begin_silently(place, address, log), address);
+        return await_answer(Product::Ours, launch.begin_silently(place, address, log), address);
     }
     let mut command = launch.command(place);
     command.args(["--bind", "127.0.0.1:0"]).env("LOGLEVEL", "info").env("REGISTRY_ADMIN", "127.0.0.1:0");
@@ -294,7 +297,7 @@ fn start_ours(launch: &Launch, place: &Place, log: &Path) -> Option<Started> {
             _ => None,
         }
     });
-    let (process, address, _) = await_answer(process, address)?;
+    let (process, address, _) = await_answer(Product::Ours, process, address)?;
     Some((process, address, Some(admin)))
 }
 
@@ -305,12 +308,15 @@ fn start_peer(peer: Product, launch: &Launch, place: &Place, log: &Path) -> Opti
     let file = place.file(name);
     fs::write(&file, configuration).expect("the configuration can be written");
     let mut command = bare(&program, place);
-    // Nobody collects the traces that distribution 3 would send.
-    command
-        .args([Path::new("serve"), &file])
-        .env("OTEL_TRACES_EXPORTER", "none")
-        .env("HOME", place.folder.path());
-    await_answer(Process::start("the peer", &mut command, log), address)
+    command.env("HOME", place.folder.path());
+    match peer {
+        Product::DockerRegistryPython => {
+            peers::tell_docker_registry_python(&mut command, &program, address, &file)
+        }
+        // Nobody collects the traces that distribution 3 would send.
+        _ => command.args([Path::new("serve"), &file]).env("OTEL_TRACES_EXPORTER", "none"),
+    };
+    await_answer(peer, Process::start("the peer", &mut command, log), address)
 }
 
 /// A command that inherits no settings: both servers read variables that begin with `REGISTRY_`.
@@ -338,14 +344,15 @@ pub fn free_address() -> SocketAddr {
 }
 
 /// Waits for the first answer. `None` when the server ended because another process took its port.
-fn await_answer(mut process: Process, address: SocketAddr) -> Option<Started> {
+fn await_answer(product: Product, mut process: Process, address: SocketAddr) -> Option<Started> {
+    let ping = if product == Product::DockerRegistryPython { "/v1/_ping" } else { "/v2/" };
     let client = Client::new(address).with_patience(Duration::from_secs(5));
     let answered = wait_for("the server answers", PATIENCE, || {
         if !process.is_running() {
             return Some(false);
         }
         // A server that asks for passwords answers, too.
-        let answer = client.try_send("GET", "/v2/", &[], b"");
+        let answer = client.try_send("GET", ping, &[], b"");
         answer.is_ok_and(|answer| matches!(answer.status, 200 | 401)).then_some(true)
     });
     if answered {

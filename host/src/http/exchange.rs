@@ -88,6 +88,9 @@ impl Request {
 #[derive(Debug, Clone)]
 pub struct User(pub String);
 
+/// Headers that a response has at most, nearly always.
+const MOST_HEADERS: usize = 10;
+
 /// What a handler returns.
 pub type Response = http::Response<ResponseBody>;
 
@@ -119,6 +122,7 @@ pub fn whole(status: StatusCode, media_type: &'static str, content: impl Into<By
 pub fn with_body(status: StatusCode, body: ResponseBody) -> Response {
     let mut response = http::Response::new(body);
     *response.status_mut() = status;
+    *response.headers_mut() = HeaderMap::with_capacity(MOST_HEADERS);
     response
 }
 

@@ -22,6 +22,10 @@ const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
+/// All of them.
+const PROXY_HEADERS: [HeaderName; 6] =
+    [FORWARDED, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PORT, FORWARDED_PROTO, REAL_IP];
+
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Origin {
@@ -34,9 +38,13 @@ pub(crate) struct Origin {
 /// Takes the proxies' headers out and returns what is true of them. `direct` is what the connection says, and
 /// `trusted` is given when that is a proxy to be believed.
 pub(crate) fn take(headers: &mut HeaderMap, direct: Origin, trusted: Option<&TrustedProxies>) -> Origin {
+    // Most requests have none of them.
+    if !headers.keys().any(|name| PROXY_HEADERS.contains(name)) {
+        return direct;
+    }
     let mut said = Said::default();
     let names_client = headers.contains_key(&FORWARDED_FOR);
-    for name in [FORWARDED, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PORT, FORWARDED_PROTO, REAL_IP] {
+    for name in PROXY_HEADERS {
         if !headers.contains_key(&name) {
             continue;
         }

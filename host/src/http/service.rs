@@ -6,9 +6,10 @@
 use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Buf;
-use futures::{FutureExt, Stream};
+use docker_registry_driver_api::ByteStream;
+use futures::{FutureExt, Stream, stream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
-use warp::{Filter, reply::Response as Outgoing};
+use warp::{Filter, path::FullPath, reply::Response as Outgoing};
 
 use super::{
     access_log::Record,
@@ -70,17 +71,17 @@ pub(crate) fn filter(
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<Arc<RequestFacts>>())
         .and(warp::body::stream())
-        .then(move |method, path: warp::path::FullPath, query, headers, facts, body| {
-            let application = Arc::clone(&application);
-            async move { application.answer(method, path.as_str(), query, headers, facts, body).await }
+        .then(move |method, path: FullPath, query, headers, facts, body| {
+            // In a box: otherwise it would be copied from one of warp's futures into the next.
+            Box::pin(Arc::clone(&application).answer(method, path, query, headers, facts, body))
         })
 }
 
 impl Application {
     async fn answer<B: Buf>(
-        &self,
+        self: Arc<Self>,
         method: Method,
-        path: &str,
+        path: FullPath,
         query: String,
         mut headers: HeaderMap,
         facts: Option<Arc<RequestFacts>>,
@@ -91,16 +92,23 @@ impl Application {
         let client_certificate =
             connection.as_ref().and_then(|connection| connection.client_certificate.clone());
         let user_agent = headers.get(header::USER_AGENT);
-        let record = Record::begin(Identity::of(&headers), &method, path, peer, user_agent, facts);
-        let unread = connection.as_ref().filter(|connection| connection.in_sequence && has_body(&headers));
-        let unread = unread.map(|connection| Arc::clone(&connection.activity));
-        let body = request_body(body, self.body_timeout, unread.clone());
-        let response = if path.len() + query.len() > self.max_uri {
+        let record = Record::begin(Identity::of(&headers), &method, path.as_str(), peer, user_agent, facts);
+        let (mut unread, mut bodiless) = (None, false);
+        if let Some(connection) = connection.as_ref().filter(|connection| connection.in_sequence) {
+            // HTTP/1 says before a body that there will be one.
+            bodiless = !has_body(&headers);
+            unread = (!bodiless).then(|| Arc::clone(&connection.activity));
+        }
+        let body: ByteStream = match bodiless {
+            true => Box::pin(stream::empty()),
+            false => request_body(body, self.body_timeout, unread.clone()),
+        };
+        let response = if path.as_str().len() + query.len() > self.max_uri {
             drop(body);
             whole(StatusCode::URI_TOO_LONG, "text/plain; charset=utf-8", "the address is too long\n")
         } else {
             let trace = Some(record.identity.trace);
-            let path = path.to_owned();
+            let path = path.as_str().to_owned();
             let method = method.clone();
             let login = Login::default();
             let request = Request {

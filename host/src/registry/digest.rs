@@ -44,13 +44,19 @@ impl Algorithm {
             Self::Sha512 => 128,
         }
     }
+
+    /// Whether these are as many digits as it makes, and as plain.
+    fn names_by(self, hex: &str) -> bool {
+        hex.len() == self.hex_length() && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    }
 }
 
 /// The digest of some content, `sha256:…` in text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest {
     algorithm: Algorithm,
-    hex: String,
+    /// The whole, as it is sent and kept far more often than its parts.
+    text: String,
 }
 
 /// Why a text is no digest.
@@ -72,19 +78,20 @@ impl Digest {
     pub fn parse(text: &str) -> Result<Self, DigestError> {
         let (name, hex) = text.split_once(':').ok_or(DigestError::Malformed)?;
         let algorithm = Algorithm::from_name(name).ok_or(DigestError::UnsupportedAlgorithm)?;
-        Self::from_hex(algorithm, hex).ok_or(DigestError::Malformed)
+        let exact = algorithm.names_by(hex);
+        exact.then(|| Self { algorithm, text: text.to_owned() }).ok_or(DigestError::Malformed)
     }
 
     /// The digest with these digits, if they are as many and as plain as they must be.
     pub fn from_hex(algorithm: Algorithm, hex: &str) -> Option<Self> {
-        let digits_only = hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        (hex.len() == algorithm.hex_length() && digits_only).then(|| Self { algorithm, hex: hex.to_owned() })
+        algorithm.names_by(hex).then(|| Self { algorithm, text: [algorithm.name(), ":", hex].concat() })
     }
 
     /// The digest with these bytes. `bytes` must be the output of `algorithm`.
     pub(crate) fn from_output(algorithm: Algorithm, bytes: &[u8]) -> Self {
-        let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { algorithm, hex }
+        let mut text = format!("{}:", algorithm.name());
+        text.extend(bytes.iter().map(|byte| format!("{byte:02x}")));
+        Self { algorithm, text }
     }
 
     /// The algorithm.
@@ -94,19 +101,24 @@ impl Digest {
 
     /// The lower-case hexadecimal digits.
     pub fn hex(&self) -> &str {
-        &self.hex
+        &self.text[self.algorithm.name().len() + 1..]
+    }
+
+    /// `ALGORITHM:HEX`.
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.algorithm.name(), self.hex)
+        f.write_str(&self.text)
     }
 }
 
 impl Serialize for Digest {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(&self.text)
     }
 }
 

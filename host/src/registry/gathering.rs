@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Largest content that is gathered, and so kept in the record of an upload, in bytes.
 pub(super) const MOST_GATHERED: u64 = 1 << 20;
 /// What all requests together may gather, in bytes.
-const ROOM: usize = 32 << 20;
+const ROOM: usize = 64 << 20;
 
 /// The room that requests share.
 #[derive(Clone)]

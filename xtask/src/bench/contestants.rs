@@ -27,6 +27,9 @@ pub(super) enum Other {
     DistributionThree,
     /// zot, installed from its Go module; a program in DOCKER_REGISTRY_BENCH_ZOT is taken instead.
     Zot,
+    /// docker-registry 0.9.1 on Python 2.7, which speaks V1. DOCKER_REGISTRY_BENCH_PYTHON2 names the Python.
+    #[value(name = "docker-registry-0.9")]
+    DockerRegistryPython,
     /// nginx with the same blobs as files: the limit for pulls.
     Nginx,
     /// hyper with the manifest in memory: the limit for small reads.
@@ -42,6 +45,7 @@ impl Other {
             Other::DistributionTwo => "distribution 2.8",
             Other::DistributionThree => "distribution 3",
             Other::Zot => "zot",
+            Other::DockerRegistryPython => "docker-registry 0.9",
             Other::Nginx => "nginx",
             Other::Hyper => "bare hyper",
             Other::Receiver => "bare receiver",
@@ -53,6 +57,7 @@ impl Other {
             Other::DistributionTwo => Some(Product::Distribution),
             Other::DistributionThree => Some(Product::DistributionThree),
             Other::Zot => Some(Product::Zot),
+            Other::DockerRegistryPython => Some(Product::DockerRegistryPython),
             Other::Nginx | Other::Hyper | Other::Receiver => None,
         }
     }
@@ -185,7 +190,7 @@ impl Contestant {
         let (mut redis, mut secure) = (None, None);
         let (abilities, running): (&[Ability], Running) = match (other, other.registry()) {
             (_, Some(product)) => {
-                if product != Product::Zot {
+                if !matches!(product, Product::Zot | Product::DockerRegistryPython) {
                     redis = surroundings.cache.map(|_| Redis::start());
                 }
                 let launch = Launch {
@@ -193,8 +198,16 @@ impl Contestant {
                     peer_redis: redis.as_ref().map(Redis::address),
                     ..Launch::silent(product, Default::default())
                 };
-                let abilities =
-                    &[Ability::Files, Ability::Manifest, Ability::Receive, Ability::Registry, Ability::Lists];
+                let abilities: &[Ability] = match product {
+                    Product::DockerRegistryPython => &[Ability::V1],
+                    _ => &[
+                        Ability::Files,
+                        Ability::Manifest,
+                        Ability::Receive,
+                        Ability::Registry,
+                        Ability::Lists,
+                    ],
+                };
                 (abilities, Running::Registry(Box::new(Server::launch(launch, Place::new()))))
             }
             (Other::Nginx, _) => {

@@ -61,8 +61,8 @@ impl Fixture {
         pushed.entry((seed, size)).or_insert_with(|| Content::digest(seed, size)).clone()
     }
 
-    /// Pushes everything. `catalog` also fills the lists of repositories and tags, `v1` the V1 repository.
-    pub(super) fn store(&self, client: &Client, catalog: bool, v1: bool) -> Result<()> {
+    /// Pushes everything of V2. `catalog` also fills the lists of repositories and tags.
+    pub(super) fn store(&self, client: &Client, catalog: bool) -> Result<()> {
         for (seed, size) in SIZES {
             push(&mut client.connect()?, seed, size, self.digest_of(size))?;
         }
@@ -70,10 +70,18 @@ impl Fixture {
         if catalog {
             self.fill_lists(client)?;
         }
-        if v1 {
-            let [base, upper] = &self.images;
-            v1::push(client, V1_REPOSITORY, "latest", &[base, upper]);
+        Ok(())
+    }
+
+    /// Pushes the V1 repository.
+    pub(super) fn store_v1(&self, client: &Client) -> Result<()> {
+        let images: Vec<&Image> = self.images.iter().collect();
+        v1::announce(client, V1_REPOSITORY, &images);
+        for image in &self.images {
+            push_image(&mut client.connect()?, image, &image.checksum())?;
         }
+        v1::put_tag(client, V1_REPOSITORY, "latest", &self.images[1]).expect(200);
+        v1::confirm(client, V1_REPOSITORY);
         Ok(())
     }
 
@@ -105,6 +113,25 @@ pub(super) fn push(connection: &mut Connection, seed: u64, size: u64, digest: &s
     }
     let location = connection.finish(false)?.expect(202).location();
     connection.send("PUT", &completion(&location, digest), &[OCTETS], b"")?.expect(201);
+    Ok(())
+}
+
+/// Pushes a V1 image: its description, its layer in chunks, and its checksum with the cookie that the layer's answer set,
+/// if it did: docker-registry 0.9 keeps what it has computed there.
+pub(super) fn push_image(connection: &mut Connection, image: &Image, checksum: &str) -> io::Result<()> {
+    let json = [("Content-Type", "application/json")];
+    let described = connection.send("PUT", &image.path("json"), &json, image.json.as_bytes())?;
+    let described = described.expect(200);
+    connection.begin("PUT", &image.path("layer"), &[OCTETS], Length::Chunked)?;
+    for piece in image.layer.chunks(64 * 1024) {
+        connection.write_chunk(piece)?;
+    }
+    connection.write_chunk(b"")?;
+    let stored = connection.finish(false)?.expect(200);
+    let cookie = stored.header("set-cookie").or(described.header("set-cookie"));
+    let cookie = cookie.and_then(|cookie| cookie.split(';').next()).unwrap_or_default();
+    let headers = [("X-Docker-Checksum-Payload", checksum), ("Cookie", cookie)];
+    connection.send("PUT", &image.path("checksum"), &headers, b"")?.expect(200);
     Ok(())
 }
 

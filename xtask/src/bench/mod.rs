@@ -131,9 +131,13 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
             Some(error) => eprintln!("xtask: {} is left out: {error}", other.name()),
         }
     }
-    for contestant in contestants.iter().filter(|contestant| contestant.has(Ability::Registry)) {
-        let v1 = arguments.all && contestant.has(Ability::V1);
-        fixture.store(&contestant.client(), arguments.all, v1)?;
+    for contestant in &contestants {
+        if contestant.has(Ability::Registry) {
+            fixture.store(&contestant.client(), arguments.all)?;
+        }
+        if arguments.all && contestant.has(Ability::V1) {
+            fixture.store_v1(&contestant.client())?;
+        }
     }
 
     let halves = Halves::of_this_machine().filter(|_| !arguments.unpinned);
@@ -155,14 +159,14 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
                 cmd!(shell, "sync").quiet().run()?;
                 let contestant = &contestants[place];
                 let halves = halves.filter(|_| !row.writes());
-                let process = row.process(contestant);
+                let processes = row.process(contestant).family();
                 if let Some(halves) = halves {
-                    halves.serve(process)?;
+                    halves.serve(&processes)?;
                     halves.load()?;
                 }
                 let measurement = row.measure(contestant, &fixture, effort, round);
                 if let Some(halves) = halves {
-                    halves.release(process)?;
+                    halves.release(&processes)?;
                     halves.release_load()?;
                 }
                 report.add(index, place, measurement?);

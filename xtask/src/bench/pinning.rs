@@ -20,14 +20,14 @@ impl Halves {
         (processors > 1).then_some(Halves { processors })
     }
 
-    /// Keeps all threads of a process, and those that they will start, on the first half.
-    pub(super) fn serve(self, process: u32) -> Result<()> {
-        self.move_threads(process, 0..self.processors / 2)
+    /// Keeps all threads of these processes, and those that they will start, on the first half.
+    pub(super) fn serve(self, processes: &[u32]) -> Result<()> {
+        processes.iter().try_for_each(|process| self.move_threads(*process, 0..self.processors / 2))
     }
 
-    /// Lets a process run everywhere again.
-    pub(super) fn release(self, process: u32) -> Result<()> {
-        self.move_threads(process, 0..self.processors)
+    /// Lets processes run everywhere again.
+    pub(super) fn release(self, processes: &[u32]) -> Result<()> {
+        processes.iter().try_for_each(|process| self.move_threads(*process, 0..self.processors))
     }
 
     /// Keeps the calling thread, and those that it will start, on the second half.

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use docker_registry_tests::content::Content;
 use docker_registry_tests::http::Connection;
+use docker_registry_tests::process::Process;
+use docker_registry_tests::v1::Image;
 use docker_registry_tests::v2;
 
 use super::contestants::{Ability, Contestant};
-use super::fixture::{Fixture, GIBIBYTE, MEBIBYTE, REPOSITORY, V1_REPOSITORY, push, put};
+use super::fixture::{Fixture, GIBIBYTE, MEBIBYTE, REPOSITORY, V1_REPOSITORY, push, push_image, put};
 use super::load::{Exchange, Measurement, once_each, pull_over_tls, repeat, repeat_sequence};
 
 const KIBIBYTE: u64 = 1 << 10;
@@ -50,6 +53,8 @@ enum Load {
     /// The mix of zot's own benchmark, zb: one push to three pulls, of 1 MiB.
     ZotMix,
     V1Pull,
+    /// Images of one layer of 1 MiB, and how many are pushed.
+    V1Push(u64),
 }
 
 const fn always(name: &'static str, load: Load, light: bool) -> Row {
@@ -86,6 +91,7 @@ pub(super) const ROWS: &[Row] = &[
     recorded("image pull as docker does it", Load::DockerPull, 8, None),
     recorded("mix of zot's zb", Load::ZotMix, 8, None),
     recorded("V1 image pull", Load::V1Pull, 8, None),
+    recorded("V1 image push", Load::V1Push(50), 8, None),
     recorded("1 KiB push, 1 client", Load::Push(KIBIBYTE, 200), 1, None),
     recorded("1 KiB push, 8 clients", Load::Push(KIBIBYTE, 400), 8, None),
     recorded("1 KiB push, 64 clients", Load::Push(KIBIBYTE, 800), 64, None),
@@ -107,21 +113,21 @@ impl Row {
             Load::Push(..) => Ability::Receive,
             Load::Catalog | Load::Tags => Ability::Lists,
             Load::DockerPull | Load::ZotMix => Ability::Registry,
-            Load::V1Pull => Ability::V1,
+            Load::V1Pull | Load::V1Push(_) => Ability::V1,
         }
     }
 
     /// The process of a contestant that this row is about.
-    pub(super) fn process(&self, contestant: &Contestant) -> u32 {
+    pub(super) fn process<'contestant>(&self, contestant: &'contestant Contestant) -> &'contestant Process {
         match self.load {
-            Load::SecurePull(_) => contestant.secure_process().id(),
-            _ => contestant.process().id(),
+            Load::SecurePull(_) => contestant.secure_process(),
+            _ => contestant.process(),
         }
     }
 
     /// Whether it moves bodies in both directions at the pace of the disk: then neither side is pinned.
     pub(super) fn writes(&self) -> bool {
-        matches!(self.load, Load::Push(..) | Load::ZotMix)
+        matches!(self.load, Load::Push(..) | Load::ZotMix | Load::V1Push(_))
     }
 
     /// Puts the load on a contestant. Rounds are numbered so that no content is pushed twice.
@@ -176,6 +182,16 @@ impl Row {
                     steps.push(get(image.path("layer"), Some(image.layer.len() as u64)));
                 }
                 repeat_sequence(contestant, &steps, clients, effort.time)
+            }
+            Load::V1Push(count) => {
+                let images: Vec<Image> = (0..count)
+                    .map(|index| 800_000_000 + u64::from(round) * 1000 + index)
+                    .map(|seed| Image::new(None, Content::bytes(seed, MIB)))
+                    .collect();
+                let images: Vec<_> = images.iter().map(|image| (image, image.checksum())).collect();
+                once_each(contestant, &images, clients, |connection, (image, checksum)| {
+                    push_image(connection, image, checksum)
+                })
             }
             Load::ZotMix => self.mix(contestant, fixture, clients, round, &get(blob_target(MIB), Some(MIB))),
             Load::Push(size, count) => self.pushes(contestant, fixture, clients, round, size, count),

@@ -88,18 +88,18 @@ impl Api {
         self.check_deletion()?;
         self.registry.unlink_blob(request.call(), name, &digest).await?;
         let mut response = exchange::empty(StatusCode::ACCEPTED);
-        exchange::set(&mut response, CONTENT_DIGEST, &digest.to_string());
+        exchange::set(&mut response, CONTENT_DIGEST, digest.as_str());
         Ok(response)
     }
 }
 
 /// The tag of content by digest is the digest.
 pub(super) fn etag(digest: &Digest) -> String {
-    format!("\"{digest}\"")
+    ["\"", digest.as_str(), "\""].concat()
 }
 
 fn set_facts(response: &mut Response, request: &Head, digest: &Digest) {
-    exchange::set(response, CONTENT_DIGEST, &digest.to_string());
+    exchange::set(response, CONTENT_DIGEST, digest.as_str());
     exchange::set(response, header::ETAG, &etag(digest));
     exchange::set(response, header::ACCEPT_RANGES, "bytes");
     let cache_control = if request.login.is_asked_for() { PRIVATE_CACHE_CONTROL } else { CACHE_CONTROL };
@@ -111,6 +111,6 @@ fn elsewhere(address: &str, digest: &Digest) -> Response {
     let mut response = exchange::empty(StatusCode::TEMPORARY_REDIRECT);
     exchange::set(&mut response, header::LOCATION, address);
     exchange::set(&mut response, header::CACHE_CONTROL, "no-store");
-    exchange::set(&mut response, CONTENT_DIGEST, &digest.to_string());
+    exchange::set(&mut response, CONTENT_DIGEST, digest.as_str());
     response
 }

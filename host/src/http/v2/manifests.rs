@@ -60,7 +60,7 @@ impl Api {
             exchange::set(&mut response, header::CONTENT_TYPE, &manifest.media_type);
             response
         };
-        exchange::set(&mut response, CONTENT_DIGEST, &manifest.digest.to_string());
+        exchange::set(&mut response, CONTENT_DIGEST, manifest.digest.as_str());
         exchange::set(&mut response, header::ETAG, &etag);
         Ok(response)
     }
@@ -90,7 +90,7 @@ impl Api {
         }
         let mut response = exchange::empty(StatusCode::CREATED);
         exchange::set(&mut response, header::LOCATION, &format!("/v2/{name}/manifests/{stored}"));
-        exchange::set(&mut response, CONTENT_DIGEST, &stored.to_string());
+        exchange::set(&mut response, CONTENT_DIGEST, stored.as_str());
         if digest.is_some() {
             for tag in tags {
                 if let Ok(tag) = HeaderValue::from_str(tag.as_str()) {

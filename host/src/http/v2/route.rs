@@ -4,6 +4,8 @@
 //! or dot never changes the shape of the path. Repository names may hold any words, the API's own
 //! included; so a path is read from its end.
 
+use std::borrow::Cow;
+
 use http::Method;
 use percent_encoding::percent_decode_str;
 
@@ -47,7 +49,7 @@ impl Route {
             return Ok(Self::Base);
         }
         let segments = inner.split('/').map(decode).collect::<Result<Vec<_>, _>>()?;
-        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         match segments.as_slice() {
             ["_catalog"] => Ok(Self::Catalog),
             [name @ .., "tags", "list"] => Ok(Self::Tags(repository(name)?)),
@@ -105,10 +107,9 @@ fn repository(segments: &[&str]) -> Result<RepositoryName, Refusal> {
     whole.then(|| segments.join("/")).and_then(|name| RepositoryName::parse(&name)).ok_or_else(invalid_name)
 }
 
-fn decode(segment: &str) -> Result<String, Refusal> {
+fn decode(segment: &str) -> Result<Cow<'_, str>, Refusal> {
     // What is left of a broken escape is a `%`, which no name has.
-    let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| invalid_name())?;
-    Ok(decoded.into_owned())
+    percent_decode_str(segment).decode_utf8().map_err(|_| invalid_name())
 }
 
 fn invalid_name() -> Refusal {

@@ -185,6 +185,6 @@ fn progress(name: &RepositoryName, at: &UploadLocation, offset: u64) -> [(Header
 fn created(name: &RepositoryName, digest: &Digest) -> Response {
     let mut response = exchange::empty(StatusCode::CREATED);
     exchange::set(&mut response, header::LOCATION, &format!("/v2/{name}/blobs/{digest}"));
-    exchange::set(&mut response, CONTENT_DIGEST, &digest.to_string());
+    exchange::set(&mut response, CONTENT_DIGEST, digest.as_str());
     response
 }

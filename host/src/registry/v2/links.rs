@@ -47,7 +47,7 @@ impl Registry {
         path: &ObjectPath,
         digest: &Digest,
     ) -> Result<()> {
-        let content = Bytes::from(digest.to_string());
+        let content = Bytes::copy_from_slice(digest.as_str().as_bytes());
         self.storage.put(call, path, content, &Condition::Always).await?;
         Ok(())
     }

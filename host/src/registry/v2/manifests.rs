@@ -2,6 +2,8 @@
 //!
 //! A manifest's bytes are never changed: what was pushed is what is pulled.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use docker_registry_driver_api::{CallContext, Condition};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -9,7 +11,6 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::{
     Failure, MissingReference, PARALLEL_CALLS, Registry, RepositoryName, Result, Tag,
     links::read_link,
-    media_types,
     references::{self, Reference, Target},
 };
 use crate::{
@@ -26,7 +27,7 @@ pub struct Manifest {
     /// Its digest.
     pub digest: Digest,
     /// Its media type.
-    pub media_type: String,
+    pub media_type: Arc<str>,
     /// Its bytes as they were pushed.
     pub content: Bytes,
 }
@@ -74,7 +75,7 @@ impl Registry {
             return Err(Failure::ManifestUnknown);
         }
         let content = object.map_err(Failure::absent_as(Failure::ManifestUnknown))?.content;
-        Ok(Manifest { digest, media_type: media_types::of_stored(&content), content })
+        Ok(Manifest { media_type: self.media_types.of_stored(&digest, &content), digest, content })
     }
 
     /// Stores a manifest and points tags to it. Returns its digest.

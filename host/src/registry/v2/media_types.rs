@@ -1,8 +1,16 @@
 //! Media types of manifests, and how to tell them from the bytes.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
+use quick_cache::sync::Cache;
 use serde::{Deserialize, de::IgnoredAny};
+
+use crate::registry::digest::Digest;
+
+/// Manifests whose media type is remembered at most.
+const REMEMBERED: usize = 4096;
+/// Longest media type that is remembered, in bytes.
+const LONGEST_REMEMBERED: usize = 256;
 
 /// Docker image manifest, schema 2.
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -65,9 +73,32 @@ struct Telling<'a> {
     manifests: Option<IgnoredAny>,
 }
 
+/// The media types of the manifests that were pulled last. Content by digest never changes, so that each is read for
+/// its type once.
+pub(super) struct MediaTypes(Cache<Digest, Arc<str>>);
+
+impl MediaTypes {
+    pub(super) fn new() -> Self {
+        Self(Cache::new(REMEMBERED))
+    }
+
+    /// The media type of the stored manifest with this digest.
+    pub(super) fn of_stored(&self, digest: &Digest, content: &[u8]) -> Arc<str> {
+        if let Some(known) = self.0.get(digest) {
+            return known;
+        }
+        let media_type: Arc<str> = of_stored(content).into();
+        // The type is the client's text.
+        if media_type.len() <= LONGEST_REMEMBERED {
+            self.0.insert(digest.clone(), Arc::clone(&media_type));
+        }
+        media_type
+    }
+}
+
 /// The media type of a stored manifest. Layouts keep no media type, so the bytes have to tell: by their
 /// `mediaType`, which Docker's types always have, else by what they list.
-pub fn of_stored(content: &[u8]) -> String {
+fn of_stored(content: &[u8]) -> String {
     let Ok(document) = serde_json::from_slice::<Telling>(content) else {
         return "application/octet-stream".to_owned();
     };
@@ -82,6 +113,22 @@ pub fn of_stored(content: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::digest::Algorithm;
+
+    #[test]
+    fn a_manifest_is_read_for_its_type_once() {
+        let known = MediaTypes::new();
+        let digest = |digit: &str| Digest::from_hex(Algorithm::Sha256, &digit.repeat(64)).unwrap();
+        let of_type = |media_type: &str| format!(r#"{{"mediaType":"{media_type}"}}"#).into_bytes();
+        for content in [of_type("a/b"), b"whatever came later".to_vec()] {
+            assert_eq!(&*known.of_stored(&digest("1"), &content), "a/b");
+        }
+        assert_eq!(&*known.of_stored(&digest("2"), &of_type("c/d")), "c/d");
+        // Otherwise a client decided how much is remembered.
+        let long = "x".repeat(LONGEST_REMEMBERED + 1);
+        assert_eq!(&*known.of_stored(&digest("3"), &of_type(&long)), long);
+        assert_eq!(&*known.of_stored(&digest("3"), &of_type("e/f")), "e/f");
+    }
 
     #[test]
     fn the_type_of_stored_bytes() {

@@ -38,7 +38,7 @@ use std::{
 
 use tokio::sync::RwLock;
 
-use self::recorded_uploads::Remembered;
+use self::{media_types::MediaTypes, recorded_uploads::Remembered};
 use crate::{
     registry::{digest::Digest, gathering::Room, recent::Recent},
     storage::Storage,
@@ -68,6 +68,7 @@ pub struct Registry {
     recent_uploads: Arc<Recent<(RepositoryName, UploadId), Remembered>>,
     /// Contents that this process has written or seen, and when; see `Registry::has_content`.
     recent_contents: Arc<Recent<Digest, Instant>>,
+    media_types: Arc<MediaTypes>,
     room: Room,
 }
 
@@ -82,6 +83,7 @@ impl Registry {
             upload_locks: Arc::default(),
             recent_uploads: Arc::new(Recent::new(REMEMBERED_UPLOADS.0, REMEMBERED_UPLOADS.1)),
             recent_contents: Arc::new(Recent::new(REMEMBERED_CONTENTS, 0)),
+            media_types: Arc::new(MediaTypes::new()),
             room: Room::new(),
         }
     }
