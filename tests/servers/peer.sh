@@ -4,7 +4,7 @@
 # usage: peer.sh WORKFOLDER distribution-3|zot|docker-registry-0.9
 #
 # docker-registry 0.9 needs a Python 2.7, which is no part of Debian any more: DOCKER_REGISTRY_BENCH_PYTHON2 names one, else
-# `python2.7` is looked for.
+# `python2.7` is looked for. One of its packages is built with swig and the headers of OpenSSL.
 . "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/serving.sh"
 
 case ${2:?usage: peer.sh WORKFOLDER NAME} in
@@ -26,6 +26,7 @@ docker-registry-0.9)
     program=$folder/bin/docker-registry
     python2_packages() {
         command -v "$python" >/dev/null || fail "it needs Python 2.7: DOCKER_REGISTRY_BENCH_PYTHON2 names one"
+        command -v swig >/dev/null || fail "it needs the packages swig and libssl-dev"
         # The last one that makes environments of Python 2.7.
         python_packages "$cache/virtualenv" virtualenv==20.21.1
         "$cache/virtualenv/bin/virtualenv" --quiet --clear --python "$python" --no-download "$folder.new"
