@@ -133,8 +133,7 @@ async fn an_upload_whose_record_a_power_cut_spoiled_is_unknown(registry: &Regist
         registry.delete(&location).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
         // The length came to the disk and the bytes did not.
         let mut zeros = whole.to_vec();
-        let content = zeros.len() - b"acknowledged".len();
-        zeros[content..].fill(0);
+        zeros[..b"acknowledged".len()].fill(0);
         registry.write(record, zeros).await;
         registry.get(&location).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
         let path = docker_registry_driver_api::ObjectPath::new(record.as_str()).unwrap();

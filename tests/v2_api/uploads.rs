@@ -131,7 +131,7 @@ async fn a_blob_of_sha512(registry: &Registry) {
     let sent = registry.second().ask(ask("PATCH", &location).body(first)).await.expect(202);
     let record = registry.objects().await.into_iter().find(|path| path.ends_with("upload.json")).unwrap();
     let record = registry.read(&record).await.unwrap();
-    let line = record.split(|byte| *byte == b'\n').next().unwrap();
+    let line = record.rsplit(|byte| *byte == b'\n').next().unwrap();
     assert!(String::from_utf8_lossy(line).contains(r#""algorithm":"sha512""#));
     registry.ask(put(sent.header("location"), &digest).body(second)).await.expect(201);
     assert_blob(registry, "two", &digest, &content).await;

@@ -11,7 +11,7 @@
 //!     _uploads/UUID/upload.json
 //! ```
 //! A link holds a digest as text. Uploads in flight are ours alone: `upload.json` is this server's record of one,
-//! with the content behind it while that is small, and `data` holds content that is hashed once more before it gets
+//! with the content in front while that is small, and `data` holds content that is hashed once more before it gets
 //! its name. Distribution's `startedat` is not among them: its purge passes over uploads that have none.
 //!
 //! Names, tags, digests and upload ids are checked types, so no path here can leave the root, and none

@@ -13,6 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Largest content that is gathered, and so kept in the record of an upload, in bytes.
 pub(super) const MOST_GATHERED: u64 = 1 << 20;
+/// Space that is left behind gathered content, so that what is kept behind it does not move it, in bytes.
+const SPACE_BEHIND: usize = 2048;
 /// What all requests together may gather, in bytes.
 const ROOM: usize = 64 << 20;
 
@@ -71,7 +73,7 @@ impl Room {
                 // A copy: a piece of a large buffer would keep all of that in memory. Space for all that is announced
                 // saves copying it again whenever the buffer grows.
                 if let Some(announced) = announced.filter(|_| gathered.is_empty()) {
-                    gathered.reserve(announced as usize);
+                    gathered.reserve(announced as usize + SPACE_BEHIND);
                 }
                 gathered.extend_from_slice(&chunk);
                 all_room.merge(room);

@@ -222,8 +222,6 @@ impl Registry {
             }
         };
         let text = record.write();
-        // The same bytes once, while they are written and as long as they are remembered.
-        record.content = text.slice(text.len() - record.content.len()..);
         let leads_to_driver = record.state.is_some();
         let call = &if leads_to_driver { call.clone() } else { transient(call) };
         let mut put = self.storage.put(call, &path, text.clone(), &condition).await;

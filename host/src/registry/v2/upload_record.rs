@@ -14,7 +14,7 @@
 //! the driver's is on disk when it is acknowledged, as that is.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use docker_registry_driver_api::UploadState;
 use serde::{Deserialize, Serialize};
 
@@ -26,9 +26,9 @@ use crate::registry::{
 
 /// Version of the format without content, which the first releases read as well.
 const WITHOUT_CONTENT: u32 = 1;
-/// Version of the format in which a line break and the content follow. A record of any other version is none:
-/// its upload has to begin anew.
-const WITH_CONTENT: u32 = 2;
+/// Version of the format in which the content and a line break come first, so that what was gathered is written from where
+/// it is. A record of any other version is none: its upload has to begin anew.
+const WITH_CONTENT: u32 = 3;
 
 /// Where an upload stands.
 #[derive(Clone)]
@@ -90,7 +90,8 @@ impl UploadRecord {
         Ok(hashing::digest_of(self.algorithm, &self.content).await? == written)
     }
 
-    pub(super) fn write(&self) -> Bytes {
+    /// The text of the record. The content is a part of it from now on, so that its bytes are in memory once.
+    pub(super) fn write(&mut self) -> Bytes {
         let written = Written {
             version: if self.content.is_empty() { WITHOUT_CONTENT } else { WITH_CONTENT },
             offset: self.offset,
@@ -99,20 +100,26 @@ impl UploadRecord {
             hash_state: self.hasher.as_ref().map(|hasher| STANDARD.encode(hasher.save())),
             revision: self.revision,
         };
-        let mut text = serde_json::to_vec(&written).expect("a struct of numbers and texts is always JSON");
-        if !self.content.is_empty() {
-            text.reserve_exact(1 + self.content.len());
-            text.push(b'\n');
-            text.extend_from_slice(&self.content);
+        let line = serde_json::to_vec(&written).expect("a struct of numbers and texts is always JSON");
+        if self.content.is_empty() {
+            return line.into();
         }
-        text.into()
+        let size = self.content.len();
+        // Nobody else has the content, and there is space behind it: nothing is copied. Otherwise it is.
+        let mut text = BytesMut::from(std::mem::take(&mut self.content));
+        text.reserve(1 + line.len());
+        text.put_u8(b'\n');
+        text.put_slice(&line);
+        let text = text.freeze();
+        self.content = text.slice(..size);
+        text
     }
 
     pub(super) fn read(text: &Bytes) -> Option<Self> {
-        // JSON of one line, so the first line break ends it.
-        let line = text.iter().position(|byte| *byte == b'\n');
-        let (line, content) = match line {
-            Some(end) => (text.slice(..end), text.slice(end + 1..)),
+        // JSON of one line, so the last line break is before it.
+        let end = text.iter().rposition(|byte| *byte == b'\n');
+        let (line, content) = match end {
+            Some(end) => (text.slice(end + 1..), text.slice(..end)),
             None => (text.clone(), Bytes::new()),
         };
         let written: Written = serde_json::from_slice(&line).ok()?;
@@ -173,17 +180,33 @@ mod tests {
         assert!(UploadRecord::read(&written).unwrap().is_whole().await.unwrap());
         // The length came to the disk and the bytes did not.
         let mut zeros = written.to_vec();
-        let content = zeros.len() - record.content.len();
-        zeros[content..].fill(0);
+        zeros[..record.content.len()].fill(0);
         let read = UploadRecord::read(&zeros.into()).unwrap();
         assert!(!read.is_whole().await.unwrap());
     }
 
     #[test]
+    fn content_with_space_behind_it_is_written_from_where_it_is() {
+        let mut gathered = BytesMut::with_capacity(10_000);
+        gathered.put_bytes(b'x', 9000);
+        let place = gathered.as_ptr();
+        let mut record = UploadRecord::new(Algorithm::Sha256);
+        (record.offset, record.content) = (9000, gathered.freeze());
+        let text = record.write();
+        assert_eq!((text.as_ptr(), record.content.as_ptr()), (place, place));
+        assert_eq!(record.content.len(), 9000);
+    }
+
+    #[test]
     fn a_record_of_another_version_is_none_and_a_bad_hash_is_only_missing() {
         let read = |text: &'static str| UploadRecord::read(&Bytes::from(text));
-        assert!(read(r#"{"version":3,"offset":0,"algorithm":"sha256"}"#).is_none());
-        assert!(read("{\"version\":2,\"offset\":3,\"algorithm\":\"sha256\"}\nab").is_none(), "cut off");
+        let without_hash = "{\"version\":3,\"offset\":3,\"algorithm\":\"sha256\"}";
+        assert!(read(r#"{"version":4,"offset":0,"algorithm":"sha256"}"#).is_none());
+        let read_text = |text: String| UploadRecord::read(&Bytes::from(text));
+        assert_eq!(read_text(format!("a\nb\n{without_hash}")).unwrap().content, "a\nb");
+        assert!(read_text(format!("ab\n{without_hash}")).is_none(), "not all of the content");
+        assert!(read_text(format!("abc\n{}", &without_hash[..20])).is_none(), "cut off");
+        assert!(read("abc").is_none(), "cut off");
         assert!(read("").is_none());
         assert!(read(r#"{"version":1,"offset":3,"algorithm":"sha256"}"#).is_none(), "its content is nowhere");
         let old =
