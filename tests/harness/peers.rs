@@ -64,7 +64,7 @@ impl Product {
                 "storage_path": folder,
             });
             // JSON is YAML as well.
-            return ("docker-registry.yml", json!({"dev": flavor}).to_string());
+            return ("docker-registry.yml", json!({"prod": flavor}).to_string());
         }
         if self == Product::Zot {
             let configuration = json!({
@@ -95,8 +95,8 @@ impl Product {
     }
 }
 
-/// How docker-registry of Python is told where it listens and what it serves: by variables. Its own launcher starts as many
-/// workers as it does by itself. They are not replaced after a hundred requests, as they would be, because that closes
+/// How docker-registry of Python is told where it listens and what it serves: by variables. Its own launcher starts
+/// four workers, as it does by itself. They are not replaced after a hundred requests, as they would be, because that closes
 /// connections in the middle of the load.
 pub(crate) fn tell_docker_registry_python<'command>(
     command: &'command mut Command,
@@ -108,11 +108,12 @@ pub(crate) fn tell_docker_registry_python<'command>(
     command
         .env("PATH", format!("{}:/usr/bin:/bin", programs.display()))
         .env("DOCKER_REGISTRY_CONFIG", configuration)
-        .env("SETTINGS_FLAVOR", "dev")
+        // In any other its workers look for changes of their source all the time.
+        .env("SETTINGS_FLAVOR", "prod")
         .env("REGISTRY_HOST", address.ip().to_string())
         .env("REGISTRY_PORT", address.port().to_string())
-        // Its log of requests would go with its errors.
-        .env("GUNICORN_ACCESS_LOG_FILE", "/dev/null")
+        // YAML for the empty text, without which it writes a line for each request.
+        .env("GUNICORN_ACCESS_LOG_FILE", "''")
         .env("GUNICORN_OPTS", "[--max-requests, '0']")
 }
 

@@ -125,7 +125,7 @@ impl Process {
     }
 
     /// The most bytes of memory ever in use (`VmHWM`), since the start or the last [`Process::forget_peak`]; the sum over
-    /// its [`Process::family`].
+    /// its [`Process::family`], in which memory that several share counts once for each.
     pub fn peak_memory(&self) -> u64 {
         self.family().iter().map(|process| self.status_bytes(*process, "VmHWM:")).sum()
     }
@@ -139,8 +139,8 @@ impl Process {
         }
     }
 
-    /// Processor time of all threads of its [`Process::family`], user and system, in the resolution of the kernel's clock
-    /// tick.
+    /// Processor time of all threads of its [`Process::family`], user and system, and of those that have ended in it, in the
+    /// resolution of the kernel's clock tick.
     pub fn cpu_time(&self) -> Duration {
         let ticks: u64 = self.family().iter().map(|process| self.ticks(*process)).sum();
         Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
@@ -150,10 +150,11 @@ impl Process {
         let Ok(stat) = fs::read_to_string(format!("/proc/{process}/stat")) else {
             return self.ended(process);
         };
-        // The second field is the name in parentheses and may hold anything; utime and stime are fields 14 and 15.
+        // The second field is the name in parentheses and may hold anything; utime and stime are fields 14
+        // and 15, and those of children that have ended 16 and 17.
         let fields: Vec<&str> =
             stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
-        fields[11..13].iter().map(|field| field.parse::<u64>().expect("ticks are a number")).sum()
+        fields[11..15].iter().map(|field| field.parse::<u64>().expect("ticks are a number")).sum()
     }
 
     /// Asks the program to end (SIGTERM) and waits until it has.

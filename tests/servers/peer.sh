@@ -33,7 +33,7 @@ docker-registry-0.9)
         "$folder.new/bin/python" -m pip install --quiet --no-deps \
             -r "$(dirname "${BASH_SOURCE[0]}")/docker-registry-0.9-requirements.txt"
         # Its scripts name the folder that they are in.
-        sed -i "1s|$folder.new|$folder|" "$folder.new"/bin/*
+        grep -lIrF "$folder.new" "$folder.new/bin" | xargs sed -i "s|$folder.new|$folder|g"
         mv -T "$folder.new" "$folder"
     }
     once "$program" python2_packages

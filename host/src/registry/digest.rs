@@ -45,8 +45,8 @@ impl Algorithm {
         }
     }
 
-    /// Whether these are as many digits as it makes, and as plain.
-    fn names_by(self, hex: &str) -> bool {
+    /// Whether these are as many digits as its digests have, all of them lower-case hexadecimal.
+    fn has_digits(self, hex: &str) -> bool {
         hex.len() == self.hex_length() && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     }
 }
@@ -78,13 +78,13 @@ impl Digest {
     pub fn parse(text: &str) -> Result<Self, DigestError> {
         let (name, hex) = text.split_once(':').ok_or(DigestError::Malformed)?;
         let algorithm = Algorithm::from_name(name).ok_or(DigestError::UnsupportedAlgorithm)?;
-        let exact = algorithm.names_by(hex);
+        let exact = algorithm.has_digits(hex);
         exact.then(|| Self { algorithm, text: text.to_owned() }).ok_or(DigestError::Malformed)
     }
 
     /// The digest with these digits, if they are as many and as plain as they must be.
     pub fn from_hex(algorithm: Algorithm, hex: &str) -> Option<Self> {
-        algorithm.names_by(hex).then(|| Self { algorithm, text: [algorithm.name(), ":", hex].concat() })
+        algorithm.has_digits(hex).then(|| Self { algorithm, text: [algorithm.name(), ":", hex].concat() })
     }
 
     /// The digest with these bytes. `bytes` must be the output of `algorithm`.

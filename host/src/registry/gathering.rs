@@ -60,7 +60,7 @@ impl Room {
                 let Some(chunk) = body.next().await.transpose()? else {
                     let content = match before.is_empty() {
                         true => tight(gathered),
-                        false => [before.as_ref(), gathered.as_ref()].concat().into(),
+                        false => behind(before, &gathered),
                     };
                     return Ok(Gathered::Whole(content, held));
                 };
@@ -72,9 +72,9 @@ impl Room {
                 };
                 // A copy: a piece of a large buffer would keep all of that in memory. Space for all that is announced
                 // saves copying it again whenever the buffer grows.
-                if let Some(announced) = announced.filter(|_| gathered.is_empty()) {
-                    gathered.reserve(announced as usize + SPACE_BEHIND);
-                }
+                let coming =
+                    announced.filter(|_| gathered.is_empty()).map_or(chunk.len(), |all| all as usize);
+                gathered.reserve(coming + SPACE_BEHIND);
                 gathered.extend_from_slice(&chunk);
                 all_room.merge(room);
             }
@@ -89,7 +89,15 @@ impl Room {
     }
 }
 
-/// The bytes without much space behind them: they may be kept, and count as what they are.
+/// Both as one, with the same space behind them.
+fn behind(before: &[u8], gathered: &[u8]) -> Bytes {
+    let mut both = BytesMut::with_capacity(before.len() + gathered.len() + SPACE_BEHIND);
+    both.extend_from_slice(before);
+    both.extend_from_slice(gathered);
+    both.freeze()
+}
+
+/// The bytes with no more space behind them than they are themselves, as they may be kept.
 fn tight(gathered: BytesMut) -> Bytes {
     let is_tight = gathered.capacity() / 2 <= gathered.len();
     if is_tight { gathered.freeze() } else { Bytes::copy_from_slice(&gathered) }

@@ -116,21 +116,17 @@ pub(super) fn push(connection: &mut Connection, seed: u64, size: u64, digest: &s
     Ok(())
 }
 
-/// Pushes a V1 image: its description, its layer in chunks, and its checksum with the cookie that the layer's answer set,
-/// if it did: docker-registry 0.9 keeps what it has computed there.
+/// Pushes a V1 image: its description, its layer in chunks, and its checksum.
 pub(super) fn push_image(connection: &mut Connection, image: &Image, checksum: &str) -> io::Result<()> {
     let json = [("Content-Type", "application/json")];
-    let described = connection.send("PUT", &image.path("json"), &json, image.json.as_bytes())?;
-    let described = described.expect(200);
+    connection.send("PUT", &image.path("json"), &json, image.json.as_bytes())?.expect(200);
     connection.begin("PUT", &image.path("layer"), &[OCTETS], Length::Chunked)?;
     for piece in image.layer.chunks(64 * 1024) {
         connection.write_chunk(piece)?;
     }
     connection.write_chunk(b"")?;
-    let stored = connection.finish(false)?.expect(200);
-    let cookie = stored.header("set-cookie").or(described.header("set-cookie"));
-    let cookie = cookie.and_then(|cookie| cookie.split(';').next()).unwrap_or_default();
-    let headers = [("X-Docker-Checksum-Payload", checksum), ("Cookie", cookie)];
+    connection.finish(false)?.expect(200);
+    let headers = [("X-Docker-Checksum-Payload", checksum)];
     connection.send("PUT", &image.path("checksum"), &headers, b"")?.expect(200);
     Ok(())
 }

@@ -159,14 +159,14 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
                 cmd!(shell, "sync").quiet().run()?;
                 let contestant = &contestants[place];
                 let halves = halves.filter(|_| !row.writes());
-                let processes = row.process(contestant).family();
+                let process = row.process(contestant);
                 if let Some(halves) = halves {
-                    halves.serve(&processes)?;
+                    halves.serve(&process.family())?;
                     halves.load()?;
                 }
                 let measurement = row.measure(contestant, &fixture, effort, round);
                 if let Some(halves) = halves {
-                    halves.release(&processes)?;
+                    halves.release(&process.family())?;
                     halves.release_load()?;
                 }
                 report.add(index, place, measurement?);

@@ -43,9 +43,9 @@ impl Halves {
 
     fn move_threads(self, process: u32, processors: std::ops::Range<usize>) -> Result<()> {
         let set = set(processors);
-        for entry in fs::read_dir(format!("/proc/{process}/task")).context("the server has ended")? {
-            let thread: i32 =
-                entry?.file_name().to_string_lossy().parse().context("a thread has a number")?;
+        // Workers may end meanwhile. A server that does shows in the measurement.
+        for entry in fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten() {
+            let thread: i32 = entry.file_name().to_string_lossy().parse().context("a thread has a number")?;
             // A thread may end meanwhile.
             let _ = sched_setaffinity(Pid::from_raw(thread), &set);
         }

@@ -132,8 +132,8 @@ impl Api {
 
     async fn dispatch(&self, route: Route, request: &Head, body: ByteStream) -> Result<Response, Refusal> {
         let methods = route.methods();
-        // The catalog of methods and this table name the same ones; what falls through is in neither. Changes are in
-        // boxes: a pull would carry the room that they need, and asking for so much memory costs it time.
+        // The catalog of methods and this table name the same ones; what falls through is in neither. What is no
+        // pull is in boxes: a pull would carry the room that it needs, and asking for so much memory costs time.
         match (route, request.method.as_str()) {
             (Route::Base, "GET" | "HEAD") => Ok(exchange::whole(StatusCode::OK, "application/json", "{}")),
             (Route::Catalog, "GET" | "HEAD") => Box::pin(self.list_repositories(request)).await,

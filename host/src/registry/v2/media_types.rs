@@ -7,6 +7,8 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use crate::registry::digest::Digest;
 
+/// What is said of content that does not tell its type.
+const UNTOLD: &str = "application/octet-stream";
 /// Manifests whose media type is remembered at most.
 const REMEMBERED: usize = 4096;
 /// Longest media type that is remembered, in bytes.
@@ -74,7 +76,7 @@ struct Telling<'a> {
 }
 
 /// The media types of the manifests that were pulled last. Content by digest never changes, so that each is read for
-/// its type once.
+/// its type once. What does not tell its type is read again each time: it is damaged, and may be healed by a push.
 pub(super) struct MediaTypes(Cache<Digest, Arc<str>>);
 
 impl MediaTypes {
@@ -87,7 +89,8 @@ impl MediaTypes {
         if let Some(known) = self.0.get(digest) {
             return known;
         }
-        let media_type: Arc<str> = of_stored(content).into();
+        let Some(media_type) = of_stored(content) else { return UNTOLD.into() };
+        let media_type: Arc<str> = media_type.into();
         // The type is the client's text.
         if media_type.len() <= LONGEST_REMEMBERED {
             self.0.insert(digest.clone(), Arc::clone(&media_type));
@@ -97,17 +100,15 @@ impl MediaTypes {
 }
 
 /// The media type of a stored manifest. Layouts keep no media type, so the bytes have to tell: by their
-/// `mediaType`, which Docker's types always have, else by what they list.
-fn of_stored(content: &[u8]) -> String {
-    let Ok(document) = serde_json::from_slice::<Telling>(content) else {
-        return "application/octet-stream".to_owned();
-    };
-    match document.media_type {
+/// `mediaType`, which Docker's types always have, else by what they list. `None` when they are no manifest.
+fn of_stored(content: &[u8]) -> Option<String> {
+    let document: Telling<'_> = serde_json::from_slice(content).ok()?;
+    Some(match document.media_type {
         Some(media_type) if !media_type.is_empty() => media_type.into_owned(),
         _ if document.manifests.is_some() => OCI_INDEX.to_owned(),
         _ if document.schema_version == Some(1) => DOCKER_SCHEMA1_SIGNED.to_owned(),
         _ => OCI_MANIFEST.to_owned(),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -120,8 +121,13 @@ mod tests {
         let known = MediaTypes::new();
         let digest = |digit: &str| Digest::from_hex(Algorithm::Sha256, &digit.repeat(64)).unwrap();
         let of_type = |media_type: &str| format!(r#"{{"mediaType":"{media_type}"}}"#).into_bytes();
-        for content in [of_type("a/b"), b"whatever came later".to_vec()] {
-            assert_eq!(&*known.of_stored(&digest("1"), &content), "a/b");
+        for (content, expected) in [
+            // A power cut has emptied it, and a push brings it back.
+            (Vec::new(), UNTOLD),
+            (of_type("a/b"), "a/b"),
+            (b"never looked at".to_vec(), "a/b"),
+        ] {
+            assert_eq!(&*known.of_stored(&digest("1"), &content), expected);
         }
         assert_eq!(&*known.of_stored(&digest("2"), &of_type("c/d")), "c/d");
         // Otherwise a client decided how much is remembered.
@@ -137,9 +143,9 @@ mod tests {
             (r#"{"schemaVersion":2,"manifests":[]}"#.to_owned(), OCI_INDEX),
             (r#"{"schemaVersion":2,"layers":[]}"#.to_owned(), OCI_MANIFEST),
             (r#"{"schemaVersion":1,"fsLayers":[]}"#.to_owned(), DOCKER_SCHEMA1_SIGNED),
-            ("not json".to_owned(), "application/octet-stream"),
         ] {
-            assert_eq!(of_stored(content.as_bytes()), expected, "{content}");
+            assert_eq!(of_stored(content.as_bytes()).as_deref(), Some(expected), "{content}");
         }
+        assert_eq!(of_stored(b"not json"), None);
     }
 }

@@ -8,8 +8,9 @@
 //! # What it survives
 //! The end of this process, as everything that was acknowledged. As long as the content is small, not always a power cut:
 //! nothing is a blob before its client has come to the end, and until then it can begin anew, so nobody waits for a disk
-//! here. A record that is missing or cut off after one is no record, and its upload is unknown; the hash beside content
-//! shows whether it is the content. An older record that came back is an earlier step of the upload: whoever goes on
+//! here. A record that is missing or cut off after one is no record, and its upload is unknown (what is left of one that began
+//! with content is the client's text, which only by its own design is a record); the hash beside content shows whether it
+//! is the content. An older record that came back is an earlier step of the upload: whoever goes on
 //! from a later one is told another offset, or at the end that the digest is wrong. A record that leads to an upload of
 //! the driver's is on disk when it is acknowledged, as that is.
 
@@ -105,9 +106,17 @@ impl UploadRecord {
             return line.into();
         }
         let size = self.content.len();
-        // Nobody else has the content, and there is space behind it: nothing is copied. Otherwise it is.
-        let mut text = BytesMut::from(std::mem::take(&mut self.content));
-        text.reserve(1 + line.len());
+        let exact_copy = |content: &[u8]| {
+            let mut text = BytesMut::with_capacity(size + 1 + line.len());
+            text.put_slice(content);
+            text
+        };
+        let mut text = match std::mem::take(&mut self.content).try_into_mut() {
+            // Nobody else has it, and there is space behind it.
+            Ok(text) if text.capacity() - size > line.len() => text,
+            Ok(full) => exact_copy(&full),
+            Err(shared) => exact_copy(&shared),
+        };
         text.put_u8(b'\n');
         text.put_slice(&line);
         let text = text.freeze();
@@ -195,6 +204,9 @@ mod tests {
         let text = record.write();
         assert_eq!((text.as_ptr(), record.content.as_ptr()), (place, place));
         assert_eq!(record.content.len(), 9000);
+        // Now somebody else has it.
+        let again = record.write();
+        assert_eq!((again.as_ref(), record.content.len()), (text.as_ref(), 9000));
     }
 
     #[test]
