@@ -1,7 +1,7 @@
 //! The registries that this one is compared with: where their programs come from and what they are told.
 //!
 //! Each is told the same: this folder, this address, bodies without redirects, deletion allowed, no log of requests
-//! while it is measured, and otherwise what it does by itself.
+//! while it is measured (one that cannot do without writes it to nowhere), and otherwise what it does by itself.
 
 use std::env;
 use std::net::SocketAddr;
@@ -112,8 +112,8 @@ pub(crate) fn tell_docker_registry_python<'command>(
         .env("SETTINGS_FLAVOR", "prod")
         .env("REGISTRY_HOST", address.ip().to_string())
         .env("REGISTRY_PORT", address.port().to_string())
-        // YAML for the empty text, without which it writes a line for each request.
-        .env("GUNICORN_ACCESS_LOG_FILE", "''")
+        // Its launcher always has a line written for each request.
+        .env("GUNICORN_ACCESS_LOG_FILE", "/dev/null")
         .env("GUNICORN_OPTS", "[--max-requests, '0']")
 }
 
