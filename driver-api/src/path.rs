@@ -110,20 +110,12 @@ fn broken_rule(path: &str) -> Option<&'static str> {
     if path.len() > MAX_PATH_BYTES {
         return Some("a path has at most 1024 bytes");
     }
-    // Each call of a driver has a path or several, so that the text is looked at once; nearly all are plain.
+    // Bytes and not characters: each call of a driver has a path or several, and nearly all are plain.
     let bytes = path.as_bytes();
-    let (mut start, mut plain) = (0, true);
-    for end in 0..=bytes.len() {
-        match bytes.get(end) {
-            None | Some(b'/') => {
-                if let Some(rule) = broken_by_segment(&bytes[start..end]) {
-                    return Some(rule);
-                }
-                start = end + 1;
-            }
-            Some(byte) => plain &= matches!(byte, b' '..=b'~'),
-        }
+    if let Some(rule) = bytes.split(|byte| *byte == b'/').find_map(broken_by_segment) {
+        return Some(rule);
     }
+    let plain = bytes.iter().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'));
     (!plain && path.chars().any(char::is_control)).then_some("a path has no control characters")
 }
 

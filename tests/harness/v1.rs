@@ -63,22 +63,37 @@ pub fn put_json(client: &Client, image: &Image) -> Response {
 /// Opens the request for an image's layer, whose body follows in chunks.
 pub fn begin_layer(client: &Client, image: &Image) -> std::io::Result<Connection> {
     let mut connection = client.connect()?;
-    connection.begin("PUT", &image.path("layer"), &[super::v2::OCTETS], Length::Chunked)?;
+    announce_layer(&mut connection, image)?;
     Ok(connection)
+}
+
+fn announce_layer(connection: &mut Connection, image: &Image) -> std::io::Result<()> {
+    connection.begin("PUT", &image.path("layer"), &[super::v2::OCTETS], Length::Chunked)
 }
 
 /// Sends an image's layer.
 #[track_caller]
 pub fn put_layer(client: &Client, image: &Image) -> Response {
-    let send = || {
-        let mut connection = begin_layer(client, image)?;
-        for piece in image.layer.chunks(64 * 1024) {
-            connection.write_chunk(piece)?;
-        }
-        connection.write_chunk(b"")?;
-        connection.finish(false)
-    };
-    send().unwrap_or_else(|error| panic!("the layer of {}: {error}", image.id))
+    let sent = client.connect().and_then(|mut connection| send_layer(&mut connection, image));
+    sent.unwrap_or_else(|error| panic!("the layer of {}: {error}", image.id))
+}
+
+fn send_layer(connection: &mut Connection, image: &Image) -> std::io::Result<Response> {
+    announce_layer(connection, image)?;
+    for piece in image.layer.chunks(64 * 1024) {
+        connection.write_chunk(piece)?;
+    }
+    connection.write_chunk(b"")?;
+    connection.finish(false)
+}
+
+/// Pushes an image on one connection: its description, its layer and its checksum, which is computed before.
+pub fn push_image(connection: &mut Connection, image: &Image, checksum: &str) -> std::io::Result<()> {
+    connection.send("PUT", &image.path("json"), &[JSON], image.json.as_bytes())?.expect(200);
+    send_layer(connection, image)?.expect(200);
+    let headers = [("X-Docker-Checksum-Payload", checksum)];
+    connection.send("PUT", &image.path("checksum"), &headers, b"")?.expect(200);
+    Ok(())
 }
 
 /// Confirms an image with its checksum. From then on it is complete.

@@ -93,15 +93,13 @@ impl Application {
             connection.as_ref().and_then(|connection| connection.client_certificate.clone());
         let user_agent = headers.get(header::USER_AGENT);
         let record = Record::begin(Identity::of(&headers), &method, path.as_str(), peer, user_agent, facts);
-        let (mut unread, mut bodiless) = (None, false);
-        if let Some(connection) = connection.as_ref().filter(|connection| connection.in_sequence) {
-            // HTTP/1 says before a body that there will be one.
-            bodiless = !has_body(&headers);
-            unread = (!bodiless).then(|| Arc::clone(&connection.activity));
-        }
-        let body: ByteStream = match bodiless {
-            true => Box::pin(stream::empty()),
-            false => request_body(body, self.body_timeout, unread.clone()),
+        let in_sequence = connection.as_ref().filter(|connection| connection.in_sequence);
+        // HTTP/1 says before a body that there will be one.
+        let may_have_body = in_sequence.is_none() || has_body(&headers);
+        let unread = in_sequence.filter(|_| may_have_body).map(|connection| Arc::clone(&connection.activity));
+        let body: ByteStream = match may_have_body {
+            true => request_body(body, self.body_timeout, unread.clone()),
+            false => Box::pin(stream::empty()),
         };
         let response = if path.as_str().len() + query.len() > self.max_uri {
             drop(body);

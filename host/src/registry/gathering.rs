@@ -97,9 +97,10 @@ fn behind(before: &[u8], gathered: &[u8]) -> Bytes {
     both.freeze()
 }
 
-/// The bytes with no more space behind them than they are themselves, as they may be kept.
+/// The bytes with the space that was left on purpose, and with no more beside it than they are themselves, as they may be
+/// kept.
 fn tight(gathered: BytesMut) -> Bytes {
-    let is_tight = gathered.capacity() / 2 <= gathered.len();
+    let is_tight = gathered.capacity() <= 2 * gathered.len() + SPACE_BEHIND;
     if is_tight { gathered.freeze() } else { Bytes::copy_from_slice(&gathered) }
 }
 

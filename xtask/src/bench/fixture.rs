@@ -74,15 +74,9 @@ impl Fixture {
     }
 
     /// Pushes the V1 repository.
-    pub(super) fn store_v1(&self, client: &Client) -> Result<()> {
-        let images: Vec<&Image> = self.images.iter().collect();
-        v1::announce(client, V1_REPOSITORY, &images);
-        for image in &self.images {
-            push_image(&mut client.connect()?, image, &image.checksum())?;
-        }
-        v1::put_tag(client, V1_REPOSITORY, "latest", &self.images[1]).expect(200);
-        v1::confirm(client, V1_REPOSITORY);
-        Ok(())
+    pub(super) fn store_v1(&self, client: &Client) {
+        let [base, upper] = &self.images;
+        v1::push(client, V1_REPOSITORY, "latest", &[base, upper]);
     }
 
     fn fill_lists(&self, client: &Client) -> Result<()> {
@@ -113,21 +107,6 @@ pub(super) fn push(connection: &mut Connection, seed: u64, size: u64, digest: &s
     }
     let location = connection.finish(false)?.expect(202).location();
     connection.send("PUT", &completion(&location, digest), &[OCTETS], b"")?.expect(201);
-    Ok(())
-}
-
-/// Pushes a V1 image: its description, its layer in chunks, and its checksum.
-pub(super) fn push_image(connection: &mut Connection, image: &Image, checksum: &str) -> io::Result<()> {
-    let json = [("Content-Type", "application/json")];
-    connection.send("PUT", &image.path("json"), &json, image.json.as_bytes())?.expect(200);
-    connection.begin("PUT", &image.path("layer"), &[OCTETS], Length::Chunked)?;
-    for piece in image.layer.chunks(64 * 1024) {
-        connection.write_chunk(piece)?;
-    }
-    connection.write_chunk(b"")?;
-    connection.finish(false)?.expect(200);
-    let headers = [("X-Docker-Checksum-Payload", checksum)];
-    connection.send("PUT", &image.path("checksum"), &headers, b"")?.expect(200);
     Ok(())
 }
 

@@ -6,11 +6,11 @@ use anyhow::Result;
 use docker_registry_tests::content::Content;
 use docker_registry_tests::http::Connection;
 use docker_registry_tests::process::Process;
-use docker_registry_tests::v1::Image;
+use docker_registry_tests::v1::{Image, push_image};
 use docker_registry_tests::v2;
 
 use super::contestants::{Ability, Contestant};
-use super::fixture::{Fixture, GIBIBYTE, MEBIBYTE, REPOSITORY, V1_REPOSITORY, push, push_image, put};
+use super::fixture::{Fixture, GIBIBYTE, MEBIBYTE, REPOSITORY, V1_REPOSITORY, push, put};
 use super::load::{Exchange, Measurement, once_each, pull_over_tls, repeat, repeat_sequence};
 
 const KIBIBYTE: u64 = 1 << 10;

@@ -76,7 +76,8 @@ struct Telling<'a> {
 }
 
 /// The media types of the manifests that were pulled last. Content by digest never changes, so that each is read for
-/// its type once. What does not tell its type is read again each time: it is damaged, and may be healed by a push.
+/// its type once. Each pull asks, so that it is not a `Recent`, which takes one lock for all. What does not tell its
+/// type is read again each time: it is damaged, and may be healed by a push.
 pub(super) struct MediaTypes(Cache<Digest, Arc<str>>);
 
 impl MediaTypes {

@@ -6,13 +6,14 @@
 //! learns it before its client does.
 //!
 //! # What it survives
-//! The end of this process, as everything that was acknowledged. As long as the content is small, not always a power cut:
-//! nothing is a blob before its client has come to the end, and until then it can begin anew, so nobody waits for a disk
-//! here. A record that is missing or cut off after one is no record, and its upload is unknown (what is left of one that began
-//! with content is the client's text, which only by its own design is a record); the hash beside content shows whether it
-//! is the content. An older record that came back is an earlier step of the upload: whoever goes on
-//! from a later one is told another offset, or at the end that the digest is wrong. A record that leads to an upload of
-//! the driver's is on disk when it is acknowledged, as that is.
+//! The end of this process, as everything that was acknowledged. As long as the content is small, not always a power
+//! cut: nothing is a blob before its client has come to the end, and until then it can begin anew, so nobody waits for
+//! a disk here. A record that is missing or cut off after one is no record, and its upload is unknown. The hash beside
+//! content shows whether it is the content. (One exception is known: what is left of a record that was cut off within
+//! its content is the client's own text, and a client can write one that reads as a record.) An older record that came
+//! back is an earlier step of the upload: whoever goes on from a later one is told another offset, or at the end that
+//! the digest is wrong. A record that leads to an upload of the driver's is on disk when it is acknowledged, as that
+//! is.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::{BufMut, Bytes, BytesMut};
