@@ -42,6 +42,34 @@ impl Product {
         }
     }
 
+    /// Whether it is measured on a folder only, and without a Redis.
+    pub fn is_for_folders_only(self) -> bool {
+        matches!(self, Product::Zot | Product::DockerRegistryPython)
+    }
+
+    /// The path that tells that it serves.
+    pub(crate) fn ping(self) -> &'static str {
+        match self {
+            Product::DockerRegistryPython => "/v1/_ping",
+            _ => "/v2/",
+        }
+    }
+
+    /// Tells the command of a registry of others where its configuration is.
+    pub(crate) fn tell(
+        self,
+        command: &mut Command,
+        program: &Path,
+        address: SocketAddr,
+        configuration: &Path,
+    ) {
+        if self == Product::DockerRegistryPython {
+            return tell_docker_registry_python(command, program, address, configuration);
+        }
+        // Nobody collects the traces that distribution 3 would send.
+        command.arg("serve").arg(configuration).env("OTEL_TRACES_EXPORTER", "none");
+    }
+
     /// The name of its configuration file and what stands in it. distribution is told of another storage than the folder,
     /// and of a Redis, where the launch names them.
     ///
@@ -54,7 +82,7 @@ impl Product {
         launch: &Launch,
     ) -> (&'static str, String) {
         let (storage, redis, verbose) = (launch.peer_storage.as_deref(), launch.peer_redis, launch.verbose);
-        if matches!(self, Product::Zot | Product::DockerRegistryPython) {
+        if self.is_for_folders_only() {
             assert!(storage.is_none() && redis.is_none(), "{self:?} is measured on a folder only");
         }
         if self == Product::DockerRegistryPython {
@@ -98,12 +126,12 @@ impl Product {
 /// How docker-registry of Python is told where it listens and what it serves: by variables. Its own launcher starts
 /// four workers, as it does by itself. They are not replaced after a hundred requests, as they would be, because that closes
 /// connections in the middle of the load.
-pub(crate) fn tell_docker_registry_python<'command>(
-    command: &'command mut Command,
+fn tell_docker_registry_python(
+    command: &mut Command,
     program: &Path,
     address: SocketAddr,
     configuration: &Path,
-) -> &'command mut Command {
+) {
     let programs = program.parent().expect("a program is in a folder");
     command
         .env("PATH", format!("{}:/usr/bin:/bin", programs.display()))
@@ -114,7 +142,7 @@ pub(crate) fn tell_docker_registry_python<'command>(
         .env("REGISTRY_PORT", address.port().to_string())
         // Its launcher always has a line written for each request.
         .env("GUNICORN_ACCESS_LOG_FILE", "/dev/null")
-        .env("GUNICORN_OPTS", "[--max-requests, '0']")
+        .env("GUNICORN_OPTS", "[--max-requests, '0']");
 }
 
 /// Runs the script that installs a peer and says where.

@@ -13,7 +13,6 @@ use tempfile::TempDir;
 
 use crate::artifacts;
 use crate::http::Client;
-use crate::peers;
 use crate::process::{PATIENCE, Process, wait_for};
 
 /// Which server a test or the benchmark runs against.
@@ -309,13 +308,7 @@ fn start_peer(peer: Product, launch: &Launch, place: &Place, log: &Path) -> Opti
     fs::write(&file, configuration).expect("the configuration can be written");
     let mut command = bare(&program, place);
     command.env("HOME", place.folder.path());
-    match peer {
-        Product::DockerRegistryPython => {
-            peers::tell_docker_registry_python(&mut command, &program, address, &file)
-        }
-        // Nobody collects the traces that distribution 3 would send.
-        _ => command.args([Path::new("serve"), &file]).env("OTEL_TRACES_EXPORTER", "none"),
-    };
+    peer.tell(&mut command, &program, address, &file);
     await_answer(peer, Process::start("the peer", &mut command, log), address)
 }
 
@@ -345,14 +338,13 @@ pub fn free_address() -> SocketAddr {
 
 /// Waits for the first answer. `None` when the server ended because another process took its port.
 fn await_answer(product: Product, mut process: Process, address: SocketAddr) -> Option<Started> {
-    let ping = if product == Product::DockerRegistryPython { "/v1/_ping" } else { "/v2/" };
     let client = Client::new(address).with_patience(Duration::from_secs(5));
     let answered = wait_for("the server answers", PATIENCE, || {
         if !process.is_running() {
             return Some(false);
         }
         // A server that asks for passwords answers, too.
-        let answer = client.try_send("GET", ping, &[], b"");
+        let answer = client.try_send("GET", product.ping(), &[], b"");
         answer.is_ok_and(|answer| matches!(answer.status, 200 | 401)).then_some(true)
     });
     if answered {

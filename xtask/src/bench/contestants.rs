@@ -190,7 +190,7 @@ impl Contestant {
         let (mut redis, mut secure) = (None, None);
         let (abilities, running): (&[Ability], Running) = match (other, other.registry()) {
             (_, Some(product)) => {
-                if !matches!(product, Product::Zot | Product::DockerRegistryPython) {
+                if !product.is_for_folders_only() {
                     redis = surroundings.cache.map(|_| Redis::start());
                 }
                 let launch = Launch {
