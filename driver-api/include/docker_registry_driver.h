@@ -193,7 +193,7 @@ struct docker_registry_call;
 #define DOCKER_REGISTRY_CALL_HAS_TRACE (1 << 1)
 
 // Of a call: what it writes or deletes has to outlive the process only, so a driver may leave out what it does for a
-// power cut (`fsync`). Since 1.2.
+// power cut (`fsync`). Of `rename` this is said of the source alone: what is at `to` has to survive one. Since 1.2.
 #define DOCKER_REGISTRY_CALL_TRANSIENT (1 << 2)
 
 // A failure that an operator must act on.

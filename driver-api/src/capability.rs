@@ -20,7 +20,7 @@ pub enum Capability {
     Redirects = 1 << 3,
     /// What was written is visible to every reader at once, listings included.
     StrongConsistency = 1 << 4,
-    /// `rename` is one step, not a copy.
+    /// `rename` is one step, not a copy. The server then writes small blobs of clients once, and moves them.
     CheapRename = 1 << 5,
     /// Uploads can go on in another process.
     ResumableUploads = 1 << 6,

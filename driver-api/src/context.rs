@@ -26,8 +26,9 @@ pub struct CallContext {
     /// Whether nobody is waiting for the result (purges, garbage collection): may yield to others.
     pub background: bool,
     /// Whether what this call writes or deletes need not outlive the machine, only the process: it is about work in
-    /// progress that somebody would begin anew, or about what is left of it. A driver may leave out what it does for a power cut (`fsync(2)`).
-    /// After one the object may be missing, be as it was before, or have any bytes; no other object suffers. Since
+    /// progress that somebody would begin anew, or about what is left of it. A driver may leave out what it does for a
+    /// power cut (`fsync(2)`). After one the object may be missing, be as it was before, or have any bytes; no other
+    /// object suffers. It is about `put` and the deletions; of a `rename` only about that the source is gone. Since
     /// 1.2; a driver that does not look at it keeps more than it is asked to.
     pub transient: bool,
 }

@@ -197,6 +197,9 @@ pub trait Driver: Send + Sync + 'static {
     /// Moves one object, replacing what is at `to`. The source goes only after the copy is known to be
     /// complete and of equal size. A move onto itself changes nothing.
     ///
+    /// What is at `to` survives a power cut, also when the source was put by a transient call. A
+    /// [`transient`](CallContext::transient) move says no more than that the source may be back after one.
+    ///
     /// # Errors
     /// `NotFound` for the source; what is at `to` is then unchanged. `Conflict` as in [`Driver::put`]; the
     /// source is then still there.

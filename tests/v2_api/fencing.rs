@@ -1,7 +1,7 @@
 //! Uploads that go on elsewhere, and requests that get in each other's way.
 
 use docker_registry_driver_api::{
-    Bytes, Error, ErrorKind, byte_stream,
+    Bytes, Capability, Error, ErrorKind, byte_stream,
     futures::{StreamExt, future, stream},
 };
 
@@ -134,14 +134,15 @@ async fn race_of(servers: [&Registry; 2], location: &str, range: &str, together:
 }
 
 async fn of_many_first_chunks_one_wins(registry: &Registry) {
-    for servers in [[registry, registry], [registry, &registry.second()]] {
-        one_first_chunk_wins(registry, servers).await;
+    one_first_chunk_wins(registry, registry).await;
+    if !registry.storage.capabilities().has(Capability::CheapRename) {
+        one_first_chunk_wins(registry, &registry.second()).await;
     }
 }
 
-async fn one_first_chunk_wins(registry: &Registry, servers: [&Registry; 2]) {
+async fn one_first_chunk_wins(registry: &Registry, other: &Registry) {
     let location = registry.start_upload("app").await;
-    let winner = race_of(servers, &location, "0-999", true).await;
+    let winner = race_of([registry, other], &location, "0-999", true).await;
     assert_eq!(registry.get(&location).await.expect(204).header("range"), "0-999");
     let digest = sha256(&vec![winner; 1000]);
     registry.ask(ask("PUT", &format!("{location}?digest={digest}"))).await.expect(201);
@@ -212,7 +213,7 @@ async fn a_finish_is_repeated_after_a_crash_before_the_link(registry: &Registry)
         let location = registry.start_upload("app").await;
         registry.ask(ask("PATCH", &location).body(&content)).await.expect(202);
         let objects = registry.objects().await;
-        let record = objects.iter().find(|path| path.ends_with("upload.json")).unwrap();
+        let record = objects.iter().find(|path| path.contains("/_uploads/")).unwrap();
         let record_content = registry.read(record).await.unwrap();
         let target = format!("{location}?digest={digest}");
         registry.ask(ask("PUT", &target)).await.expect(201);

@@ -2,8 +2,9 @@
 //! the storage below it is looked at directly.
 //!
 //! A case is a function of a [`registry::Registry`]. [`on_both_drivers`] makes two tests of it, one on
-//! the memory driver and one on the local driver, whose blobs are regions of files. After each one no
-//! upload may be left, neither in the repository nor at the driver.
+//! the memory driver, whose renames count as copies as in an object store, and one on the local driver, whose blobs
+//! are regions of files and which moves what is small to its place. After each one no upload may be left, neither in
+//! the repository nor at the driver.
 
 mod abandoned_uploads;
 mod registry;
@@ -43,6 +44,7 @@ mod catalog;
 mod fencing;
 mod foreign_stores;
 mod interrupted;
+mod lone_content;
 mod manifests;
 mod tags;
 mod uploads;

@@ -17,9 +17,10 @@ use docker_registry::{
     },
 };
 use docker_registry_driver_api::{
-    ByteStream, Bytes, CallContext, Condition, Driver, HostServices, ListRequest, ObjectPath, Prefix,
-    ReadingBody, Settings, byte_stream, collect, empty_stream,
+    ByteStream, Bytes, CallContext, Capabilities, Capability, Condition, Driver, HostServices, ListRequest,
+    ObjectPath, Prefix, ReadingBody, Settings, SharedDriver, async_trait, byte_stream, collect, empty_stream,
 };
+use docker_registry_driver_conformance::forwarding::{Forward, Forwarding};
 use docker_registry_driver_local::LocalDriver;
 use docker_registry_driver_memory::MemoryDriver;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -32,6 +33,21 @@ pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.ma
 pub(crate) const DOCKER_MANIFEST_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 pub(crate) const REPOSITORIES: &str = "docker/registry/v2/repositories";
 
+/// A driver whose renames are copies, as those of an object store are.
+struct WithoutCheapRename(SharedDriver);
+
+#[async_trait]
+impl Forward for WithoutCheapRename {
+    fn inner(&self) -> &SharedDriver {
+        &self.0
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let all = self.0.capabilities().iter();
+        all.filter(|capability| *capability != Capability::CheapRename).collect()
+    }
+}
+
 /// A registry and the storage that it stands on.
 pub(crate) struct Registry {
     pub(crate) storage: Arc<dyn Driver>,
@@ -42,7 +58,7 @@ pub(crate) struct Registry {
 impl Registry {
     pub(crate) async fn on_memory() -> Self {
         let driver = MemoryDriver::open(Settings::default(), HostServices::default()).await.unwrap();
-        Self::on(Arc::new(driver), Limits::default())
+        Self::on(Forwarding::shared(WithoutCheapRename(Arc::new(driver))), Limits::default())
     }
 
     pub(crate) async fn on_local() -> Self {

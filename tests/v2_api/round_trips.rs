@@ -60,6 +60,8 @@ noting! {
 struct Noted {
     registry: Registry,
     calls: Arc<Mutex<Vec<&'static str>>>,
+    /// Keeps the folder of the storage.
+    _beneath: Option<Registry>,
 }
 
 impl Noted {
@@ -67,11 +69,18 @@ impl Noted {
         Self::over(Registry::on_memory().await.storage)
     }
 
+    /// Where a rename costs nothing.
+    async fn on_local() -> Self {
+        let local = Registry::on_local().await;
+        let noted = Self::over(local.storage.clone());
+        Self { _beneath: Some(local), ..noted }
+    }
+
     /// A server that knows nothing of what others did on the storage.
     fn over(storage: SharedDriver) -> Self {
         let calls = Arc::default();
         let driver = Forwarding::shared(Noting { inner: storage, calls: Arc::clone(&calls) });
-        Self { registry: Registry::on(driver, Limits::default()), calls }
+        Self { registry: Registry::on(driver, Limits::default()), calls, _beneath: None }
     }
 
     /// Another server, and no call is noted yet.
@@ -148,13 +157,16 @@ async fn a_blob_with_a_known_digest_is_written_at_its_place_and_linked() {
 }
 
 #[tokio::test]
-async fn a_small_blob_as_docker_sends_it_is_four_calls() {
+async fn a_small_blob_as_docker_sends_it_is_three_calls_where_it_can_be_moved_and_four_elsewhere() {
     for size in [0, 7, 1 << 20] {
-        let noted = Noted::new().await;
-        noted.push_as_docker(&content(2, size)).await;
-        match size {
-            0 => assert_eq!(noted.take(), ["put", "put"], "nothing came with the PATCH"),
-            _ => assert_eq!(noted.take(), ["put", "put", "put", "delete"], "{size}"),
+        for can_move in [true, false] {
+            let noted = if can_move { Noted::on_local().await } else { Noted::new().await };
+            noted.push_as_docker(&content(2, size)).await;
+            match (size, can_move) {
+                (0, _) => assert_eq!(noted.take(), ["put", "put"], "nothing came with the PATCH"),
+                (_, true) => assert_eq!(noted.take(), ["put", "put", "rename"], "{size}"),
+                (_, false) => assert_eq!(noted.take(), ["put", "put", "put", "delete"], "{size}"),
+            }
         }
     }
 }
@@ -193,15 +205,16 @@ async fn the_manifest_of_an_image_that_was_just_pushed_is_six_calls() {
 }
 
 #[tokio::test]
-async fn an_image_of_one_layer_is_ten_calls_and_fourteen_as_docker_pushes_it() {
+async fn an_image_of_one_layer_is_ten_calls_and_twelve_or_fourteen_as_docker_pushes_it() {
     let noted = Noted::new().await;
     let (config, layer) = (noted.push_at_once(b"{}").await, noted.push_at_once(b"layer").await);
     noted.push_manifest(&config, &layer).await;
     assert_eq!(noted.take().len(), 10);
-    let noted = Noted::new().await;
-    let (config, layer) = (noted.push_as_docker(b"{}").await, noted.push_as_docker(b"layer").await);
-    noted.push_manifest(&config, &layer).await;
-    assert_eq!(noted.take().len(), 14);
+    for (noted, calls) in [(Noted::on_local().await, 12), (Noted::new().await, 14)] {
+        let (config, layer) = (noted.push_as_docker(b"{}").await, noted.push_as_docker(b"layer").await);
+        noted.push_manifest(&config, &layer).await;
+        assert_eq!(noted.take().len(), calls);
+    }
 }
 
 /// Who goes on with an upload elsewhere reads its record, and no more.
@@ -216,4 +229,18 @@ async fn another_server_reads_the_record_of_an_upload_once_for_each_request() {
     let end = format!("{}?digest={}", sent.header("location"), sha256(b"content"));
     third.ask(ask("PUT", &end).body(b""), 201).await;
     assert_eq!(third.take(), ["get", "put", "put", "delete"]);
+}
+
+/// Where content may lie by itself, its name is looked for as well.
+#[tokio::test]
+async fn another_server_looks_for_content_that_lies_by_itself() {
+    let noted = Noted::on_local().await;
+    let location = noted.registry.start_upload("app").await;
+    let other = noted.cold();
+    let sent = other.ask(ask("PATCH", &location).body(b"content"), 202).await;
+    assert_eq!(other.take(), ["get", "list", "get", "put"]);
+    let third = other.cold();
+    let end = format!("{}?digest={}", sent.header("location"), sha256(b"content"));
+    third.ask(ask("PUT", &end).body(b""), 201).await;
+    assert_eq!(third.take(), ["get", "list", "get", "put", "rename"]);
 }

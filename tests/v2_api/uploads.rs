@@ -144,7 +144,8 @@ async fn a_blob_of_sha512(registry: &Registry) {
 async fn an_upload_hashed_with_another_algorithm_is_hashed_again(registry: &Registry) {
     let content = content(7, 2_500_000);
     let (first, second) = content.split_at(2_000_000);
-    for last in [second, &[]] {
+    let (small, small_second) = content[..700_000].split_at(500_000);
+    for (first, last) in [(first, second), (first, &[][..]), (small, small_second), (small, &[])] {
         let whole = [first, last].concat();
         let digest = sha512(&whole);
         let location = registry.start_upload("app").await;

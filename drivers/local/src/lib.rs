@@ -260,9 +260,9 @@ impl Driver for LocalDriver {
         self.blocking(move |store| store.copy(&from, &to)).await
     }
 
-    async fn rename(&self, _call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
-        let (from, to) = (from.clone(), to.clone());
-        self.blocking(move |store| store.rename(&from, &to)).await
+    async fn rename(&self, call: &CallContext, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
+        let (from, to, source_lasts) = (from.clone(), to.clone(), Lasts::of(call));
+        self.blocking(move |store| store.rename(&from, &to, source_lasts)).await
     }
 
     async fn delete(&self, call: &CallContext, path: &ObjectPath) -> Result<()> {

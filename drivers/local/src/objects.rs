@@ -1,8 +1,8 @@
 //! Small objects written whole, copies and moves.
 
 use std::{
-    fs::{self, File},
-    io::{ErrorKind as Io, Write},
+    fs::{self, File, Metadata},
+    io::{self, ErrorKind as Io, Write},
     os::unix::fs::MetadataExt,
     path::Path,
 };
@@ -62,8 +62,9 @@ impl Store {
     }
 
     /// See `Driver::rename`. One step within a file system. Between two of them, and for symbolic
-    /// links, it is a copy that is complete and on disk before the source goes.
-    pub(crate) fn rename(&self, from: &ObjectPath, to: &ObjectPath) -> Result<()> {
+    /// links, it is a copy that is complete and on disk before the source goes. How long that it is gone has to last
+    /// is said by `source_lasts`.
+    pub(crate) fn rename(&self, from: &ObjectPath, to: &ObjectPath, source_lasts: Lasts) -> Result<()> {
         let source = self.root.object(from)?;
         self.root.object(to)?;
         let (file, _) = self.open_object(from)?;
@@ -74,18 +75,35 @@ impl Store {
         if metadata.is_symlink() {
             // A relative link would point elsewhere from another folder.
             self.copy(from, to)?;
-            return self.delete(from, Lasts::Always);
+            return self.delete(from, source_lasts);
         }
         {
             // A write that depends on the source's tag must not fall between.
             let _lock = self.staging.lock(from, false)?;
+            // It may have been put by a call that was transient.
+            file.sync_all().map_err(|error| Error::from(error).at(from))?;
             self.publish(&source, &file, to, &Condition::Always, Lasts::Always).map_err(|error| {
                 if error.outcome_unknown || source.exists() { error } else { Error::not_found(from) }
             })?;
+            self.sync_if_other(to, &file).map_err(|error| Error::from(error).outcome_unknown().at(to))?;
             remove_if_same(&source, &file).map_err(|error| error.at(from))?;
         }
         let stays = durable::prune(source.parent().unwrap_or(self.root.folder()), self.root.folder());
-        self.sync_names(&stays).map_err(|error| error.at(from))
+        match source_lasts {
+            Lasts::Always => self.sync_names(&stays).map_err(|error| error.at(from)),
+            Lasts::WhileTheMachineRuns => Ok(()),
+        }
+    }
+
+    /// Waits until the content of what was moved is on disk, when that is not the file which was seen before: it may
+    /// have been replaced between the look and the move.
+    fn sync_if_other(&self, path: &ObjectPath, seen: &File) -> io::Result<()> {
+        let place = self.root.object(path).map_err(io::Error::other)?;
+        match File::open(place) {
+            Ok(moved) if !is_same(&moved.metadata()?, &seen.metadata()?) => moved.sync_all(),
+            Err(error) if error.kind() != Io::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -94,9 +112,14 @@ impl Store {
 fn remove_if_same(path: &Path, moved: &File) -> Result<()> {
     let moved = moved.metadata()?;
     match fs::symlink_metadata(path) {
-        Ok(found) if (found.dev(), found.ino()) == (moved.dev(), moved.ino()) => Ok(fs::remove_file(path)?),
+        Ok(found) if is_same(&found, &moved) => Ok(fs::remove_file(path)?),
         Ok(_) => Ok(()),
         Err(error) if matches!(error.kind(), Io::NotFound | Io::NotADirectory) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether both are of one file, whatever its name.
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }

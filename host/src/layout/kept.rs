@@ -138,6 +138,7 @@ mod tests {
         for path in [
             v2::upload_record(&name, &id),
             v2::upload_data(&name, &id),
+            v2::upload_content(&name, &id, &digest),
             v2::tag_history_link(&name, &tag, &digest),
         ] {
             assert_eq!(Kept.keeping(&path), Keeping::Not, "{path}");

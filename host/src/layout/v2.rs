@@ -11,8 +11,9 @@
 //!     _uploads/UUID/upload.json
 //! ```
 //! A link holds a digest as text. Uploads in flight are ours alone: `upload.json` is this server's record of one,
-//! with the content in front while that is small, and `data` holds content that is hashed once more before it gets
-//! its name. Distribution's `startedat` is not among them: its purge passes over uploads that have none.
+//! with the content in front while that is small; `HEX` is small content by itself, under its SHA-256, and `data`
+//! holds content that is hashed once more before it gets its name. Distribution's `startedat` is not among them: its
+//! purge passes over uploads that have none.
 //!
 //! Names, tags, digests and upload ids are checked types, so no path here can leave the root, and none
 //! can exceed the longest path (the test below).
@@ -20,7 +21,7 @@
 use docker_registry_driver_api::{ObjectPath, Prefix};
 
 use crate::registry::{
-    digest::Digest,
+    digest::{Algorithm, Digest},
     v2::{RepositoryName, Tag, UploadId},
 };
 
@@ -102,6 +103,16 @@ pub fn upload(name: &RepositoryName, id: &UploadId) -> Prefix {
 /// This server's record of an upload.
 pub fn upload_record(name: &RepositoryName, id: &UploadId) -> ObjectPath {
     path(within(name, &[UPLOADS_FOLDER, &id.to_string(), "upload.json"]))
+}
+
+/// Where an upload's content waits by itself. No other content can lie there than the one of this SHA-256.
+pub fn upload_content(name: &RepositoryName, id: &UploadId, sha256: &Digest) -> ObjectPath {
+    path(within(name, &[UPLOADS_FOLDER, &id.to_string(), sha256.hex()]))
+}
+
+/// The SHA-256 of the content that waits at this path below [`upload`], if it is such a path.
+pub fn hash_of_upload_content(path: &str) -> Option<Digest> {
+    Digest::from_hex(Algorithm::Sha256, path)
 }
 
 /// Where an upload's content waits while it is hashed once more.

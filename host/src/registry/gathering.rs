@@ -1,7 +1,7 @@
 //! Small content is kept in memory until it is whole; what turns out to be large goes on as a stream.
 //!
-//! Most blobs of most images are small. Such a one costs no upload of the driver's: it waits in the record of the
-//! registry's upload and is written in one call. How much all requests together may gather is bounded, and nobody waits for
+//! Most blobs of most images are small. Such a one costs no upload of the driver's: it waits by itself or in the record
+//! of the registry's upload, and becomes a blob in one call. How much all requests together may gather is bounded, and nobody waits for
 //! room: without it a body is a stream from where it is.
 
 use std::sync::Arc;

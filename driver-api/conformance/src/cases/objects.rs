@@ -22,7 +22,7 @@ group! {
     a_shorter_content_leaves_no_tail =>
         "A content that replaces a longer one is all that is there, down to one byte and to none.";
     what_is_transient_is_there_all_the_same =>
-        "A transient put is seen at once and replaces what is there; a transient delete and delete_many take it away.";
+        "A transient put is seen at once and replaces what is there; a transient rename moves it, a delete and delete_many take it away.";
     deep_paths_are_made_at_once =>
         "An object 60 folders deep is written without making the folders first.";
     the_limit_of_get_holds =>
@@ -85,6 +85,12 @@ async fn what_is_transient_is_there_all_the_same(store: Store) {
             ok(put, "a transient put", promise::PUT);
             store.expect("upload/record", content, promise::TRANSIENT).await;
         }
+        let (from, to) = (store.path("upload/moving"), store.path("moved/record"));
+        let put = store.driver.put(&call, &from, "moves".into(), &Condition::Always).await;
+        ok(put, "a transient put", promise::PUT);
+        ok(store.driver.rename(&call, &from, &to).await, "a transient rename", promise::RENAME);
+        store.expect_absent("upload/moving", promise::TRANSIENT).await;
+        store.expect("moved/record", "moves", promise::TRANSIENT).await;
         let path = store.path("upload/record");
         if delete_many {
             let failed = store.driver.delete_many(&call, &[path]).await;

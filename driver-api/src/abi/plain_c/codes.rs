@@ -111,7 +111,7 @@ pub const CALL_BACKGROUND: u64 = 1 << 0;
 /// Of a call: the trace fields count.
 pub const CALL_HAS_TRACE: u64 = 1 << 1;
 /// Of a call: what it writes or deletes has to outlive the process only, so a driver may leave out what it does for a
-/// power cut (`fsync`). Since 1.2.
+/// power cut (`fsync`). Of `rename` this is said of the source alone: what is at `to` has to survive one. Since 1.2.
 pub const CALL_TRANSIENT: u64 = 1 << 2;
 
 /// A failure that an operator must act on.

@@ -1,4 +1,5 @@
-//! The last step of an upload: its content becomes a blob of the repository.
+//! The last step of an upload: its content becomes a blob of the repository. That of content which lies by itself already
+//! is in [`super::lone_content`].
 //!
 //! Content is written at its final place and nowhere else, in one call, whenever its digest is known before its
 //! last byte is. The link comes after the content, or beside it when the content is small and known to be right: a link
@@ -75,6 +76,9 @@ impl Registry {
                 return self.finish_at_driver(call, name, &at.id, digest, (&record, &seen), None).await;
             }
             found = hashing::digest_of(digest.algorithm(), &record.content).await?;
+        }
+        if let Some(hash) = seen.alone().filter(|_| found == *digest) {
+            return self.move_to_blob(call, name, &at.id, (hash, record.content), digest).await;
         }
         self.finish_content(call, name, &at.id, digest, &seen, record.content, found).await
     }

@@ -11,6 +11,7 @@ mod descriptions;
 mod failure;
 mod finishing;
 mod links;
+mod lone_content;
 mod manifests;
 pub mod media_types;
 mod names;

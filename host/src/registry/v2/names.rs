@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::registry::digest::Algorithm;
+use crate::registry::digest::{Algorithm, Digest};
 
 /// Longest name of a repository, in bytes.
 const MAX_NAME_BYTES: usize = 255;
@@ -107,6 +107,12 @@ impl Revision {
     /// A new one.
     pub(super) fn random() -> Self {
         Self(fastrand::u32(..))
+    }
+
+    /// That of content which lies by itself: any process finds the same one.
+    pub(super) fn of_content(sha256: &Digest) -> Self {
+        let first = sha256.hex().get(..8).and_then(|hex| u32::from_str_radix(hex, 16).ok());
+        Self(first.expect("a digest is longer, and hexadecimal"))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where uploads stand: their records are read, remembered, replaced and removed here.
 //!
-//! What a record is, and what it survives, is in [`super::upload_record`].
+//! What a record is, and what it survives, is in [`super::upload_record`]. Where there is content by itself in its place
+//! (see [`super::lone_content`]), that is read and remembered as the record would be that holds it.
 //!
 //! # Before the first byte
 //! An upload that has only begun has no record: its location says that it is new, and how it is hashed, which is all
@@ -16,7 +17,7 @@
 //! elsewhere it is, because a record may be there that its client does not know of.
 
 use bytes::Bytes;
-use docker_registry_driver_api::{CallContext, Capability, Condition, ETag, ErrorKind};
+use docker_registry_driver_api::{CallContext, Capability, Condition, ETag, ErrorKind, ObjectPath};
 
 use super::{
     Registry, RepositoryName, Result, Shown, UploadId, UploadLocation, names::Revision,
@@ -24,7 +25,10 @@ use super::{
 };
 use crate::{
     layout::v2 as layout,
-    registry::{digest::Algorithm, gathering::MOST_GATHERED},
+    registry::{
+        digest::{Algorithm, Digest},
+        gathering::MOST_GATHERED,
+    },
 };
 
 /// A record with the longest states that a driver may hand out fits well, and so does its content.
@@ -36,6 +40,8 @@ pub(super) struct Seen {
     etag: Option<ETag>,
     revision: Option<Revision>,
     origin: Origin,
+    /// The hash of the content, when there is no record because that lies by itself.
+    alone: Option<Digest>,
 }
 
 /// Where a record was seen.
@@ -52,12 +58,31 @@ enum Origin {
 impl Seen {
     /// There is no record yet.
     fn nothing() -> Self {
-        Self { etag: None, revision: None, origin: Origin::Nowhere }
+        Self { etag: None, revision: None, origin: Origin::Nowhere, alone: None }
     }
 
     /// Whether there may be a later record than what was seen, which a client with an old location goes on from.
     pub(super) fn may_be_behind(&self) -> bool {
         !matches!(self.origin, Origin::Storage(_))
+    }
+
+    /// Content that was read from where it lies by itself.
+    pub(super) fn content(hash: Digest, content: Bytes) -> Self {
+        let revision = Some(Revision::of_content(&hash));
+        Self { etag: None, revision, origin: Origin::Storage(content), alone: Some(hash) }
+    }
+
+    /// The hash of the content, if that lies by itself.
+    pub(super) fn alone(&self) -> Option<&Digest> {
+        self.alone.as_ref()
+    }
+
+    /// Where that which was seen lies.
+    fn path(&self, name: &RepositoryName, id: &UploadId) -> ObjectPath {
+        match &self.alone {
+            Some(hash) => layout::upload_content(name, id, hash),
+            None => layout::upload_record(name, id),
+        }
     }
 
     /// Whether there was no record.
@@ -67,7 +92,7 @@ impl Seen {
 }
 
 /// What the storage has of an upload.
-enum Stored {
+pub(super) enum Stored {
     Nothing,
     Unreadable,
     Record(Box<UploadRecord>, Seen),
@@ -98,7 +123,7 @@ pub(super) enum Replaced {
 }
 
 /// The same call, about what need not outlive the machine.
-fn transient(call: &CallContext) -> CallContext {
+pub(super) fn transient(call: &CallContext) -> CallContext {
     CallContext { transient: true, ..call.clone() }
 }
 
@@ -140,7 +165,11 @@ impl Registry {
         name: &RepositoryName,
         at: &UploadLocation,
     ) -> Result<Option<(UploadRecord, Seen)>> {
-        Ok(match (self.look_for_record(call, name, &at.id).await?, at.shown) {
+        let shown = match at.shown {
+            Shown::Record(revision) => Some(revision),
+            Shown::New(_) | Shown::Nothing => None,
+        };
+        Ok(match (self.look_for_record(call, name, &at.id, shown).await?, at.shown) {
             (Stored::Record(record, seen), _) => Some((*record, seen)),
             (Stored::Nothing, Shown::New(algorithm)) if !self.is_gone(name, &at.id) => {
                 Some((UploadRecord::new(algorithm), Seen::nothing()))
@@ -156,13 +185,32 @@ impl Registry {
         name: &RepositoryName,
         id: &UploadId,
     ) -> Result<Option<(UploadRecord, Seen)>> {
-        Ok(match self.look_for_record(call, name, id).await? {
+        Ok(match self.look_for_record(call, name, id, None).await? {
             Stored::Record(record, seen) => Some((*record, seen)),
             Stored::Nothing | Stored::Unreadable => None,
         })
     }
 
+    /// `shown` is what the client speaks of, should there be more than one content that lies by itself.
     async fn look_for_record(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        id: &UploadId,
+        shown: Option<Revision>,
+    ) -> Result<Stored> {
+        let mut stored = self.look_at_record(call, name, id).await?;
+        if matches!(stored, Stored::Nothing) && self.moves_cheaply() {
+            stored = self.look_for_lone_content(call, name, id, shown).await?;
+            if matches!(stored, Stored::Nothing) {
+                // Somebody may have written a record for it between the two looks.
+                stored = self.look_at_record(call, name, id).await?;
+            }
+        }
+        Ok(stored)
+    }
+
+    async fn look_at_record(
         &self,
         call: &CallContext,
         name: &RepositoryName,
@@ -177,7 +225,7 @@ impl Registry {
         match UploadRecord::read(&object.content) {
             Some(record) if record.is_whole().await? => {
                 let origin = Origin::Storage(object.content);
-                let seen = Seen { etag: object.info.etag, revision: record.revision, origin };
+                let seen = Seen { etag: object.info.etag, revision: record.revision, origin, alone: None };
                 Ok(Stored::Record(Box::new(record), seen))
             }
             _ => {
@@ -210,15 +258,15 @@ impl Registry {
                 if seen.is_nothing() && self.is_gone(name, id) {
                     return Ok(Replaced::No);
                 }
-                if seen.is_nothing() && can(Capability::PutIfAbsent) {
-                    Condition::IfAbsent
-                } else {
+                let is_first = seen.is_nothing() || seen.alone.is_some();
+                let is_guarded = is_first && can(Capability::PutIfAbsent);
+                if !(is_guarded && seen.is_nothing()) {
                     let is_last = !can(Capability::PutIfMatch) && self.was_last(name, id, seen);
                     if !is_last && !self.is_still(call, name, id, seen).await? {
                         return Ok(Replaced::No);
                     }
-                    Condition::Always
                 }
+                if is_guarded { Condition::IfAbsent } else { Condition::Always }
             }
         };
         let text = record.write();
@@ -241,13 +289,14 @@ impl Registry {
         }
         match put {
             Ok(etag) => {
-                self.remember_upload(name, id, record, etag);
+                self.remember_upload(name, id, record, etag, None);
+                if seen.alone.is_some() {
+                    self.delete_upload_file(call, id, &seen.path(name, id)).await;
+                }
                 Ok(Replaced::Yes)
             }
             Err(error) => {
-                if !self.is_gone(name, id) {
-                    self.recent_uploads.remove(&(name.clone(), id.clone()));
-                }
+                self.forget_upload(name, id);
                 match error.kind {
                     ErrorKind::ConditionFailed | ErrorKind::NotFound => Ok(Replaced::No),
                     _ => Err(error.into()),
@@ -264,15 +313,14 @@ impl Registry {
         id: &UploadId,
         seen: &Seen,
     ) -> Result<bool> {
-        let now = self.read_upload_record(call, name, id).await?;
         let same_text = |now: &Seen| match (&now.origin, &seen.origin) {
             (Origin::Storage(now), Origin::Storage(seen)) => now == seen,
             _ => false,
         };
-        Ok(match now {
-            None => seen.is_nothing(),
-            Some((_, now)) if seen.revision.is_some() => now.revision == seen.revision,
-            Some((_, now)) => same_text(&now),
+        Ok(match self.look_for_record(call, name, id, seen.revision).await? {
+            Stored::Nothing | Stored::Unreadable => seen.is_nothing(),
+            Stored::Record(_, now) if seen.revision.is_some() => now.revision == seen.revision,
+            Stored::Record(_, now) => same_text(&now),
         })
     }
 
@@ -289,6 +337,11 @@ impl Registry {
         matches!(self.remembered_upload(name, id), Some(Remembered::Gone))
     }
 
+    /// Whether this process knows of nothing that was kept of the upload, nor of its end.
+    pub(super) fn may_begin(&self, name: &RepositoryName, id: &UploadId) -> bool {
+        self.remembered_upload(name, id).is_none_or(|known| known.is_nothing())
+    }
+
     /// Removes all that is known of an upload that stood as it was `seen`. A failure is logged and no more: what is
     /// left is garbage that the purge of old uploads finds.
     pub(super) async fn remove_upload_record(
@@ -298,21 +351,29 @@ impl Registry {
         id: &UploadId,
         seen: &Seen,
     ) {
-        if seen.is_nothing() {
+        let path = if seen.is_nothing() {
             // Whoever writes the first record in this moment has written it by now, or learns of the end.
             let _alone = self.upload_locks.of(&(name, id)).write().await;
             let last = self.remembered_upload(name, id);
             self.remember_end(name, id);
-            let Some(Remembered::Record(written, _)) = last.filter(|last| !last.is_nothing()) else { return };
+            let Some(Remembered::Record(written, last)) = last.filter(|last| !last.is_nothing()) else {
+                return;
+            };
             if let Some(state) = &written.state {
                 self.discard(call, state).await;
             }
+            last.path(name, id)
         } else {
             self.remember_end(name, id);
-        }
-        match self.storage.delete(&transient(call), &layout::upload_record(name, id)).await {
+            seen.path(name, id)
+        };
+        self.delete_upload_file(call, id, &path).await;
+    }
+
+    async fn delete_upload_file(&self, call: &CallContext, id: &UploadId, path: &ObjectPath) {
+        match self.storage.delete(&transient(call), path).await {
             Err(error) if !error.is_not_found() => {
-                tracing::warn!(upload = %id, %error, "the record of a finished upload is left behind");
+                tracing::warn!(upload = %id, %error, "a file of an upload is left behind that is of no use");
             }
             _ => {}
         }
@@ -332,15 +393,16 @@ impl Registry {
         }
     }
 
-    fn remember_upload(
+    pub(super) fn remember_upload(
         &self,
         name: &RepositoryName,
         id: &UploadId,
         record: UploadRecord,
         etag: Option<ETag>,
+        alone: Option<Digest>,
     ) {
         let weight = record.content.len();
-        let seen = Seen { etag, revision: record.revision, origin: Origin::Memory };
+        let seen = Seen { etag, revision: record.revision, origin: Origin::Memory, alone };
         self.recent_uploads.insert(
             (name.clone(), id.clone()),
             Remembered::Record(Box::new(record), seen),
@@ -348,8 +410,15 @@ impl Registry {
         );
     }
 
-    fn remember_end(&self, name: &RepositoryName, id: &UploadId) {
+    pub(super) fn remember_end(&self, name: &RepositoryName, id: &UploadId) {
         self.recent_uploads.insert((name.clone(), id.clone()), Remembered::Gone, 0);
+    }
+
+    /// Forgets where an upload stands, but not that it has ended.
+    pub(super) fn forget_upload(&self, name: &RepositoryName, id: &UploadId) {
+        if !self.is_gone(name, id) {
+            self.recent_uploads.remove(&(name.clone(), id.clone()));
+        }
     }
 
     fn remembered_upload(&self, name: &RepositoryName, id: &UploadId) -> Option<Remembered> {

@@ -1,8 +1,8 @@
 //! Uploads: how content of unknown length, in any number of pieces, becomes a blob. The last step is in
 //! [`super::finishing`].
 //!
-//! Content that is small is kept in the record of the upload (see [`super::upload_record`]). From some size on it
-//! goes to an upload of the driver's, while the hash runs beside it; the record is then written after the bytes
+//! Content that is small is kept in the record of the upload (see [`super::upload_record`]) or beside where that would be
+//! (see [`super::lone_content`]). From some size on it goes to an upload of the driver's, while the hash runs beside it; the record is then written after the bytes
 //! it speaks of are durable. A finished, cancelled or failed upload leaves no files, save what another process wrote of
 //! it that its client has not heard of; the purge of stale uploads takes that.
 
@@ -137,7 +137,7 @@ impl Registry {
         if fits(&record) { Ok((record, seen)) } else { Err(Failure::UploadOffset { offset: record.offset }) }
     }
 
-    /// Keeps content that is still small, the new bytes included, in the record.
+    /// Keeps content that is still small, the new bytes included, in the record or by itself.
     pub(super) async fn keep_in_record(
         &self,
         call: &CallContext,
@@ -150,7 +150,7 @@ impl Registry {
         let received = receipt.take().ok_or_else(unread)?;
         let mut status = UploadStatus::of(id, record);
         if received.bytes > 0 {
-            let progress = UploadRecord {
+            let mut progress = UploadRecord {
                 offset: content.len() as u64,
                 state: None,
                 content,
@@ -158,8 +158,16 @@ impl Registry {
                 hasher: received.hasher,
                 revision: Some(Revision::random()),
             };
+            let alone = self.may_lie_alone(seen, &progress);
+            if let Some(hash) = &alone {
+                progress.revision = Some(Revision::of_content(hash));
+            }
             status = UploadStatus::of(id, &progress);
-            if self.replace_upload_record(call, name, id, seen, progress).await? == Replaced::No {
+            let replaced = match alone {
+                Some(hash) => self.keep_alone(call, name, id, progress, hash).await?,
+                None => self.replace_upload_record(call, name, id, seen, progress).await?,
+            };
+            if replaced == Replaced::No {
                 return Err(self.somebody_was_faster(call, name, id).await);
             }
         }

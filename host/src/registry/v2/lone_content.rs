@@ -1,0 +1,143 @@
+//! Small content that lies by itself until it is a blob, so that it is written once.
+//!
+//! Where a rename costs nothing ([`Capability::CheapRename`]), the first chunk of an upload, when it is small, has no
+//! record around it: it is an object under the name of its SHA-256. In most pushes it is all there is, and then the last
+//! request moves it to its name as a blob. A chunk behind it leads to a record as everywhere else, and the object goes.
+//!
+//! # What makes the move safe
+//! The name says what the content is, and nobody can put another one there, so that what is moved to the name of a
+//! digest is right whoever else is at work. The link comes before the move: one that leads nowhere is no blob, and as
+//! long as the content was not moved the upload can be finished again.
+//!
+//! # Two first chunks
+//! Within one process one of them wins, as with records. Two processes may take one each, and then each client goes on
+//! from its own, because its location says which it was; the other content is left to the purge.
+
+use bytes::Bytes;
+use docker_registry_driver_api::{CallContext, Capability, Condition, ListRequest};
+
+use super::{
+    Registry, RepositoryName, Result, UploadId,
+    names::Revision,
+    recorded_uploads::{Replaced, Seen, Stored, transient},
+    upload_record::UploadRecord,
+};
+use crate::{
+    layout::v2 as layout,
+    registry::{
+        digest::{Algorithm, Digest},
+        gathering::MOST_GATHERED,
+        hashing,
+    },
+};
+
+impl Registry {
+    /// Whether content of uploads may lie by itself in this storage.
+    pub(super) fn moves_cheaply(&self) -> bool {
+        self.storage.capabilities().has(Capability::CheapRename)
+    }
+
+    /// The name that this content gets when it lies by itself; `None` when it is to be kept in a record.
+    pub(super) fn may_lie_alone(&self, seen: &Seen, record: &UploadRecord) -> Option<Digest> {
+        let is_first = seen.is_nothing() && record.state.is_none() && record.offset > 0;
+        let hasher = record.hasher.as_ref().filter(|hasher| hasher.algorithm() == Algorithm::Sha256)?;
+        (is_first && self.moves_cheaply()).then(|| hasher.clone().finish())
+    }
+
+    /// Keeps the first content of an upload by itself, if this process has not kept another one meanwhile.
+    pub(super) async fn keep_alone(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        id: &UploadId,
+        record: UploadRecord,
+        hash: Digest,
+    ) -> Result<Replaced> {
+        let _alone = self.upload_locks.of(&(name, id)).write().await;
+        if !self.may_begin(name, id) {
+            return Ok(Replaced::No);
+        }
+        let path = layout::upload_content(name, id, &hash);
+        match self.storage.put(&transient(call), &path, record.content.clone(), &Condition::Always).await {
+            Ok(_) => {
+                self.remember_upload(name, id, record, None, Some(hash));
+                Ok(Replaced::Yes)
+            }
+            Err(error) => {
+                self.forget_upload(name, id);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The content of an upload that lies by itself, if there is any that is what its name says; of several the one
+    /// that was `shown`.
+    pub(super) async fn look_for_lone_content(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        id: &UploadId,
+        shown: Option<Revision>,
+    ) -> Result<Stored> {
+        let folder = layout::upload(name, id);
+        let start = folder.start();
+        let page = self.storage.list(call, &ListRequest::below(folder)).await?;
+        let names = page.entries.iter().filter_map(|entry| entry.path.strip_prefix(&start));
+        let mut hashes: Vec<Digest> = names.filter_map(layout::hash_of_upload_content).collect();
+        hashes.sort_by_key(|hash| Some(Revision::of_content(hash)) != shown);
+        let mut found = Stored::Nothing;
+        for hash in hashes {
+            let path = layout::upload_content(name, id, &hash);
+            let content = match self.storage.get(call, &path, MOST_GATHERED).await {
+                Ok(object) => object.content,
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let hasher = hashing::hasher_over(Algorithm::Sha256, &content).await?;
+            if hasher.clone().finish() != hash {
+                tracing::warn!(
+                    path = path.as_str(),
+                    "content of an upload is not what was written and is lost"
+                );
+                found = Stored::Unreadable;
+                continue;
+            }
+            let record = UploadRecord {
+                offset: content.len() as u64,
+                state: None,
+                content: content.clone(),
+                algorithm: Algorithm::Sha256,
+                hasher: Some(hasher),
+                revision: Some(Revision::of_content(&hash)),
+            };
+            return Ok(Stored::Record(Box::new(record), Seen::content(hash, content)));
+        }
+        Ok(found)
+    }
+
+    /// Makes the content a blob of the repository, where it lies. `content` is the same, for when it is gone from there.
+    pub(super) async fn move_to_blob(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        id: &UploadId,
+        (hash, content): (&Digest, Bytes),
+        digest: &Digest,
+    ) -> Result<()> {
+        self.write_link(call, &layout::layer_link(name, digest), digest).await?;
+        let blob = layout::blob(digest);
+        // That it is gone from where it lay need not survive a power cut: what came back would be left to the purge.
+        let moved =
+            self.storage.rename(&transient(call), &layout::upload_content(name, id, hash), &blob).await;
+        match moved {
+            // Another request about the same upload was faster.
+            Err(error) if error.is_not_found() => {
+                self.storage.put(call, &blob, content, &Condition::Always).await?;
+            }
+            moved => moved?,
+        }
+        self.saw_content(digest);
+        self.remember_end(name, id);
+        Ok(())
+    }
+}
