@@ -18,7 +18,7 @@ fn first_chunk<'a>(objects: &'a [String], digest: &str) -> Option<&'a String> {
 #[tokio::test]
 async fn a_small_first_chunk_is_what_will_be_the_blob() {
     let registry = Registry::on_local().await;
-    let content = content(1, 5000);
+    let content = content(1, 500_000);
     let digest = sha256(&content);
     let location = registry.start_upload("app").await;
     let sent = registry.ask(ask("PATCH", &location).body(&content)).await.expect(202);
@@ -38,7 +38,7 @@ async fn two_servers_may_take_a_first_chunk_each_and_each_client_goes_on_from_it
     let registry = Registry::on_local().await;
     let second = registry.second();
     let begun = registry.start_upload("app").await;
-    let contents = [content(2, 3000), content(3, 4000)];
+    let contents = [content(2, 300_000), content(3, 400_000)];
     let barrier = Arc::new(Barrier::new(2));
     let sent = future::join_all([&registry, &second].into_iter().zip(&contents).map(|(server, content)| {
         let (barrier, content) = (barrier.clone(), Bytes::from(content.clone()));
@@ -62,9 +62,9 @@ async fn two_servers_may_take_a_first_chunk_each_and_each_client_goes_on_from_it
 #[tokio::test]
 async fn a_chunk_behind_it_leads_to_a_record_and_the_lone_content_goes() {
     let registry = Registry::on_local().await;
-    for size in [3000, 3_000_000] {
+    for size in [300_000, 3_000_000] {
         let content = content(4, size);
-        let (first, rest) = content.split_at(1000);
+        let (first, rest) = content.split_at(100_000);
         let location = registry.start_upload("app").await;
         registry.ask(ask("PATCH", &location).body(first)).await.expect(202);
         assert!(first_chunk(&registry.objects().await, &sha256(first)).is_some());
@@ -83,10 +83,10 @@ async fn a_chunk_behind_it_leads_to_a_record_and_the_lone_content_goes() {
 async fn what_is_moved_is_what_the_digest_names_whoever_went_on() {
     let registry = Registry::on_local().await;
     let second = registry.second();
-    let (first, whole) = (content(5, 1000), content(5, 2000));
+    let (first, whole) = (content(5, 100_000), content(5, 200_000));
     let begun = registry.start_upload("app").await;
     let sent = registry.ask(ask("PATCH", &begun).body(&first)).await.expect(202);
-    let more = second.ask(ask("PATCH", sent.header("location")).body(&whole[1000..])).await.expect(202);
+    let more = second.ask(ask("PATCH", sent.header("location")).body(&whole[100_000..])).await.expect(202);
     // The old location, at the server that remembers it, with the digest of each.
     let wrong = ask("PUT", &format!("{}?digest={}", sent.header("location"), sha256(b"neither")));
     registry.ask(wrong).await.expect_error(400, "DIGEST_INVALID");
@@ -97,4 +97,27 @@ async fn what_is_moved_is_what_the_digest_names_whoever_went_on() {
         let blob = registry.get(&format!("/v2/app/blobs/{}", sha256(content))).await;
         assert!(blob.status == 404 || blob.body == *content);
     }
+}
+
+/// One would lie by itself, and the other goes to the driver: the storage alone would take both.
+#[tokio::test]
+async fn of_a_small_and_a_large_first_chunk_one_wins() {
+    let registry = Registry::on_local().await;
+    let begun = registry.start_upload("app").await;
+    let contents = [content(6, 100_000), content(7, 1_200_000)];
+    let barrier = Arc::new(Barrier::new(2));
+    let sent = future::join_all(contents.iter().map(|content| {
+        let (barrier, content) = (barrier.clone(), Bytes::from(content.clone()));
+        let body = stream::once(async move {
+            barrier.wait().await;
+            Ok(content)
+        });
+        registry.ask(ask("PATCH", &begun).stream(body.boxed()))
+    }))
+    .await;
+    let won: Vec<_> = sent.iter().zip(&contents).filter(|(sent, _)| sent.status == 202).collect();
+    let [(winner, content)] = won[..] else { panic!("{sent:?}") };
+    let put = ask("PUT", &format!("{}?digest={}", winner.header("location"), sha256(content)));
+    registry.ask(put).await.expect(201);
+    registry.assert_no_upload_is_left().await;
 }

@@ -81,7 +81,11 @@ impl Store {
             // A write that depends on the source's tag must not fall between.
             let _lock = self.staging.lock(from, false)?;
             // It may have been put by a call that was transient.
-            file.sync_all().map_err(|error| Error::from(error).at(from))?;
+            if let Err(error) = file.sync_all() {
+                // The kernel tells of a failed write once, and the next sync would succeed. So nobody finds it again.
+                remove_if_same(&source, &file).map_err(|error| error.at(from))?;
+                return Err(Error::from(error).at(from));
+            }
             self.publish(&source, &file, to, &Condition::Always, Lasts::Always).map_err(|error| {
                 if error.outcome_unknown || source.exists() { error } else { Error::not_found(from) }
             })?;

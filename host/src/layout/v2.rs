@@ -8,7 +8,7 @@
 //!     _manifests/revisions/ALGORITHM/HEX/link
 //!     _manifests/tags/TAG/current/link
 //!     _manifests/tags/TAG/index/ALGORITHM/HEX/link
-//!     _uploads/UUID/upload.json
+//!     _uploads/UUID/upload.json, _uploads/UUID/HEX, _uploads/UUID/data
 //! ```
 //! A link holds a digest as text. Uploads in flight are ours alone: `upload.json` is this server's record of one,
 //! with the content in front while that is small; `HEX` is small content by itself, under its SHA-256, and `data`

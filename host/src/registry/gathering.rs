@@ -1,8 +1,8 @@
 //! Small content is kept in memory until it is whole; what turns out to be large goes on as a stream.
 //!
-//! Most blobs of most images are small. Such a one costs no upload of the driver's: it waits by itself or in the record
-//! of the registry's upload, and becomes a blob in one call. How much all requests together may gather is bounded, and nobody waits for
-//! room: without it a body is a stream from where it is.
+//! Most blobs of most images are small. Such a one costs no upload of the driver's: it waits by itself or in the
+//! record of the registry's upload, and becomes a blob in one call. How much all requests together may gather is
+//! bounded, and nobody waits for room: without it a body is a stream from where it is.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use docker_registry_driver_api::{ByteStream, Result};
 use futures::{StreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Largest content that is gathered, and so kept in the record of an upload, in bytes.
+/// Largest content that is gathered, and so kept of an upload without one of the driver's, in bytes.
 pub(super) const MOST_GATHERED: u64 = 1 << 20;
 /// Space that is left behind gathered content, so that what is kept behind it does not move it, in bytes.
 const SPACE_BEHIND: usize = 2048;

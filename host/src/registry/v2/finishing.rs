@@ -1,5 +1,5 @@
-//! The last step of an upload: its content becomes a blob of the repository. That of content which lies by itself already
-//! is in [`super::lone_content`].
+//! The last step of an upload: its content becomes a blob of the repository. That of content which lies by itself
+//! already is in [`super::lone_content`].
 //!
 //! Content is written at its final place and nowhere else, in one call, whenever its digest is known before its
 //! last byte is. The link comes after the content, or beside it when the content is small and known to be right: a link
@@ -172,7 +172,7 @@ impl Registry {
         id: &UploadId,
         (record, seen): (&UploadRecord, &Seen),
     ) -> Result<()> {
-        match self.read_upload_record(call, name, id).await? {
+        match self.read_upload_record(call, name, id, record.revision).await? {
             None if seen.is_nothing() => Ok(()),
             None => Err(Failure::UploadUnknown),
             Some((now, _)) if now.revision == record.revision => Ok(()),

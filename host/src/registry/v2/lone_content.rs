@@ -1,8 +1,10 @@
 //! Small content that lies by itself until it is a blob, so that it is written once.
 //!
-//! Where a rename costs nothing ([`Capability::CheapRename`]), the first chunk of an upload, when it is small, has no
-//! record around it: it is an object under the name of its SHA-256. In most pushes it is all there is, and then the last
-//! request moves it to its name as a blob. A chunk behind it leads to a record as everywhere else, and the object goes.
+//! Where a rename costs nothing ([`Capability::CheapRename`]) and listings are up to date, the first chunk of an
+//! upload, when it is small but not tiny, has no record around it: it is an object under the name of its SHA-256. In
+//! most pushes it is all there is, and then the last request moves it to its name as a blob. A chunk behind it leads
+//! to a record as everywhere else, and the object goes. What is tiny costs nothing to write again, and so its client
+//! need not wait for link and blob one after the other.
 //!
 //! # What makes the move safe
 //! The name says what the content is, and nobody can put another one there, so that what is moved to the name of a
@@ -10,8 +12,9 @@
 //! long as the content was not moved the upload can be finished again.
 //!
 //! # Two first chunks
-//! Within one process one of them wins, as with records. Two processes may take one each, and then each client goes on
-//! from its own, because its location says which it was; the other content is left to the purge.
+//! Within one process one of them wins, as with records. Two processes may take one each. When both lie by themselves,
+//! each client goes on from its own, because its location says which it was, and what nobody ends is left to the purge.
+//! When one of them is a record, that is where the upload stands for everybody who has to look.
 
 use bytes::Bytes;
 use docker_registry_driver_api::{CallContext, Capability, Condition, ListRequest};
@@ -31,15 +34,19 @@ use crate::{
     },
 };
 
+/// Least content that lies by itself, in bytes.
+const LEAST_ALONE: u64 = 64 << 10;
+
 impl Registry {
     /// Whether content of uploads may lie by itself in this storage.
     pub(super) fn moves_cheaply(&self) -> bool {
-        self.storage.capabilities().has(Capability::CheapRename)
+        let capabilities = self.storage.capabilities();
+        capabilities.has(Capability::CheapRename) && capabilities.has(Capability::StrongConsistency)
     }
 
     /// The name that this content gets when it lies by itself; `None` when it is to be kept in a record.
     pub(super) fn may_lie_alone(&self, seen: &Seen, record: &UploadRecord) -> Option<Digest> {
-        let is_first = seen.is_nothing() && record.state.is_none() && record.offset > 0;
+        let is_first = seen.is_nothing() && record.state.is_none() && record.offset >= LEAST_ALONE;
         let hasher = record.hasher.as_ref().filter(|hasher| hasher.algorithm() == Algorithm::Sha256)?;
         (is_first && self.moves_cheaply()).then(|| hasher.clone().finish())
     }
@@ -115,7 +122,8 @@ impl Registry {
         Ok(found)
     }
 
-    /// Makes the content a blob of the repository, where it lies. `content` is the same, for when it is gone from there.
+    /// Makes the content a blob of the repository, where it lies. `content` is the same, and is written anew when it
+    /// cannot be moved.
     pub(super) async fn move_to_blob(
         &self,
         call: &CallContext,
@@ -125,19 +133,25 @@ impl Registry {
         digest: &Digest,
     ) -> Result<()> {
         self.write_link(call, &layout::layer_link(name, digest), digest).await?;
-        let blob = layout::blob(digest);
+        let (lone, blob) = (layout::upload_content(name, id, hash), layout::blob(digest));
+        // Whoever is about to write a record for it has done so by now, or learns of the end.
+        let alone = self.upload_locks.of(&(name, id)).write().await;
         // That it is gone from where it lay need not survive a power cut: what came back would be left to the purge.
-        let moved =
-            self.storage.rename(&transient(call), &layout::upload_content(name, id, hash), &blob).await;
-        match moved {
-            // Another request about the same upload was faster.
-            Err(error) if error.is_not_found() => {
-                self.storage.put(call, &blob, content, &Condition::Always).await?;
+        let moved = self.storage.rename(&transient(call), &lone, &blob).await;
+        if let Err(error) = moved {
+            // Another request has ended the upload or went on with it, or the storage is in trouble: then a `put` is
+            // tried again, which a move is not.
+            if !error.is_not_found() {
+                tracing::debug!(upload = %id, %error, "content of an upload is written anew instead of moved");
             }
-            moved => moved?,
+            self.storage.put(call, &blob, content, &Condition::Always).await?;
+            for left in [lone, layout::upload_record(name, id)] {
+                self.delete_upload_file(call, id, &left).await;
+            }
         }
-        self.saw_content(digest);
         self.remember_end(name, id);
+        drop(alone);
+        self.saw_content(digest);
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Where uploads stand: their records are read, remembered, replaced and removed here.
 //!
-//! What a record is, and what it survives, is in [`super::upload_record`]. Where there is content by itself in its place
-//! (see [`super::lone_content`]), that is read and remembered as the record would be that holds it.
+//! What a record is, and what it survives, is in [`super::upload_record`]. Where there is content by itself in its
+//! place (see [`super::lone_content`]), that is read and remembered as the record would be that holds it.
 //!
 //! # Before the first byte
 //! An upload that has only begun has no record: its location says that it is new, and how it is hashed, which is all
@@ -11,10 +11,11 @@
 //! written of an upload by another process than the one that ends it from such a location is left to the purge.
 //!
 //! # Without reading it again
-//! Each record has a revision, drawn by lot, and clients send back the one that they were shown, as part of the
-//! location. A process that remembers just this record from its own last write need not read it. Another replica
-//! that went on meanwhile has shown the client another revision. A new upload is not looked for either where it began;
-//! elsewhere it is, because a record may be there that its client does not know of.
+//! Each record has a revision, drawn by lot (that of content by itself is the beginning of its hash), and clients
+//! send back the one that they were shown, as part of the location. A process that remembers just this record from
+//! its own last write need not read it. Another replica that went on meanwhile has shown the client another revision.
+//! A new upload is not looked for either where it began; elsewhere it is, because a record may be there that its
+//! client does not know of.
 
 use bytes::Bytes;
 use docker_registry_driver_api::{CallContext, Capability, Condition, ETag, ErrorKind, ObjectPath};
@@ -178,14 +179,16 @@ impl Registry {
         })
     }
 
-    /// The record of an upload as it is stored, `None` when there is none that can be read.
+    /// The record of an upload as it is stored, `None` when there is none that can be read. `shown` is what the client
+    /// speaks of, should there be more than one content that lies by itself.
     pub(super) async fn read_upload_record(
         &self,
         call: &CallContext,
         name: &RepositoryName,
         id: &UploadId,
+        shown: Option<Revision>,
     ) -> Result<Option<(UploadRecord, Seen)>> {
-        Ok(match self.look_for_record(call, name, id, None).await? {
+        Ok(match self.look_for_record(call, name, id, shown).await? {
             Stored::Record(record, seen) => Some((*record, seen)),
             Stored::Nothing | Stored::Unreadable => None,
         })
@@ -255,16 +258,22 @@ impl Registry {
             Some(etag) if can(Capability::PutIfMatch) => Condition::IfMatch(etag.clone()),
             _ => {
                 _alone = self.upload_locks.of(&(name, id)).write().await;
-                if seen.is_nothing() && self.is_gone(name, id) {
+                let is_alone = seen.alone.is_some();
+                // The storage says whether there is a record, and not whether there is content by itself.
+                let has_ended = match seen.is_nothing() {
+                    true => !self.may_begin(name, id),
+                    false => is_alone && self.is_gone(name, id),
+                };
+                if has_ended {
                     return Ok(Replaced::No);
                 }
-                let is_first = seen.is_nothing() || seen.alone.is_some();
-                let is_guarded = is_first && can(Capability::PutIfAbsent);
-                if !(is_guarded && seen.is_nothing()) {
-                    let is_last = !can(Capability::PutIfMatch) && self.was_last(name, id, seen);
-                    if !is_last && !self.is_still(call, name, id, seen).await? {
-                        return Ok(Replaced::No);
-                    }
+                let is_guarded = (seen.is_nothing() || is_alone) && can(Capability::PutIfAbsent);
+                let is_sure = match seen.is_nothing() {
+                    true => is_guarded,
+                    false => !can(Capability::PutIfMatch) && self.was_last(name, id, seen),
+                };
+                if !is_sure && !self.is_still(call, name, id, seen).await? {
+                    return Ok(Replaced::No);
                 }
                 if is_guarded { Condition::IfAbsent } else { Condition::Always }
             }
@@ -275,7 +284,7 @@ impl Registry {
         let mut put = self.storage.put(call, &path, text.clone(), &condition).await;
         if seen.may_be_behind()
             && put.as_ref().is_err_and(|error| error.kind == ErrorKind::ConditionFailed)
-            && let Some((_, now)) = self.read_upload_record(call, name, id).await?
+            && let Some((_, now)) = self.read_upload_record(call, name, id, record.revision).await?
         {
             if now.revision == record.revision {
                 // The driver asked twice, and its first request had succeeded.
@@ -364,13 +373,18 @@ impl Registry {
             }
             last.path(name, id)
         } else {
+            // As above: a second chunk behind content that lies by itself.
+            let _alone = match &seen.alone {
+                Some(_) => Some(self.upload_locks.of(&(name, id)).write().await),
+                None => None,
+            };
             self.remember_end(name, id);
             seen.path(name, id)
         };
         self.delete_upload_file(call, id, &path).await;
     }
 
-    async fn delete_upload_file(&self, call: &CallContext, id: &UploadId, path: &ObjectPath) {
+    pub(super) async fn delete_upload_file(&self, call: &CallContext, id: &UploadId, path: &ObjectPath) {
         match self.storage.delete(&transient(call), path).await {
             Err(error) if !error.is_not_found() => {
                 tracing::warn!(upload = %id, %error, "a file of an upload is left behind that is of no use");

@@ -5,6 +5,8 @@
 //! still the one that was read, so that of two callers who go on from the same record one succeeds. The other
 //! learns it before its client does.
 //!
+//! A first chunk may have no record at all: see [`super::lone_content`].
+//!
 //! # What it survives
 //! The end of this process, as everything that was acknowledged. As long as the content is small, not always a power
 //! cut: nothing is a blob before its client has come to the end, and until then it can begin anew, so nobody waits for

@@ -1,10 +1,11 @@
 //! Uploads: how content of unknown length, in any number of pieces, becomes a blob. The last step is in
 //! [`super::finishing`].
 //!
-//! Content that is small is kept in the record of the upload (see [`super::upload_record`]) or beside where that would be
-//! (see [`super::lone_content`]). From some size on it goes to an upload of the driver's, while the hash runs beside it; the record is then written after the bytes
-//! it speaks of are durable. A finished, cancelled or failed upload leaves no files, save what another process wrote of
-//! it that its client has not heard of; the purge of stale uploads takes that.
+//! Content that is small is kept in the record of the upload (see [`super::upload_record`]) or beside where that
+//! would be (see [`super::lone_content`]). From some size on it goes to an upload of the driver's, while the hash
+//! runs beside it; the record is then written after the bytes it speaks of are durable. A finished, cancelled or
+//! failed upload leaves no files, save what another process wrote of it that its client has not heard of; the purge
+//! of stale uploads takes that.
 
 use std::time::Duration;
 
@@ -175,7 +176,7 @@ impl Registry {
     }
 
     async fn somebody_was_faster(&self, call: &CallContext, name: &RepositoryName, id: &UploadId) -> Failure {
-        match self.read_upload_record(call, name, id).await {
+        match self.read_upload_record(call, name, id, None).await {
             Ok(Some((now, _))) => Failure::UploadOffset { offset: now.offset },
             Ok(None) => Failure::UploadUnknown,
             Err(failure) => failure,
@@ -313,7 +314,7 @@ impl Registry {
             _ => return error.into(),
         }
         for _ in 0..LOOKS_FOR_WINNER {
-            match self.read_upload_record(call, name, id).await {
+            match self.read_upload_record(call, name, id, None).await {
                 Ok(Some((now, _))) if now.state.as_ref() == recorded => sleep(WINNER_WRITES).await,
                 Ok(Some((now, _))) => return Failure::UploadOffset { offset: now.offset },
                 Ok(None) => break,
