@@ -8,11 +8,25 @@ use docker_registry_driver_api::{
 };
 use tokio::sync::Barrier;
 
-use crate::registry::{Registry, ask, content, sha256};
+use crate::registry::{Answer, Registry, ask, content, sha256};
 
 fn first_chunk<'a>(objects: &'a [String], digest: &str) -> Option<&'a String> {
     let hex = digest.strip_prefix("sha256:").unwrap();
     objects.iter().find(|path| path.contains("/_uploads/") && path.ends_with(hex))
+}
+
+/// Sends two first chunks of one upload; both requests are under way before either is at its end.
+async fn sent_at_once(servers: [&Registry; 2], begun: &str, contents: &[Vec<u8>; 2]) -> Vec<Answer> {
+    let barrier = Arc::new(Barrier::new(2));
+    future::join_all(servers.into_iter().zip(contents).map(|(server, content)| {
+        let (barrier, content) = (barrier.clone(), Bytes::from(content.clone()));
+        let body = stream::once(async move {
+            barrier.wait().await;
+            Ok(content)
+        });
+        server.ask(ask("PATCH", begun).stream(body.boxed()))
+    }))
+    .await
 }
 
 #[tokio::test]
@@ -39,16 +53,7 @@ async fn two_servers_may_take_a_first_chunk_each_and_each_client_goes_on_from_it
     let second = registry.second();
     let begun = registry.start_upload("app").await;
     let contents = [content(2, 300_000), content(3, 400_000)];
-    let barrier = Arc::new(Barrier::new(2));
-    let sent = future::join_all([&registry, &second].into_iter().zip(&contents).map(|(server, content)| {
-        let (barrier, content) = (barrier.clone(), Bytes::from(content.clone()));
-        let body = stream::once(async move {
-            barrier.wait().await;
-            Ok(content)
-        });
-        server.ask(ask("PATCH", &begun).stream(body.boxed()))
-    }))
-    .await;
+    let sent = sent_at_once([&registry, &second], &begun, &contents).await;
     for (sent, content) in sent.into_iter().zip(&contents) {
         let digest = sha256(content);
         let location = sent.expect(202).header("location").to_owned();
@@ -105,16 +110,7 @@ async fn of_a_small_and_a_large_first_chunk_one_wins() {
     let registry = Registry::on_local().await;
     let begun = registry.start_upload("app").await;
     let contents = [content(6, 100_000), content(7, 1_200_000)];
-    let barrier = Arc::new(Barrier::new(2));
-    let sent = future::join_all(contents.iter().map(|content| {
-        let (barrier, content) = (barrier.clone(), Bytes::from(content.clone()));
-        let body = stream::once(async move {
-            barrier.wait().await;
-            Ok(content)
-        });
-        registry.ask(ask("PATCH", &begun).stream(body.boxed()))
-    }))
-    .await;
+    let sent = sent_at_once([&registry, &registry], &begun, &contents).await;
     let won: Vec<_> = sent.iter().zip(&contents).filter(|(sent, _)| sent.status == 202).collect();
     let [(winner, content)] = won[..] else { panic!("{sent:?}") };
     let put = ask("PUT", &format!("{}?digest={}", winner.header("location"), sha256(content)));

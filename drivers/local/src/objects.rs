@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, Metadata},
-    io::{self, ErrorKind as Io, Write},
+    io::{ErrorKind as Io, Write},
     os::unix::fs::MetadataExt,
     path::Path,
 };
@@ -82,14 +82,17 @@ impl Store {
             let _lock = self.staging.lock(from, false)?;
             // It may have been put by a call that was transient.
             if let Err(error) = file.sync_all() {
-                // The kernel tells of a failed write once, and the next sync would succeed. So nobody finds it again.
-                remove_if_same(&source, &file).map_err(|error| error.at(from))?;
+                // The kernel tells of a failed write once, and the next sync would succeed. So nobody finds work in
+                // progress again; what was to last is left for its owner to look at.
+                if source_lasts == Lasts::WhileTheMachineRuns {
+                    remove_if_same(&source, &file).map_err(|error| error.at(from))?;
+                }
                 return Err(Error::from(error).at(from));
             }
             self.publish(&source, &file, to, &Condition::Always, Lasts::Always).map_err(|error| {
                 if error.outcome_unknown || source.exists() { error } else { Error::not_found(from) }
             })?;
-            self.sync_if_other(to, &file).map_err(|error| Error::from(error).outcome_unknown().at(to))?;
+            self.sync_if_other(to, &file).map_err(|error| error.outcome_unknown().at(to))?;
             remove_if_same(&source, &file).map_err(|error| error.at(from))?;
         }
         let stays = durable::prune(source.parent().unwrap_or(self.root.folder()), self.root.folder());
@@ -101,11 +104,10 @@ impl Store {
 
     /// Waits until the content of what was moved is on disk, when that is not the file which was seen before: it may
     /// have been replaced between the look and the move.
-    fn sync_if_other(&self, path: &ObjectPath, seen: &File) -> io::Result<()> {
-        let place = self.root.object(path).map_err(io::Error::other)?;
-        match File::open(place) {
-            Ok(moved) if !is_same(&moved.metadata()?, &seen.metadata()?) => moved.sync_all(),
-            Err(error) if error.kind() != Io::NotFound => Err(error),
+    fn sync_if_other(&self, path: &ObjectPath, seen: &File) -> Result<()> {
+        match self.open_object(path) {
+            Ok((moved, _)) if !is_same(&moved.metadata()?, &seen.metadata()?) => Ok(moved.sync_all()?),
+            Err(error) if !error.is_not_found() => Err(error),
             _ => Ok(()),
         }
     }
