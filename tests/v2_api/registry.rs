@@ -33,18 +33,18 @@ pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.ma
 pub(crate) const DOCKER_MANIFEST_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 pub(crate) const REPOSITORIES: &str = "docker/registry/v2/repositories";
 
-/// A driver whose renames are copies, as those of an object store are.
-struct WithoutCheapRename(SharedDriver);
+/// A driver of fewer capabilities: without cheap renames it is as an object store, and without conditions as Swift.
+pub(crate) struct Without(pub(crate) SharedDriver, pub(crate) &'static [Capability]);
 
 #[async_trait]
-impl Forward for WithoutCheapRename {
+impl Forward for Without {
     fn inner(&self) -> &SharedDriver {
         &self.0
     }
 
     fn capabilities(&self) -> Capabilities {
         let all = self.0.capabilities().iter();
-        all.filter(|capability| *capability != Capability::CheapRename).collect()
+        all.filter(|capability| !self.1.contains(capability)).collect()
     }
 }
 
@@ -58,7 +58,8 @@ pub(crate) struct Registry {
 impl Registry {
     pub(crate) async fn on_memory() -> Self {
         let driver = MemoryDriver::open(Settings::default(), HostServices::default()).await.unwrap();
-        Self::on(Forwarding::shared(WithoutCheapRename(Arc::new(driver))), Limits::default())
+        let driver = Without(Arc::new(driver), &[Capability::CheapRename]);
+        Self::on(Forwarding::shared(driver), Limits::default())
     }
 
     pub(crate) async fn on_local() -> Self {

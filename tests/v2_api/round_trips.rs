@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex};
 
 use docker_registry::http::v2::Limits;
 use docker_registry_driver_api::{
-    ByteStream, Bytes, CallContext, Condition, ETag, Error, ListPage, ListRequest, Object, ObjectInfo,
-    ObjectPath, Prefix, ReadRange, Reading, Result, SharedDriver, Stat, UploadHint, UploadProgress,
-    UploadState, async_trait,
+    ByteStream, Bytes, CallContext, Capability, Condition, ETag, Error, ListPage, ListRequest, Object,
+    ObjectInfo, ObjectPath, Prefix, ReadRange, Reading, Result, SharedDriver, Stat, UploadHint,
+    UploadProgress, UploadState, async_trait,
 };
 use docker_registry_driver_conformance::forwarding::{Forward, Forwarding};
 
-use crate::registry::{Answer, Ask, OCI_MANIFEST, Registry, ask, content, image, sha256};
+use crate::registry::{Answer, Ask, OCI_MANIFEST, Registry, Without, ask, content, image, sha256};
 
 /// A driver that notes the names of its calls.
 struct Noting {
@@ -74,6 +74,12 @@ impl Noted {
         let local = Registry::on_local().await;
         let noted = Self::over(local.storage.clone());
         Self { _beneath: Some(local), ..noted }
+    }
+
+    /// Where no write is conditional.
+    async fn without_conditions() -> Self {
+        let conditions = &[Capability::PutIfAbsent, Capability::PutIfMatch];
+        Self::over(Forwarding::shared(Without(Registry::on_memory().await.storage, conditions)))
     }
 
     /// A server that knows nothing of what others did on the storage.
@@ -174,6 +180,16 @@ async fn a_small_blob_as_docker_sends_it_is_four_calls_and_three_where_it_is_mov
 #[tokio::test]
 async fn a_large_blob_as_docker_sends_it_is_an_upload_and_three_calls() {
     let noted = Noted::new().await;
+    noted.push_as_docker(&content(3, LARGE)).await;
+    assert_eq!(noted.take(), ["open_upload", "append", "put", "commit", "put", "delete"]);
+}
+
+/// What this process remembers of an upload is as good as a condition, and saves a look.
+#[tokio::test]
+async fn storage_without_conditions_is_asked_no_more_often() {
+    let noted = Noted::without_conditions().await;
+    noted.push_as_docker(&content(2, 7)).await;
+    assert_eq!(noted.take(), ["put", "put", "put", "delete"]);
     noted.push_as_docker(&content(3, LARGE)).await;
     assert_eq!(noted.take(), ["open_upload", "append", "put", "commit", "put", "delete"]);
 }

@@ -268,10 +268,8 @@ impl Registry {
                     return Ok(Replaced::No);
                 }
                 let is_guarded = (seen.is_nothing() || is_alone) && can(Capability::PutIfAbsent);
-                let is_sure = match seen.is_nothing() {
-                    true => is_guarded,
-                    false => !can(Capability::PutIfMatch) && self.was_last(name, id, seen),
-                };
+                let is_known = !can(Capability::PutIfMatch) && self.was_last(name, id, seen);
+                let is_sure = is_known || (seen.is_nothing() && is_guarded);
                 if !is_sure && !self.is_still(call, name, id, seen).await? {
                     return Ok(Replaced::No);
                 }
