@@ -1,12 +1,19 @@
 //! Small content that lies by itself until it is moved to its name as a blob.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use docker_registry::http::v2::Limits;
 use docker_registry_driver_api::{
-    Bytes,
+    Bytes, CallContext, Condition, Driver, ETag, HostServices, ObjectPath, Result, Settings, SharedDriver,
+    async_trait,
     futures::{StreamExt, future, stream},
 };
-use tokio::sync::Barrier;
+use docker_registry_driver_conformance::forwarding::{Forward, Forwarding};
+use docker_registry_driver_memory::MemoryDriver;
+use tokio::{
+    sync::{Barrier, oneshot},
+    time::sleep,
+};
 
 use crate::registry::{Answer, Registry, ask, content, sha256};
 
@@ -46,7 +53,7 @@ async fn a_small_first_chunk_is_what_will_be_the_blob() {
     assert_eq!(registry.get(&format!("/v2/app/blobs/{digest}")).await.expect(200).body, content);
 }
 
-/// Both requests are under way before anything is kept, so that neither server can know of the other's.
+/// One of them may learn of the other's in time, and is refused.
 #[tokio::test]
 async fn two_servers_may_take_a_first_chunk_each_and_each_client_goes_on_from_its_own() {
     let registry = Registry::on_local().await;
@@ -54,11 +61,12 @@ async fn two_servers_may_take_a_first_chunk_each_and_each_client_goes_on_from_it
     let begun = registry.start_upload("app").await;
     let contents = [content(2, 300_000), content(3, 400_000)];
     let sent = sent_at_once([&registry, &second], &begun, &contents).await;
-    for (sent, content) in sent.into_iter().zip(&contents) {
+    let taken: Vec<_> = sent.iter().zip(&contents).filter(|(sent, _)| sent.status == 202).collect();
+    assert!(!taken.is_empty(), "{sent:?}");
+    for (sent, content) in taken {
         let digest = sha256(content);
-        let location = sent.expect(202).header("location").to_owned();
         let third = registry.second();
-        third.ask(ask("PUT", &format!("{location}?digest={digest}"))).await.expect(201);
+        third.ask(ask("PUT", &format!("{}?digest={digest}", sent.header("location")))).await.expect(201);
         assert_eq!(registry.get(&format!("/v2/app/blobs/{digest}")).await.expect(200).body, *content);
     }
     registry.assert_no_upload_is_left().await;
@@ -116,4 +124,97 @@ async fn of_a_small_and_a_large_first_chunk_one_wins() {
     let put = ask("PUT", &format!("{}?digest={}", winner.header("location"), sha256(content)));
     registry.ask(put).await.expect(201);
     registry.assert_no_upload_is_left().await;
+}
+
+/// A body that hangs, and meanwhile so many other uploads that nobody remembers this one.
+#[tokio::test]
+async fn a_first_chunk_that_was_acknowledged_is_not_displaced_by_one_that_comes_late() {
+    let registry = Registry::on_local().await;
+    let begun = registry.start_upload("app").await;
+    let (go_on, late) = oneshot::channel::<()>();
+    let body = stream::once(async move {
+        late.await.unwrap();
+        Ok(Bytes::from_static(b"late"))
+    });
+    let slow = registry.ask(ask("PATCH", &begun).stream(body.boxed()));
+    let content = content(8, 500_000);
+    let rest = async {
+        let sent = registry.ask(ask("PATCH", &begun).body(&content)).await.expect(202);
+        for _ in 0..1100 {
+            registry.start_upload("other").await;
+        }
+        go_on.send(()).unwrap();
+        sent
+    };
+    let (slow, sent) = future::join(slow, rest).await;
+    slow.expect_error(416, "RANGE_INVALID");
+    let put = ask("PUT", &format!("{}?digest={}", sent.header("location"), sha256(&content)));
+    registry.ask(put).await.expect(201);
+}
+
+/// Writing the record takes a second, in a time that stands still while anything can go on.
+struct SlowRecords(SharedDriver);
+
+#[async_trait]
+impl Forward for SlowRecords {
+    fn inner(&self) -> &SharedDriver {
+        &self.0
+    }
+
+    async fn put(
+        &self,
+        call: &CallContext,
+        path: &ObjectPath,
+        content: Bytes,
+        condition: &Condition,
+    ) -> Result<Option<ETag>> {
+        if path.as_str().ends_with("/upload.json") {
+            sleep(Duration::from_secs(1)).await;
+        }
+        self.0.put(call, path, content, condition).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_while_a_second_chunk_is_kept_leaves_nothing() {
+    for end in ["DELETE", "PUT"] {
+        let memory = MemoryDriver::open(Settings::default(), HostServices::default()).await.unwrap();
+        let registry = Registry::on(Forwarding::shared(SlowRecords(Arc::new(memory))), Limits::default());
+        let begun = registry.start_upload("app").await;
+        let (first, second) = (content(9, 100_000), content(10, 10_000));
+        let sent = registry.ask(ask("PATCH", &begun).body(&first)).await.expect(202);
+        let location = sent.header("location");
+        let chunk = registry.ask(ask("PATCH", location).body(&second));
+        let last = content(11, 20_000);
+        let end = async {
+            sleep(Duration::from_millis(500)).await;
+            match end {
+                "DELETE" => registry.ask(ask("DELETE", location)).await.expect(204),
+                _ => {
+                    let digest = sha256(&[first.as_slice(), &last].concat());
+                    let put = ask("PUT", &format!("{location}?digest={digest}"));
+                    registry.ask(put.body(&last)).await.expect(201)
+                }
+            }
+        };
+        let (chunk, _) = future::join(chunk, end).await;
+        chunk.expect(202);
+        registry.assert_no_upload_is_left().await;
+        registry.get(location).await.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+    }
+}
+
+/// The other server does not know that the upload had ended here, and its client begins anew.
+#[tokio::test]
+async fn an_upload_that_began_anew_elsewhere_goes_on_here() {
+    let registry = Registry::on_local().await;
+    let begun = registry.start_upload("app").await;
+    let wrong = ask("PUT", &format!("{begun}?digest={}", sha256(b"other")));
+    registry.ask(wrong.body(b"this")).await.expect_error(400, "DIGEST_INVALID");
+    let content = content(12, 200_000);
+    let (first, rest) = content.split_at(100_000);
+    let sent = registry.second().ask(ask("PATCH", &begun).body(first)).await.expect(202);
+    let sent = registry.ask(ask("PATCH", sent.header("location")).body(rest)).await.expect(202);
+    let put = ask("PUT", &format!("{}?digest={}", sent.header("location"), sha256(&content)));
+    registry.ask(put).await.expect(201);
 }

@@ -46,5 +46,6 @@ mod foreign_stores;
 mod interrupted;
 mod lone_content;
 mod manifests;
+mod tag_guesses;
 mod tags;
 mod uploads;

@@ -47,11 +47,11 @@ impl Api {
         reference: &str,
     ) -> Result<Response, Refusal> {
         let call = request.call();
-        let digest = match Reference::parse(reference)?.ok_or_else(unknown)? {
-            Reference::Tag(tag) => self.registry.resolve_tag(call, name, &tag).await?,
-            Reference::Digest(digest) => digest,
+        let most = self.limits.max_manifest_size;
+        let manifest = match Reference::parse(reference)?.ok_or_else(unknown)? {
+            Reference::Tag(tag) => self.registry.get_tagged_manifest(call, name, &tag, most).await?,
+            Reference::Digest(digest) => self.registry.get_manifest(call, name, digest, most).await?,
         };
-        let manifest = self.registry.get_manifest(call, name, digest, self.limits.max_manifest_size).await?;
         let etag = etag(&manifest.digest);
         let mut response = if ranges::is_cached(&request.headers, &etag) {
             exchange::empty(StatusCode::NOT_MODIFIED)

@@ -77,8 +77,8 @@ impl Registry {
             }
             found = hashing::digest_of(digest.algorithm(), &record.content).await?;
         }
-        if let Some(hash) = seen.alone().filter(|_| found == *digest) {
-            return self.move_to_blob(call, name, &at.id, (hash, record.content), digest).await;
+        if found == *digest && seen.is_lone_content() {
+            return self.move_to_blob(call, name, &at.id, &seen, record.content, digest).await;
         }
         self.finish_content(call, name, &at.id, digest, &seen, record.content, found).await
     }

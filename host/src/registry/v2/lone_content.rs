@@ -60,8 +60,8 @@ impl Registry {
         record: UploadRecord,
         hash: Digest,
     ) -> Result<Replaced> {
-        let _alone = self.upload_locks.of(&(name, id)).write().await;
-        if !self.may_begin(name, id) {
+        let _turn = self.upload_locks.of(&(name, id)).write().await;
+        if !self.may_begin(call, name, id).await? {
             return Ok(Replaced::No);
         }
         let path = layout::upload_content(name, id, &hash);
@@ -112,45 +112,42 @@ impl Registry {
             let record = UploadRecord {
                 offset: content.len() as u64,
                 state: None,
-                content: content.clone(),
+                content,
                 algorithm: Algorithm::Sha256,
                 hasher: Some(hasher),
                 revision: Some(Revision::of_content(&hash)),
             };
-            return Ok(Stored::Record(Box::new(record), Seen::content(hash, content)));
+            return Ok(Stored::Record(Box::new(record), Seen::lone(hash)));
         }
         Ok(found)
     }
 
-    /// Makes the content a blob of the repository, where it lies. `content` is the same, and is written anew when it
-    /// cannot be moved.
+    /// Makes the content that was `seen` a blob of the repository, where it lies. `content` is the same, and is written
+    /// anew when it cannot be moved.
     pub(super) async fn move_to_blob(
         &self,
         call: &CallContext,
         name: &RepositoryName,
         id: &UploadId,
-        (hash, content): (&Digest, Bytes),
+        seen: &Seen,
+        content: Bytes,
         digest: &Digest,
     ) -> Result<()> {
         self.write_link(call, &layout::layer_link(name, digest), digest).await?;
-        let (lone, blob) = (layout::upload_content(name, id, hash), layout::blob(digest));
+        let (lone, blob) = (seen.path(name, id), layout::blob(digest));
         // Whoever is about to write a record for it has done so by now, or learns of the end.
-        let alone = self.upload_locks.of(&(name, id)).write().await;
+        let _turn = self.upload_locks.of(&(name, id)).write().await;
         // That it is gone from where it lay need not survive a power cut: what came back would be left to the purge.
-        let moved = self.storage.rename(&transient(call), &lone, &blob).await;
-        if let Err(error) = moved {
-            // Another request has ended the upload or went on with it, or the storage is in trouble: then a `put` is
-            // tried again, which a move is not.
-            if !error.is_not_found() {
+        match self.storage.rename(&transient(call), &lone, &blob).await {
+            Ok(()) => self.remember_end(name, id),
+            Err(error) => {
+                // Another request has ended the upload or went on with it, or the storage is in trouble: then a `put`
+                // is tried again, which a move is not.
                 tracing::debug!(upload = %id, %error, "content of an upload is written anew instead of moved");
-            }
-            self.storage.put(call, &blob, content, &Condition::Always).await?;
-            for left in [lone, layout::upload_record(name, id)] {
-                self.delete_upload_file(call, id, &left).await;
+                self.storage.put(call, &blob, content, &Condition::Always).await?;
+                self.remove_what_was_seen(call, name, id, seen).await;
             }
         }
-        self.remember_end(name, id);
-        drop(alone);
         self.saw_content(digest);
         Ok(())
     }

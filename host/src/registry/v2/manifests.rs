@@ -2,11 +2,15 @@
 //!
 //! A manifest's bytes are never changed: what was pushed is what is pulled.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc, task::Poll};
 
 use bytes::Bytes;
 use docker_registry_driver_api::{CallContext, Condition};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{
+    StreamExt, TryStreamExt,
+    future::{Either, select},
+    poll, stream,
+};
 
 use super::{
     Failure, MissingReference, PARALLEL_CALLS, Registry, RepositoryName, Result, Tag,
@@ -50,9 +54,51 @@ impl Registry {
     ///
     /// # Errors
     /// [`Failure::ManifestUnknown`].
-    pub async fn resolve_tag(&self, call: &CallContext, name: &RepositoryName, tag: &Tag) -> Result<Digest> {
+    async fn resolve_tag(&self, call: &CallContext, name: &RepositoryName, tag: &Tag) -> Result<Digest> {
         let link = layout::tag_link(name, tag);
         read_link(&self.reads, call, &link).await?.ok_or(Failure::ManifestUnknown)
+    }
+
+    /// The manifest that a tag points to, in three storage calls: the tag, then the two of [`Self::get_manifest`], or
+    /// all at once where this process knows what the tag pointed to a while ago and it still does.
+    ///
+    /// What is remembered is a guess. The tag is read every time, and where it points elsewhere by now, or what it was
+    /// thought to point to cannot be had, the guess has done no more than cost two calls.
+    ///
+    /// # Errors
+    /// [`Failure::ManifestUnknown`].
+    pub async fn get_tagged_manifest(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        tag: &Tag,
+        max_size: u64,
+    ) -> Result<Manifest> {
+        let mut resolving = pin!(self.resolve_tag(call, name, tag));
+        if let Poll::Ready(digest) = poll!(resolving.as_mut()) {
+            // It came from memory, and no guess is any faster.
+            return self.get_manifest(call, name, digest?, max_size).await;
+        }
+        let Some(known) = self.tag_seen_lately(name, tag) else {
+            let digest = resolving.await?;
+            self.saw_tag(name, tag, &digest);
+            return self.get_manifest(call, name, digest, max_size).await;
+        };
+        let mut guess = pin!(self.get_manifest(call, name, known.clone(), max_size));
+        let (digest, guessed) = match select(resolving, guess.as_mut()).await {
+            Either::Left((digest, _)) => (digest?, None),
+            Either::Right((guessed, resolving)) => (resolving.await?, Some(guessed)),
+        };
+        if digest != known {
+            self.saw_tag(name, tag, &digest);
+        } else if let Ok(manifest) = match guessed {
+            Some(guessed) => guessed,
+            None => guess.await,
+        } {
+            return Ok(manifest);
+        }
+        // Also where the guess failed: what the tag points to may have come in between.
+        self.get_manifest(call, name, digest, max_size).await
     }
 
     /// A manifest of the repository, in two storage calls at once.

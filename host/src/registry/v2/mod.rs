@@ -51,6 +51,8 @@ const PARALLEL_CALLS: usize = 16;
 const REMEMBERED_UPLOADS: (usize, usize) = (1024, 16 << 20);
 /// Contents that are remembered at most as being there.
 const REMEMBERED_CONTENTS: usize = 4096;
+/// Tags that are remembered at most with what they pointed to.
+const REMEMBERED_TAGS: usize = 4096;
 
 /// The V2 registry on one storage. Clones share everything.
 #[derive(Clone)]
@@ -69,6 +71,8 @@ pub struct Registry {
     recent_uploads: Arc<Recent<(RepositoryName, UploadId), Remembered>>,
     /// Contents that this process has written or seen, and when; see `Registry::has_content`.
     recent_contents: Arc<Recent<Digest, Instant>>,
+    /// What tags pointed to when this process last read or wrote them; see `Registry::get_tagged_manifest`.
+    recent_tags: Arc<Recent<(RepositoryName, Tag), Digest>>,
     media_types: Arc<MediaTypes>,
     room: Room,
 }
@@ -84,6 +88,7 @@ impl Registry {
             upload_locks: Arc::default(),
             recent_uploads: Arc::new(Recent::new(REMEMBERED_UPLOADS.0, REMEMBERED_UPLOADS.1)),
             recent_contents: Arc::new(Recent::new(REMEMBERED_CONTENTS, 0)),
+            recent_tags: Arc::new(Recent::new(REMEMBERED_TAGS, 0)),
             media_types: Arc::new(MediaTypes::new()),
             room: Room::new(),
         }

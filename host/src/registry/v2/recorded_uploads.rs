@@ -42,7 +42,7 @@ pub(super) struct Seen {
     revision: Option<Revision>,
     origin: Origin,
     /// The hash of the content, when there is no record because that lies by itself.
-    alone: Option<Digest>,
+    lone: Option<Digest>,
 }
 
 /// Where a record was seen.
@@ -59,7 +59,7 @@ enum Origin {
 impl Seen {
     /// There is no record yet.
     fn nothing() -> Self {
-        Self { etag: None, revision: None, origin: Origin::Nowhere, alone: None }
+        Self { etag: None, revision: None, origin: Origin::Nowhere, lone: None }
     }
 
     /// Whether there may be a later record than what was seen, which a client with an old location goes on from.
@@ -67,20 +67,26 @@ impl Seen {
         !matches!(self.origin, Origin::Storage(_))
     }
 
-    /// Content that was read from where it lies by itself.
-    pub(super) fn content(hash: Digest, content: Bytes) -> Self {
+    /// Content of this hash was read from where it lies by itself.
+    pub(super) fn lone(hash: Digest) -> Self {
         let revision = Some(Revision::of_content(&hash));
-        Self { etag: None, revision, origin: Origin::Storage(content), alone: Some(hash) }
+        // The revision is what tells it from what comes later, and nobody compares its text.
+        Self { etag: None, revision, origin: Origin::Storage(Bytes::new()), lone: Some(hash) }
     }
 
-    /// The hash of the content, if that lies by itself.
-    pub(super) fn alone(&self) -> Option<&Digest> {
-        self.alone.as_ref()
+    /// Whether there was content by itself, and no record.
+    pub(super) fn is_lone_content(&self) -> bool {
+        self.lone.is_some()
+    }
+
+    /// Whether there was a record: neither nothing nor content by itself.
+    fn has_record(&self) -> bool {
+        !self.is_nothing() && self.lone.is_none()
     }
 
     /// Where that which was seen lies.
-    fn path(&self, name: &RepositoryName, id: &UploadId) -> ObjectPath {
-        match &self.alone {
+    pub(super) fn path(&self, name: &RepositoryName, id: &UploadId) -> ObjectPath {
+        match &self.lone {
             Some(hash) => layout::upload_content(name, id, hash),
             None => layout::upload_record(name, id),
         }
@@ -228,7 +234,7 @@ impl Registry {
         match UploadRecord::read(&object.content) {
             Some(record) if record.is_whole().await? => {
                 let origin = Origin::Storage(object.content);
-                let seen = Seen { etag: object.info.etag, revision: record.revision, origin, alone: None };
+                let seen = Seen { etag: object.info.etag, revision: record.revision, origin, lone: None };
                 Ok(Stored::Record(Box::new(record), seen))
             }
             _ => {
@@ -253,21 +259,16 @@ impl Registry {
     ) -> Result<Replaced> {
         let path = layout::upload_record(name, id);
         let can = |capability| self.storage.capabilities().has(capability);
-        let _alone;
+        let _turn;
         let condition = match &seen.etag {
             Some(etag) if can(Capability::PutIfMatch) => Condition::IfMatch(etag.clone()),
             _ => {
-                _alone = self.upload_locks.of(&(name, id)).write().await;
-                let is_alone = seen.alone.is_some();
-                // The storage says whether there is a record, and not whether there is content by itself.
-                let has_ended = match seen.is_nothing() {
-                    true => !self.may_begin(name, id),
-                    false => is_alone && self.is_gone(name, id),
-                };
-                if has_ended {
+                _turn = self.upload_locks.of(&(name, id)).write().await;
+                if seen.is_nothing() && !self.may_begin(call, name, id).await? {
                     return Ok(Replaced::No);
                 }
-                let is_guarded = (seen.is_nothing() || is_alone) && can(Capability::PutIfAbsent);
+                // The storage says whether there is a record, and not whether there is content by itself.
+                let is_guarded = !seen.has_record() && can(Capability::PutIfAbsent);
                 let is_known = !can(Capability::PutIfMatch) && self.was_last(name, id, seen);
                 let is_sure = is_known || (seen.is_nothing() && is_guarded);
                 if !is_sure && !self.is_still(call, name, id, seen).await? {
@@ -297,7 +298,7 @@ impl Registry {
         match put {
             Ok(etag) => {
                 self.remember_upload(name, id, record, etag, None);
-                if seen.alone.is_some() {
+                if seen.lone.is_some() {
                     self.delete_upload_file(call, id, &seen.path(name, id)).await;
                 }
                 Ok(Replaced::Yes)
@@ -344,9 +345,21 @@ impl Registry {
         matches!(self.remembered_upload(name, id), Some(Remembered::Gone))
     }
 
-    /// Whether this process knows of nothing that was kept of the upload, nor of its end.
-    pub(super) fn may_begin(&self, name: &RepositoryName, id: &UploadId) -> bool {
-        self.remembered_upload(name, id).is_none_or(|known| known.is_nothing())
+    /// Whether an upload of which nothing was seen has neither begun nor ended meanwhile. Its lock is held.
+    ///
+    /// What this process remembers tells. Where it remembers nothing any more, the storage is asked, unless it refuses
+    /// a second beginning by itself: content that lies by itself is in nobody's way.
+    pub(super) async fn may_begin(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        id: &UploadId,
+    ) -> Result<bool> {
+        match self.remembered_upload(name, id) {
+            Some(known) => Ok(known.is_nothing()),
+            None if self.moves_cheaply() => self.is_still(call, name, id, &Seen::nothing()).await,
+            None => Ok(true),
+        }
     }
 
     /// Removes all that is known of an upload that stood as it was `seen`. A failure is logged and no more: what is
@@ -358,28 +371,39 @@ impl Registry {
         id: &UploadId,
         seen: &Seen,
     ) {
-        let path = if seen.is_nothing() {
-            // Whoever writes the first record in this moment has written it by now, or learns of the end.
-            let _alone = self.upload_locks.of(&(name, id)).write().await;
-            let last = self.remembered_upload(name, id);
-            self.remember_end(name, id);
-            let Some(Remembered::Record(written, last)) = last.filter(|last| !last.is_nothing()) else {
-                return;
-            };
+        // Whoever writes a first record in this moment has written it by now, or learns of the end.
+        let _turn = match seen.has_record() {
+            true => None,
+            false => Some(self.upload_locks.of(&(name, id)).write().await),
+        };
+        self.remove_what_was_seen(call, name, id, seen).await;
+    }
+
+    /// The same, for whom has the lock of an upload without a record.
+    pub(super) async fn remove_what_was_seen(
+        &self,
+        call: &CallContext,
+        name: &RepositoryName,
+        id: &UploadId,
+        seen: &Seen,
+    ) {
+        let last = self.remembered_upload(name, id);
+        self.remember_end(name, id);
+        // What was written since. Content that lies by itself beside other such content is somebody else's.
+        if let Some(Remembered::Record(written, last)) = last
+            && match &seen.lone {
+                Some(_) => last.has_record(),
+                None => seen.is_nothing() && !last.is_nothing(),
+            }
+        {
             if let Some(state) = &written.state {
                 self.discard(call, state).await;
             }
-            last.path(name, id)
-        } else {
-            // As above: a second chunk behind content that lies by itself.
-            let _alone = match &seen.alone {
-                Some(_) => Some(self.upload_locks.of(&(name, id)).write().await),
-                None => None,
-            };
-            self.remember_end(name, id);
-            seen.path(name, id)
-        };
-        self.delete_upload_file(call, id, &path).await;
+            self.delete_upload_file(call, id, &last.path(name, id)).await;
+        }
+        if !seen.is_nothing() {
+            self.delete_upload_file(call, id, &seen.path(name, id)).await;
+        }
     }
 
     pub(super) async fn delete_upload_file(&self, call: &CallContext, id: &UploadId, path: &ObjectPath) {
@@ -411,10 +435,10 @@ impl Registry {
         id: &UploadId,
         record: UploadRecord,
         etag: Option<ETag>,
-        alone: Option<Digest>,
+        lone: Option<Digest>,
     ) {
         let weight = record.content.len();
-        let seen = Seen { etag, revision: record.revision, origin: Origin::Memory, alone };
+        let seen = Seen { etag, revision: record.revision, origin: Origin::Memory, lone };
         self.recent_uploads.insert(
             (name.clone(), id.clone()),
             Remembered::Record(Box::new(record), seen),

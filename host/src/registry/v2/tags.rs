@@ -91,7 +91,18 @@ impl Registry {
         let _shared = self.tag_locks.of(&(name, tag)).read().await;
         // The history comes last: a tag with history alone would be listed and lead nowhere.
         self.write_link(call, &layout::tag_link(name, tag), digest).await?;
+        self.saw_tag(name, tag, digest);
         self.write_link(call, &layout::tag_history_link(name, tag, digest), digest).await
+    }
+
+    /// Remembers what a tag points to.
+    pub(super) fn saw_tag(&self, name: &RepositoryName, tag: &Tag, digest: &Digest) {
+        self.recent_tags.insert((name.clone(), tag.clone()), digest.clone(), 0);
+    }
+
+    /// What a tag pointed to when this process last had to do with it. It may point elsewhere by now, or be gone.
+    pub(super) fn tag_seen_lately(&self, name: &RepositoryName, tag: &Tag) -> Option<Digest> {
+        self.recent_tags.get(&(name.clone(), tag.clone()))
     }
 
     /// Takes away all tags that point to a manifest.

@@ -159,12 +159,12 @@ impl Registry {
                 hasher: received.hasher,
                 revision: Some(Revision::random()),
             };
-            let alone = self.may_lie_alone(seen, &progress);
-            if let Some(hash) = &alone {
+            let lone = self.may_lie_alone(seen, &progress);
+            if let Some(hash) = &lone {
                 progress.revision = Some(Revision::of_content(hash));
             }
             status = UploadStatus::of(id, &progress);
-            let replaced = match alone {
+            let replaced = match lone {
                 Some(hash) => self.keep_alone(call, name, id, progress, hash).await?,
                 None => self.replace_upload_record(call, name, id, seen, progress).await?,
             };
