@@ -1,6 +1,6 @@
 //! The frame for drivers with one fault: a case must fail on each, and say which promise is broken.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use docker_registry_driver_api::{Result, SharedDriver, async_trait};
 use docker_registry_driver_conformance::{Opener, Outcome, cases};
@@ -20,6 +20,11 @@ pub(crate) struct Fault {
     pub(crate) promise: &'static str,
     /// Puts the fault in front of a driver without one.
     pub(crate) make: fn(SharedDriver) -> SharedDriver,
+}
+
+/// How long a fault shows. A reader on a busy machine has a look in that time.
+pub(crate) async fn a_moment() {
+    tokio::time::sleep(Duration::from_millis(10)).await;
 }
 
 /// A fault, written shorter.

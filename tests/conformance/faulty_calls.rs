@@ -1,11 +1,8 @@
 //! Drivers that do one thing wrong when calls meet each other.
 
-use std::{
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use docker_registry_driver_api::{
@@ -16,16 +13,12 @@ use docker_registry_driver_conformance::forwarding::{Forward, Forwarding};
 
 use crate::{
     changed::{Changed, call},
-    faulty::{Fault, fault},
+    faulty::{Fault, a_moment, fault},
 };
 
 /// The faults of this file.
 pub(crate) fn faults() -> Vec<Fault> {
     [conditions(), writes()].concat()
-}
-
-async fn a_moment() {
-    tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
 fn conditions() -> Vec<Fault> {

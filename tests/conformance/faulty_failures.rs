@@ -15,16 +15,12 @@ use tokio::sync::Semaphore;
 
 use crate::{
     changed::{Changed, call},
-    faulty::{Fault, SECRET, fault},
+    faulty::{Fault, SECRET, a_moment, fault},
 };
 
 /// The faults of this file.
 pub(crate) fn faults() -> Vec<Fault> {
     [readings(), drops(), errors(), health()].concat()
-}
-
-async fn a_moment() {
-    tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
 fn readings() -> Vec<Fault> {

@@ -19,7 +19,7 @@ use docker_registry_driver_api::{
 };
 use docker_registry_driver_conformance::forwarding::{Forward, Forwarding};
 
-use crate::changed::call;
+use crate::{changed::call, faulty::a_moment};
 
 /// What is done wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,11 +176,11 @@ impl OwnUploads {
         match self.fault {
             CommitByHalf => {
                 self.put(path, half, always).await?;
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                a_moment().await;
             }
             CommitDeletesFirst => {
                 let _ = self.inner.delete(&call(), path).await;
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                a_moment().await;
             }
             CommitLeavesAnObject => {
                 let beside = ObjectPath::new(format!("{path}.upload"))?;
@@ -314,7 +314,7 @@ impl Forward for OwnUploads {
             pending.remove(&id).ok_or_else(gone)?
         };
         if self.has(CommitTakesTheUploadFirst) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            a_moment().await;
         }
         let kept = PutBack { driver: self, id, upload: Some(upload), is_kept: true };
         let content = kept.upload.as_ref().map(|upload| upload.content.clone()).unwrap_or_default();
