@@ -1,7 +1,8 @@
 //! Who is measured: this server, other registries, and the programs that mark a limit.
 
+use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use docker_registry_tests::flavor_variables;
@@ -15,6 +16,9 @@ use super::fixture::Fixture;
 use super::limits::Limit;
 use super::object_store;
 use crate::workspace::Workspace;
+
+/// This server's name in the tables.
+pub(super) const OURS: &str = "ours";
 
 /// A contestant beside this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -52,7 +56,8 @@ impl Other {
         }
     }
 
-    fn registry(self) -> Option<Product> {
+    /// What it is, if it is a registry and no limit.
+    pub(super) fn registry(self) -> Option<Product> {
         match self {
             Other::DistributionTwo => Some(Product::Distribution),
             Other::DistributionThree => Some(Product::DistributionThree),
@@ -110,6 +115,8 @@ pub(super) struct Contestant {
     pub(super) name: &'static str,
     abilities: &'static [Ability],
     running: Running,
+    /// The folder on this machine that its blobs are in, where they can be deleted.
+    storage: Option<PathBuf>,
     /// Where it answers over TLS, and the process that does where it is another one.
     secure: Option<(SocketAddr, Option<Limit>)>,
     /// What it caches in.
@@ -148,6 +155,10 @@ impl Contestant {
         let launch =
             Launch { chosen, environment, ..Launch::silent(Product::Ours, workspace.artifacts(true)) };
         let server = Server::launch(launch, Place::new());
+        let storage = match store {
+            Some(store) => object_store::folder(store, object_store::OUR_ROOT),
+            None => server.place().storage(),
+        };
         let secure = match store {
             None => {
                 let secure = Limit::over_tls(workspace, &server)?;
@@ -156,9 +167,10 @@ impl Contestant {
             Some(_) => None,
         };
         Ok(Contestant {
-            name: "ours",
+            name: OURS,
             abilities,
             running: Running::Registry(Box::new(server)),
+            storage: Some(storage),
             secure,
             _redis: redis,
         })
@@ -175,6 +187,7 @@ impl Contestant {
             name: "on a folder",
             abilities: &[Ability::Files, Ability::Manifest, Ability::Registry, Ability::Lists],
             running: Running::Registry(Box::new(Server::launch(launch, Place::new()))),
+            storage: None,
             secure: None,
             _redis: None,
         }
@@ -187,7 +200,7 @@ impl Contestant {
         fixture: &Fixture,
         surroundings: Surroundings<'_>,
     ) -> Result<Contestant> {
-        let (mut redis, mut secure) = (None, None);
+        let (mut redis, mut secure, mut storage) = (None, None, None);
         let (abilities, running): (&[Ability], Running) = match (other, other.registry()) {
             (_, Some(product)) => {
                 if !product.is_for_folders_only() {
@@ -208,7 +221,12 @@ impl Contestant {
                         Ability::Lists,
                     ],
                 };
-                (abilities, Running::Registry(Box::new(Server::launch(launch, Place::new()))))
+                let server = Server::launch(launch, Place::new());
+                storage = Some(match surroundings.store {
+                    Some(store) => object_store::folder(store, object_store::PEER_ROOT),
+                    None => server.place().storage(),
+                });
+                (abilities, Running::Registry(Box::new(server)))
             }
             (Other::Nginx, _) => {
                 let (nginx, address) = Limit::nginx(workspace, fixture)?;
@@ -218,7 +236,7 @@ impl Contestant {
             (Other::Hyper, _) => (&[Ability::Manifest], Running::Limit(Limit::hyper(workspace, fixture)?)),
             _ => (&[Ability::Receive], Running::Limit(Limit::receiver(workspace)?)),
         };
-        Ok(Contestant { name: other.name(), abilities, running, secure, _redis: redis })
+        Ok(Contestant { name: other.name(), abilities, running, storage, secure, _redis: redis })
     }
 
     /// Whether a load that needs this can be put on it.
@@ -263,18 +281,19 @@ impl Contestant {
         }
     }
 
-    /// Deletes the large files of its folder that are no part of the fixture, so that the disk does not fill up.
+    /// Deletes blobs that are no part of the fixture, so that the disk does not fill up.
     pub(super) fn forget(&self, digests: &[String]) {
-        let Running::Registry(server) = &self.running else { return };
+        let Some(storage) = &self.storage else { return };
         for digest in digests {
             let name = digest.trim_start_matches("sha256:");
-            let storage = server.place().storage();
             let of_distribution =
                 storage.join("docker/registry/v2/blobs/sha256").join(&name[..2]).join(name).join("data");
-            let of_zot = storage.join(super::fixture::REPOSITORY).join("blobs/sha256").join(name);
-            for file in [of_distribution, of_zot] {
-                // One of both is there, or none on an object store.
-                let _ = std::fs::remove_file(file);
+            // Versions of zot that hold a second name of each file have it in the folder of all repositories.
+            let [of_zot, again] = [super::fixture::REPOSITORY, "_blobstore"]
+                .map(|repository| storage.join(repository).join("blobs/sha256").join(name));
+            for place in [of_distribution, of_zot, again] {
+                // Not all of them are there. MinIO has a folder for each object.
+                let _ = if place.is_dir() { fs::remove_dir_all(place) } else { fs::remove_file(place) };
             }
         }
     }

@@ -4,6 +4,7 @@
 //! between them, so that whatever else the machine does hits everybody. The load comes from blocking threads with
 //! kept-alive connections, on other processors than the servers; it is bounded in time and in number.
 
+mod bars;
 mod contestants;
 mod fixture;
 mod growth;
@@ -17,6 +18,7 @@ mod report;
 mod resources;
 mod round_trips;
 mod rows;
+mod versions;
 
 use std::time::Duration;
 
@@ -26,6 +28,7 @@ use xshell::cmd;
 
 use crate::packages;
 use crate::workspace::Workspace;
+use bars::Setting;
 use contestants::{Ability, Cache, Contestant, Other, Surroundings};
 use fixture::Fixture;
 use pinning::Halves;
@@ -47,7 +50,7 @@ pub(crate) struct Arguments {
     /// Only the rows whose name contains this text.
     #[arg(long)]
     only: Option<String>,
-    /// Who is measured beside this server. The bars of --check are against the first.
+    /// Who is measured beside this server, which must nowhere be slower than the first if that is a registry.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "distribution-2.8")]
     against: Vec<Other>,
     /// All rows instead of the few that tell most.
@@ -56,7 +59,7 @@ pub(crate) struct Arguments {
     /// Keep the result below docs/benchmarks.
     #[arg(long)]
     record: bool,
-    /// Fail unless this server is nowhere slower and small reads take at most a fifth of the peer's processor time.
+    /// Fail when a bar of this project is missed: those that are printed below the table, or in it.
     #[arg(long)]
     check: bool,
     /// Everybody stores in one S3 server, MinIO, each with its own driver, instead of folders.
@@ -84,7 +87,12 @@ pub(crate) struct Arguments {
 /// Builds, installs and starts what is needed, measures, and prints the table.
 pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     if arguments.round_trips {
-        return round_trips::print(workspace, arguments.check);
+        let (tables, missed) = round_trips::measure(workspace)?;
+        if arguments.record {
+            record::write(workspace, &workspace.shell()?, "round-trips", round_trips::HOW, &[], &tables)?;
+        }
+        ensure!(missed == 0 || !arguments.check, "{missed} requests cost too many round trips");
+        return Ok(());
     }
     let only = arguments.only.as_deref().unwrap_or_default();
     let chosen = |row: &&Row| (row.always || arguments.all) && row.name.contains(only);
@@ -98,8 +106,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
         let (table, missed) = resources::measure(workspace)?;
         println!("{table}");
         if arguments.record {
-            let how = "`cargo xtask bench --resources`, each server on a folder.";
-            record::write(workspace, &shell, "resources", how, &table)?;
+            let how = "Each server on a folder.";
+            record::write(workspace, &shell, "resources", how, &[Other::DistributionTwo], &table)?;
         }
         ensure!(missed == 0 || !arguments.check, "{missed} bars are missed");
         return Ok(());
@@ -111,12 +119,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
         println!("{table}");
         if arguments.record {
             let how = format!(
-                "`cargo xtask bench --growth`: one folder that both servers read, the time of one answer (connections that \
-                 ask at the same time: {}); none where nothing came within a minute. Nobody keeps its answers; the folders are in \
-                 the kernel's memory. The last table says itself how many connections there are.",
+                "One folder that both servers read, the time of one answer (connections that ask at the same time: \
+                 {}); none where nothing came within a minute. Nobody keeps its answers; the folders are in the \
+                 kernel's memory. The last table says itself how many connections there are.",
                 arguments.connections
             );
-            record::write(workspace, &shell, "growth", &how, &table)?;
+            record::write(workspace, &shell, "growth", &how, &[Other::DistributionTwo], &table)?;
         }
         return Ok(());
     }
@@ -125,9 +133,13 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     let fixture = Fixture::new();
     let surroundings = Surroundings { store: store.as_ref(), cache: arguments.cache };
     let mut contestants = vec![Contestant::ours(workspace, surroundings)?];
+    let mut peers = Vec::new();
     for other in &arguments.against {
         match other.missing() {
-            None => contestants.push(Contestant::other(workspace, *other, &fixture, surroundings)?),
+            None => {
+                contestants.push(Contestant::other(workspace, *other, &fixture, surroundings)?);
+                peers.push(*other);
+            }
             Some(error) => eprintln!("xtask: {} is left out: {error}", other.name()),
         }
     }
@@ -141,7 +153,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     }
 
     let halves = Halves::of_this_machine().filter(|_| !arguments.unpinned);
-    let mut report = Report::new(&rows, contestants.iter().map(|contestant| contestant.name).collect());
+    let mut report = Report::new(&rows, peers.clone());
     for round in 0..arguments.rounds {
         for (index, row) in rows.iter().enumerate() {
             if row.rounds.is_some_and(|rounds| round >= rounds) {
@@ -174,6 +186,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
         }
     }
     println!("{report}");
+    let verdicts = report.verdicts(Setting { folders: !arguments.s3, cache: arguments.cache });
+    for verdict in &verdicts {
+        println!("{verdict}");
+    }
     if arguments.record {
         let store = if arguments.s3 { "s3" } else { "local" };
         let name = match arguments.cache {
@@ -181,14 +197,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
             Some(Cache::Memory) => format!("{store}-cache"),
             Some(Cache::Redis) => format!("{store}-redis"),
         };
-        let how = how(&arguments);
-        record::write(workspace, &shell, &name, &how, &report.markdown())?;
+        let tables = report.markdown() + &bars::markdown(&verdicts);
+        record::write(workspace, &shell, &name, &how(&arguments), &peers, &tables)?;
     }
-    let missed = report.missed_bars();
-    for bar in &missed {
-        println!("missed: {bar}");
-    }
-    ensure!(missed.is_empty() || !arguments.check, "{} bars are missed", missed.len());
+    let missed = verdicts.iter().filter(|verdict| !verdict.is_met()).count();
+    ensure!(missed == 0 || !arguments.check, "{missed} bars are missed");
     Ok(())
 }
 
@@ -210,10 +223,16 @@ fn how(arguments: &Arguments) -> String {
             " Every registry caches in a Redis of its own; this one with no memory in front."
         }
     };
+    let beside = match (arguments.s3, arguments.cache.is_some()) {
+        (false, false) => "",
+        (true, false) => " MinIO is not pinned, and its processor time is not counted.",
+        (false, true) => " No Redis is pinned, and its processor time is not counted.",
+        (true, true) => " Neither MinIO nor any Redis is pinned, and their processor time is not counted.",
+    };
     format!(
-        "`cargo xtask bench`, every server {storage}, {} rounds that alternate between them, {} s for each measurement of \
-         reads, on one machine in one run. {pinned} A client throws bodies away in its kernel and does not look at \
-         them.{cache} The figures are ratios and say nothing of other machines.",
+        "Every server {storage}, {} rounds that alternate between them, {} s for each measurement of reads, \
+         on one machine in one run. {pinned} A client throws bodies away in its kernel and does not look at \
+         them.{cache}{beside} The figures are ratios and say nothing of other machines.",
         arguments.rounds, arguments.seconds
     )
 }

@@ -1,26 +1,52 @@
 //! Where the results of a whole run are kept: `docs/benchmarks/`, with the date and the machine.
 
+use std::env;
 use std::fs;
 use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
+use super::contestants::Other;
+use super::versions;
 use crate::workspace::Workspace;
 
 /// Writes a page of results and says where.
 ///
-/// `name` tells it from other pages of the same day.
-pub(super) fn write(workspace: &Workspace, shell: &Shell, name: &str, how: &str, tables: &str) -> Result<()> {
+/// `name` tells it from other pages of the same day. `peers` are those that were measured beside this server.
+pub(super) fn write(
+    workspace: &Workspace,
+    shell: &Shell,
+    name: &str,
+    how: &str,
+    peers: &[Other],
+    tables: &str,
+) -> Result<()> {
     let folder = workspace.file("docs/benchmarks");
     fs::create_dir_all(&folder)?;
     let date = cmd!(shell, "date +%Y-%m-%d").quiet().read()?;
     let path = folder.join(format!("{date}-{name}.md"));
-    let text = format!("# Measured on {date}: {name}\n\n{how}\n\n{}\n\n{tables}", machine()?);
+    let mut text = format!("# Measured on {date}: {name}\n\n{how}\n\n{}\n\n", machine()?);
+    if !peers.is_empty() {
+        text += &format!("{}\n\n", versions::line(workspace, peers));
+    }
+    text += &format!("Made by `{}`.\n\n{tables}", command(env::args().skip(1)));
     fs::write(&path, text.trim_end().to_owned() + "\n")
         .with_context(|| format!("{} cannot be written", path.display()))?;
     println!("kept in {}", path.display());
     Ok(())
+}
+
+/// The command line of this run, to be typed again. The arguments are names and numbers, none of this machine alone.
+fn command(arguments: impl Iterator<Item = String>) -> String {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "-_.,=".contains(letter);
+    arguments.fold("cargo xtask".to_owned(), |line, argument| {
+        if !argument.is_empty() && argument.chars().all(is_plain) {
+            format!("{line} {argument}")
+        } else {
+            format!("{line} \"{argument}\"")
+        }
+    })
 }
 
 /// A sentence about this machine, without its name.
@@ -38,4 +64,19 @@ fn machine() -> Result<String> {
         "The machine: {processors} processors ({model}), {gibibytes} GiB of memory, Linux {}.",
         major.trim()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_is_kept_as_it_can_be_typed_again() {
+        let arguments =
+            ["bench", "--only", "mix of zot's zb", "--against", "distribution-2.8,zot", "--seconds=0.5", ""];
+        let line = command(arguments.into_iter().map(str::to_owned));
+        let typed =
+            r#"cargo xtask bench --only "mix of zot's zb" --against distribution-2.8,zot --seconds=0.5 """#;
+        assert_eq!(line, typed);
+    }
 }

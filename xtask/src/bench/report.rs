@@ -1,17 +1,17 @@
 //! The table: medians of everybody, and the ratios between this server and each of the others.
 
 use std::fmt::{self, Write as _};
+use std::iter;
 use std::time::Duration;
 
+use super::bars::{self, Ratios, Setting, Verdict};
+use super::contestants::{OURS, Other};
 use super::load::Measurement;
 use super::rows::Row;
 
-/// Processor time of small reads, as a part of the peer's, that this server has to do with.
-const LIGHT: f64 = 0.2;
-
-/// All measurements: per row, for each contestant. The first is this server, the second the peer of the bars.
+/// All measurements: per row, for each contestant. The first is this server, the others follow in their order.
 pub(super) struct Report<'rows> {
-    names: Vec<&'static str>,
+    peers: Vec<Other>,
     rows: Vec<(&'rows Row, Vec<Vec<Measurement>>)>,
 }
 
@@ -43,10 +43,10 @@ impl Figures {
 }
 
 impl<'rows> Report<'rows> {
-    /// An empty table of these contestants.
-    pub(super) fn new(rows: &[&'rows Row], names: Vec<&'static str>) -> Report<'rows> {
-        let nothing = || names.iter().map(|_| Vec::new()).collect();
-        Report { rows: rows.iter().map(|row| (*row, nothing())).collect(), names }
+    /// An empty table of this server and these.
+    pub(super) fn new(rows: &[&'rows Row], peers: Vec<Other>) -> Report<'rows> {
+        let nothing = || vec![Vec::new(); peers.len() + 1];
+        Report { rows: rows.iter().map(|row| (*row, nothing())).collect(), peers }
     }
 
     /// Adds a measurement of a row and a contestant.
@@ -54,27 +54,14 @@ impl<'rows> Report<'rows> {
         self.rows[row].1[contestant].push(measurement);
     }
 
-    /// The bars of the project that these figures do not reach, against the first of the others.
-    pub(super) fn missed_bars(&self) -> Vec<String> {
-        let mut missed = Vec::new();
-        for (row, measurements) in &self.rows {
-            let [ours, peer, ..] = measurements.as_slice() else { continue };
-            let (Some(ours_figures), Some(peer_figures)) = (Figures::of(ours), Figures::of(peer)) else {
-                continue;
-            };
-            let speed = median(rate_ratios(ours, peer));
-            if speed < 1.0 {
-                missed.push(format!("{}: {speed:.2} times the peer's rate, and 1 is the bar", row.name));
-            }
-            let processor = ours_figures.processor / peer_figures.processor;
-            if row.light && processor > LIGHT {
-                missed.push(format!(
-                    "{}: {processor:.2} of the peer's processor time, and {LIGHT} is the bar",
-                    row.name
-                ));
-            }
-        }
-        missed
+    /// What the bars of the project say of these figures.
+    pub(super) fn verdicts(&self, setting: Setting) -> Vec<Verdict> {
+        let judge = |(row, measurements): &(&Row, Vec<Vec<Measurement>>)| {
+            let ratios = measurements[1..].iter().map(|peer| ratios(&measurements[0], peer));
+            let peers: Vec<_> = self.peers.iter().copied().zip(ratios).collect();
+            bars::judge(row, &peers, setting)
+        };
+        self.rows.iter().flat_map(judge).collect()
     }
 
     /// The ratios as tables in Markdown: the rate, the processor time and the memory of this server in those of each
@@ -88,16 +75,17 @@ impl<'rows> Report<'rows> {
                 Some(format!("{} ({} to {})", short(median(ratios)), short(lowest), short(highest)))
             }),
             ("Processor time per request, in the other's", |ours, other| {
-                Some(short(Figures::of(ours)?.processor / Figures::of(other)?.processor))
+                Some(short(ratios(ours, other)?.processor))
             }),
             ("Peak memory, in the other's", |ours, other| {
                 Some(short(Figures::of(ours)?.memory / Figures::of(other)?.memory))
             }),
         ];
+        let names: Vec<&str> = self.peers.iter().map(|peer| peer.name()).collect();
         for (title, cell) in tables {
             let _ = writeln!(text, "## {title}\n");
-            let _ = writeln!(text, "| load | {} |", self.names[1..].join(" | "));
-            let _ = writeln!(text, "|---{}|", "|---".repeat(self.names.len() - 1));
+            let _ = writeln!(text, "| load | {} |", names.join(" | "));
+            let _ = writeln!(text, "|---{}|", "|---".repeat(names.len()));
             for (row, measurements) in &self.rows {
                 let cells: Vec<String> = measurements[1..]
                     .iter()
@@ -122,7 +110,8 @@ impl fmt::Display for Report<'_> {
         )?;
         for (row, measurements) in &self.rows {
             let Some(ours) = Figures::of(&measurements[0]) else { continue };
-            for (index, (name, other)) in self.names.iter().zip(measurements).enumerate() {
+            let names = iter::once(OURS).chain(self.peers.iter().map(|peer| peer.name()));
+            for (index, (name, other)) in names.zip(measurements).enumerate() {
                 let Some(figures) = Figures::of(other) else { continue };
                 let title = if index == 0 { row.name } else { "" };
                 let ratios = rate_ratios(&measurements[0], other);
@@ -162,6 +151,12 @@ fn rate(measurement: &Measurement) -> f64 {
 /// Ours over the other's, round by round: what disturbs a round disturbs both.
 fn rate_ratios(ours: &[Measurement], other: &[Measurement]) -> Vec<f64> {
     ours.iter().zip(other).map(|(ours, other)| rate(ours) / rate(other)).collect()
+}
+
+/// This server's figures in another's, where both were measured.
+fn ratios(ours: &[Measurement], other: &[Measurement]) -> Option<Ratios> {
+    let processor = Figures::of(ours)?.processor / Figures::of(other)?.processor;
+    Some(Ratios { rate: median(rate_ratios(ours, other)), processor })
 }
 
 fn extremes(ratios: &[f64]) -> Option<(f64, f64)> {

@@ -30,7 +30,7 @@ const IDLE: usize = 10_000;
 const BEYOND: usize = 1_000;
 /// Pulls, and pushes, under way at the same time.
 const BODIES: usize = 64;
-/// How much of each body is pushed before all of them are given up, so that the disk does not fill up.
+/// How much of each body is pushed before all of them are given up, so that the disk does not fill up. The table says so.
 const PUSHED: u64 = 128 * MEBIBYTE;
 const SEED: u64 = 77;
 
@@ -208,7 +208,7 @@ fn bodies(ours: &Server, peer: &Server) -> Result<[Line; 2]> {
     };
     Ok([
         line("most memory, 64 pulls of 1 GiB at once", &pulls),
-        line("most memory, 64 pushes of 1 GiB at once", &pushes),
+        line("most memory, 64 pushes of 1 GiB at once, with 128 MiB of each sent", &pushes),
     ])
 }
 

@@ -100,7 +100,9 @@ pub(super) const ROWS: &[Row] = &[
     recorded("1 MiB push, 64 clients", Load::Push(MIB, 256), 64, None),
     recorded("100 MiB push, 1 client", Load::Push(100 * MIB, 4), 1, Some(3)),
     recorded("100 MiB push, 8 clients", Load::Push(100 * MIB, 16), 8, Some(3)),
+    recorded("100 MiB push, 64 clients", Load::Push(100 * MIB, 64), 64, Some(1)),
     Row { clients: Some(1), rounds: Some(3), ..always("1 GiB push", Load::Push(GIBIBYTE, 1), false) },
+    recorded("1 GiB push, 8 clients", Load::Push(GIBIBYTE, 8), 8, Some(1)),
 ];
 
 impl Row {
@@ -128,6 +130,11 @@ impl Row {
     /// Whether it moves bodies in both directions at the pace of the disk: then neither side is pinned.
     pub(super) fn writes(&self) -> bool {
         matches!(self.load, Load::Push(..) | Load::ZotMix | Load::V1Push(_))
+    }
+
+    /// Whether it is a push of blobs, whatever their size and number.
+    pub(super) fn is_push(&self) -> bool {
+        matches!(self.load, Load::Push(..))
     }
 
     /// Puts the load on a contestant. Rounds are numbered so that no content is pushed twice.
@@ -198,6 +205,12 @@ impl Row {
         }
     }
 
+    /// The seed of a blob that is pushed: no other row, round or blob has it, whatever number of connections is asked for.
+    fn seed(&self, round: u32, index: u64) -> u64 {
+        let place = ROWS.iter().position(|row| row.name == self.name).expect("every row is in the table");
+        place as u64 * 10_000_000 + (u64::from(round) + 1) * 10_000 + index
+    }
+
     fn pushes(
         &self,
         contestant: &Contestant,
@@ -209,8 +222,7 @@ impl Row {
     ) -> Result<Measurement> {
         let blobs: Vec<Blob> = (0..count)
             .map(|index| {
-                // No two rows of one size and client count share a seed.
-                let seed = u64::from(clients) * 10_000_000 + (u64::from(round) + 1) * 10_000 + index;
+                let seed = self.seed(round, index);
                 Blob { seed, size, digest: fixture.digest_to_push(seed, size) }
             })
             .collect();
@@ -248,4 +260,24 @@ struct Blob {
     seed: u64,
     size: u64,
     digest: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_blob_is_pushed_twice() {
+        let mut seeds = HashSet::new();
+        for row in ROWS {
+            let Load::Push(_, count) = row.load else { continue };
+            for round in 0..10 {
+                assert!((0..count).all(|index| seeds.insert(row.seed(round, index))), "{}", row.name);
+            }
+        }
+        // Those of the images of V1 and of the mix begin there.
+        assert!(seeds.iter().all(|seed| *seed < 800_000_000));
+    }
 }

@@ -12,9 +12,10 @@
 //! long as the content was not moved the upload can be finished again.
 //!
 //! # Two first chunks
-//! Within one process one of them wins, as with records. Two processes may take one each. When both lie by themselves,
-//! each client goes on from its own, because its location says which it was, and what nobody ends is left to the purge.
-//! When one of them is a record, that is where the upload stands for everybody who has to look.
+//! Within one process one of them wins, as with records, also when it has forgotten the upload: then it looks. Two
+//! processes may take one each in the same moment. When both lie by themselves, each client goes on from its own,
+//! because its location says which it was, and what nobody ends is left to the purge. When one of them is a record, that
+//! is where the upload stands for everybody who has to look.
 
 use bytes::Bytes;
 use docker_registry_driver_api::{CallContext, Capability, Condition, ListRequest};
