@@ -59,9 +59,19 @@ pub struct Seen {
     pub status: Option<u16>,
     /// What was done to it.
     pub fault: Option<Fault>,
+    /// Its place in the order in which requests came and were answered.
+    came: u64,
+    /// The place of its answer in the same order, once it has been given or has failed.
+    answered: Option<u64>,
 }
 
 impl Seen {
+    /// Whether each of the two came before the other one was answered.
+    pub fn ran_beside(&self, other: &Seen) -> bool {
+        let before = |came: u64, answered: Option<u64>| answered.is_none_or(|answered| came < answered);
+        before(self.came, other.answered) && before(other.came, self.answered)
+    }
+
     /// Whether the request only carries a part of a large object.
     pub fn is_part(&self) -> bool {
         self.method == Method::PUT
@@ -99,6 +109,8 @@ struct Plan {
     faults: Vec<(Fault, u32)>,
     seen: Vec<Seen>,
     random: u64,
+    /// How often a request has come or an answer has been given.
+    events: u64,
 }
 
 impl Plan {
@@ -107,6 +119,11 @@ impl Plan {
         self.random =
             self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         u32::try_from((self.random >> 33) % 100).unwrap_or_default()
+    }
+
+    fn next_event(&mut self) -> u64 {
+        self.events += 1;
+        self.events
     }
 
     fn deal(&mut self) -> Option<Fault> {
@@ -213,18 +230,19 @@ async fn handle(
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned();
     let (index, fault) = {
         let mut plan = plan.lock().expect("nobody panics with the plan");
-        let fault = plan.deal();
+        let (fault, came) = (plan.deal(), plan.next_event());
         let (method, headers) = (request.method().clone(), request.headers().clone());
-        plan.seen.push(Seen { method, target, sent, headers, status: None, fault });
+        plan.seen.push(Seen { method, target, sent, headers, status: None, fault, came, answered: None });
         (plan.seen.len() - 1, fault)
     };
     let answer = with_fault(request, server, fault).await;
-    if let Ok(answer) = &answer {
-        let mut plan = plan.lock().expect("nobody panics with the plan");
-        if let Some(seen) = plan.seen.get_mut(index) {
-            seen.status = Some(answer.status().as_u16());
-        }
+    let mut plan = plan.lock().expect("nobody panics with the plan");
+    let event = plan.next_event();
+    if let Some(seen) = plan.seen.get_mut(index) {
+        seen.status = answer.as_ref().ok().map(|answer| answer.status().as_u16()).or(seen.status);
+        seen.answered = Some(event);
     }
+    drop(plan);
     answer
 }
 
