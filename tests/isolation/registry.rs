@@ -161,9 +161,12 @@ impl Registry {
         process
     }
 
-    /// The driver's process that was started last.
+    /// The driver's process, which runs. Its line in the log is written behind the answers, so that the last one that is
+    /// named may still be one that has ended.
     pub(crate) fn driver_process(&self) -> Pid {
-        driver_processes(&self.server.process().log()).pop().expect("the log names the driver's process")
+        wait_for("the log names a process of the driver that runs", PATIENCE, || {
+            driver_processes(&self.server.process().log()).pop().filter(|process| is_alive(*process))
+        })
     }
 
     /// How often the log says this.
