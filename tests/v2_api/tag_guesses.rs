@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use docker_registry::http::v2::Limits;
+use docker_registry::{http::v2::Limits, storage::decorate};
 use docker_registry_driver_api::{CallContext, Object, ObjectPath, Result, SharedDriver, async_trait};
 use docker_registry_driver_conformance::forwarding::{Forward, Forwarding};
 use tokio::time::{Instant, sleep};
@@ -41,6 +41,14 @@ impl Tagged {
             [other.push_image("app", "latest", b"one").await, other.push_image("app", "next", b"two").await];
         let server = Registry::on(Forwarding::shared(SlowReads(other.storage.clone())), Limits::default());
         Self { other, server, manifests }
+    }
+
+    /// The same where the server makes so many calls to the storage at once.
+    async fn with_calls(calls: usize) -> Self {
+        let tagged = Self::new().await;
+        let slow = Forwarding::shared(SlowReads(tagged.other.storage.clone()));
+        let storage = decorate(slow, "memory", calls, Duration::from_secs(60));
+        Self { server: Registry::on(storage, Limits::default()), ..tagged }
     }
 
     /// The answer for the tag, and the round trips that it took.
@@ -82,12 +90,30 @@ async fn a_tag_that_another_server_moved_is_followed_at_once() {
     tagged.expect(1, 1).await;
 }
 
+/// A guess that has come to nothing is given up, and its turns with it.
+#[tokio::test(start_paused = true)]
+async fn a_wrong_guess_keeps_nobody_from_the_storage() {
+    for calls in 1..=4 {
+        let tagged = Tagged::with_calls(calls).await;
+        tagged.get().await.0.expect(200);
+        let put = tagged.other.put_manifest("app", "latest", OCI_MANIFEST, &tagged.manifests[1]).await;
+        put.expect(201);
+        let (answer, took) = tagged.get().await;
+        assert_eq!(answer.expect(200).body, tagged.manifests[1], "{calls}");
+        assert!(took <= 5, "{took} round trips with {calls} calls at once");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_tag_that_another_server_deleted_is_unknown_whatever_it_led_to() {
     let tagged = Tagged::new().await;
     tagged.expect(0, 2).await;
     tagged.other.delete("/v2/app/manifests/latest").await.expect(202);
     tagged.get().await.0.expect_error(404, "MANIFEST_UNKNOWN");
+    let put = tagged.other.put_manifest("app", "latest", OCI_MANIFEST, &tagged.manifests[1]).await;
+    put.expect(201);
+    // Nothing is remembered of what is gone.
+    tagged.expect(1, 2).await;
 }
 
 /// As distribution leaves it when a manifest is deleted: the tag is still there.

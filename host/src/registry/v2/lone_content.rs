@@ -147,6 +147,8 @@ impl Registry {
                 tracing::debug!(upload = %id, %error, "content of an upload is written anew instead of moved");
                 self.storage.put(call, &blob, content, &Condition::Always).await?;
                 self.remove_what_was_seen(call, name, id, seen).await;
+                // Also the record of one who went on with it that this process does not remember.
+                self.delete_upload_file(call, id, &layout::upload_record(name, id)).await;
             }
         }
         self.saw_content(digest);

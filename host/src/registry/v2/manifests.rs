@@ -79,25 +79,30 @@ impl Registry {
             // It came from memory, and no guess is any faster.
             return self.get_manifest(call, name, digest?, max_size).await;
         }
-        let Some(known) = self.tag_seen_lately(name, tag) else {
-            let digest = resolving.await?;
-            self.saw_tag(name, tag, &digest);
-            return self.get_manifest(call, name, digest, max_size).await;
+        let digest = match self.tag_seen_lately(name, tag) {
+            None => resolving.await?,
+            Some(known) => {
+                // Gone at the end of this block: what nobody polls must hold no turn of the storage.
+                let mut guess = pin!(self.get_manifest(call, name, known.clone(), max_size));
+                let (digest, guessed) = match select(resolving, guess.as_mut()).await {
+                    Either::Left((digest, _)) => (digest, None),
+                    Either::Right((guessed, resolving)) => (resolving.await, Some(guessed)),
+                };
+                let digest = digest.inspect_err(|failure| self.missed_tag(name, tag, failure))?;
+                if digest == known {
+                    let guessed = match guessed {
+                        Some(guessed) => guessed,
+                        None => guess.await,
+                    };
+                    // What the tag points to may have come since the guess.
+                    if !matches!(guessed, Err(Failure::ManifestUnknown)) {
+                        return guessed;
+                    }
+                }
+                digest
+            }
         };
-        let mut guess = pin!(self.get_manifest(call, name, known.clone(), max_size));
-        let (digest, guessed) = match select(resolving, guess.as_mut()).await {
-            Either::Left((digest, _)) => (digest?, None),
-            Either::Right((guessed, resolving)) => (resolving.await?, Some(guessed)),
-        };
-        if digest != known {
-            self.saw_tag(name, tag, &digest);
-        } else if let Ok(manifest) = match guessed {
-            Some(guessed) => guessed,
-            None => guess.await,
-        } {
-            return Ok(manifest);
-        }
-        // Also where the guess failed: what the tag points to may have come in between.
+        self.saw_tag(name, tag, &digest);
         self.get_manifest(call, name, digest, max_size).await
     }
 

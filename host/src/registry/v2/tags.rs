@@ -100,6 +100,13 @@ impl Registry {
         self.recent_tags.insert((name.clone(), tag.clone()), digest.clone(), 0);
     }
 
+    /// Forgets a tag that is no more.
+    pub(super) fn missed_tag(&self, name: &RepositoryName, tag: &Tag, failure: &Failure) {
+        if matches!(failure, Failure::ManifestUnknown) {
+            self.recent_tags.remove(&(name.clone(), tag.clone()));
+        }
+    }
+
     /// What a tag pointed to when this process last had to do with it. It may point elsewhere by now, or be gone.
     pub(super) fn tag_seen_lately(&self, name: &RepositoryName, tag: &Tag) -> Option<Digest> {
         self.recent_tags.get(&(name.clone(), tag.clone()))
