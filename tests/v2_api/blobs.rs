@@ -1,5 +1,7 @@
 //! Reading, mounting and unlinking blobs.
 
+use docker_registry_driver_api::futures::future;
+
 use crate::registry::{Registry, ask, content, sha256};
 
 on_both_drivers!(
@@ -176,4 +178,16 @@ async fn an_empty_blob_is_a_blob(registry: &Registry) {
     let part = ask("GET", &format!("/v2/app/blobs/{digest}")).header("range", "bytes=0-0");
     let refused = registry.ask(part).await.expect_error(416, "RANGE_INVALID");
     assert_eq!(refused.header("content-range"), "bytes */0");
+}
+
+/// Then they are hashed where they come in, and not beside that.
+#[tokio::test]
+async fn more_large_blobs_at_once_than_there_are_processors_are_each_what_was_sent() {
+    let registry = Registry::on_memory().await;
+    let many = 2 * std::thread::available_parallelism().unwrap().get() + 1;
+    let contents: Vec<_> = (0..many).map(|seed| content(seed as u32, 3_000_000)).collect();
+    let digests = future::join_all(contents.iter().map(|content| registry.push_blob("app", content))).await;
+    for (digest, content) in digests.iter().zip(&contents) {
+        assert_eq!(registry.get(&format!("/v2/app/blobs/{digest}")).await.expect(200).body, *content);
+    }
 }

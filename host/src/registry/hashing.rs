@@ -3,13 +3,19 @@
 //! A [`Hasher`] can be saved and restored, so that an upload goes on in another process without a look
 //! back at its bytes. [`intake`] puts one beside a request's body: the body goes to the storage, the
 //! hash is there when it has ended, and the async runtime is held for at most 64 KiB of hashing at a
-//! time. An idle body holds no thread and no bytes.
+//! time, or for one batch where more bodies come than there are processors. An idle body holds no thread
+//! and no bytes.
 
 use std::{
     future::Future,
+    num::NonZeroUsize,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, LazyLock, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, ready},
+    thread::available_parallelism,
 };
 
 use bytes::Bytes;
@@ -277,9 +283,38 @@ impl Stream for Intake {
     }
 }
 
+/// Large bodies that are being hashed in this process.
+static LARGE_BODIES: AtomicUsize = AtomicUsize::new(0);
+
+/// One of them, for as long as it lives.
+struct LargeBody;
+
+impl LargeBody {
+    fn begin() -> Self {
+        LARGE_BODIES.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+
+    /// Whether there are more than processors. Then another thread overlaps nothing: it only moves the bytes to the
+    /// memory of another processor, and a batch is hashed where it is.
+    fn is_one_too_many(&self) -> bool {
+        static PROCESSORS: LazyLock<usize> =
+            LazyLock::new(|| available_parallelism().map_or(1, NonZeroUsize::get));
+        LARGE_BODIES.load(Ordering::Relaxed) > *PROCESSORS
+    }
+}
+
+impl Drop for LargeBody {
+    fn drop(&mut self) {
+        LARGE_BODIES.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A hasher with a backlog. The hasher is either at home or out with a batch on a blocking thread.
 struct Pipe {
     runtime: Handle,
+    /// Set from the first batch on.
+    large: Option<LargeBody>,
     home: Option<Hasher>,
     out: Option<JoinHandle<Hasher>>,
     backlog: Vec<Bytes>,
@@ -288,7 +323,7 @@ struct Pipe {
 
 impl Pipe {
     fn new(hasher: Hasher, runtime: Handle) -> Self {
-        Self { runtime, home: Some(hasher), out: None, backlog: Vec::new(), backlog_bytes: 0 }
+        Self { runtime, large: None, home: Some(hasher), out: None, backlog: Vec::new(), backlog_bytes: 0 }
     }
 
     fn push(&mut self, chunk: Bytes) {
@@ -329,7 +364,13 @@ impl Pipe {
     fn flush(&mut self) {
         if self.backlog_bytes > INLINE_BYTES {
             self.send_batch();
-        } else if let Some(hasher) = &mut self.home {
+        } else {
+            self.hash_here();
+        }
+    }
+
+    fn hash_here(&mut self) {
+        if let Some(hasher) = &mut self.home {
             self.backlog.drain(..).for_each(|chunk| hasher.update(&chunk));
             self.backlog_bytes = 0;
         }
@@ -359,6 +400,9 @@ impl Pipe {
     }
 
     fn send_batch(&mut self) {
+        if self.large.get_or_insert_with(LargeBody::begin).is_one_too_many() {
+            return self.hash_here();
+        }
         if let Some(mut hasher) = self.home.take() {
             let batch = std::mem::take(&mut self.backlog);
             self.backlog_bytes = 0;
