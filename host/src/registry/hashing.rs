@@ -8,14 +8,9 @@
 
 use std::{
     future::Future,
-    num::NonZeroUsize,
     pin::Pin,
-    sync::{
-        Arc, LazyLock, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
-    thread::available_parallelism,
 };
 
 use bytes::Bytes;
@@ -27,7 +22,10 @@ use sha2::{
 };
 use tokio::{runtime::Handle, task::JoinHandle};
 
-use super::digest::{Algorithm, Digest};
+use super::{
+    digest::{Algorithm, Digest},
+    large_bodies::LargeBody,
+};
 
 /// What may be hashed on the runtime itself: some 40 µs.
 const INLINE_BYTES: usize = 64 * 1024;
@@ -283,33 +281,6 @@ impl Stream for Intake {
     }
 }
 
-/// Large bodies that are being hashed in this process.
-static LARGE_BODIES: AtomicUsize = AtomicUsize::new(0);
-
-/// One of them, for as long as it lives.
-struct LargeBody;
-
-impl LargeBody {
-    fn begin() -> Self {
-        LARGE_BODIES.fetch_add(1, Ordering::Relaxed);
-        Self
-    }
-
-    /// Whether there are more than processors. Then another thread overlaps nothing: it only moves the bytes to the
-    /// memory of another processor, and a batch is hashed where it is.
-    fn is_one_too_many(&self) -> bool {
-        static PROCESSORS: LazyLock<usize> =
-            LazyLock::new(|| available_parallelism().map_or(1, NonZeroUsize::get));
-        LARGE_BODIES.load(Ordering::Relaxed) > *PROCESSORS
-    }
-}
-
-impl Drop for LargeBody {
-    fn drop(&mut self) {
-        LARGE_BODIES.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// A hasher with a backlog. The hasher is either at home or out with a batch on a blocking thread.
 struct Pipe {
     runtime: Handle,
@@ -400,7 +371,7 @@ impl Pipe {
     }
 
     fn send_batch(&mut self) {
-        if self.large.get_or_insert_with(LargeBody::begin).is_one_too_many() {
+        if self.large.get_or_insert_with(LargeBody::begin).has_no_processor() {
             return self.hash_here();
         }
         if let Some(mut hasher) = self.home.take() {

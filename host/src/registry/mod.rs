@@ -9,6 +9,7 @@ pub mod checked_body;
 pub mod digest;
 mod gathering;
 pub mod hashing;
+mod large_bodies;
 mod recent;
 pub mod v1;
 pub mod v2;

@@ -387,14 +387,12 @@ impl Registry {
         id: &UploadId,
         seen: &Seen,
     ) {
-        let last = self.remembered_upload(name, id);
+        // What was written since. Where a record was seen, that is the one which goes.
+        let last = if seen.has_record() { None } else { self.remembered_upload(name, id) };
         self.remember_end(name, id);
-        // What was written since. Content that lies by itself beside other such content is somebody else's.
+        // Content that lies by itself beside other such content is somebody else's.
         if let Some(Remembered::Record(written, last)) = last
-            && match &seen.lone {
-                Some(_) => last.has_record(),
-                None => seen.is_nothing() && !last.is_nothing(),
-            }
+            && (last.has_record() || (seen.is_nothing() && last.is_lone_content()))
         {
             if let Some(state) = &written.state {
                 self.discard(call, state).await;
