@@ -27,19 +27,18 @@ use docker_registry_driver_api::{
 };
 use docker_registry_driver_local::LocalDriver;
 use docker_registry_driver_memory::MemoryDriver;
+use docker_registry_tests::{content::digest, v2};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 const HASHED: usize = 1 << 20;
 const BLOB: usize = 1024;
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// A registry takes this many pushes and is thrown away, so that its memory stays small.
 const PUSHES: u64 = 1000;
 
-fn digest(content: &[u8]) -> Digest {
+fn registry_hash(content: &[u8]) -> Digest {
     let mut hasher = Hasher::new(Algorithm::Sha256);
     hasher.update(content);
     hasher.finish()
@@ -49,8 +48,9 @@ fn hashing(criterion: &mut Criterion) {
     let content = vec![7; HASHED];
     let mut group = criterion.benchmark_group("SHA-256 of 1 MiB");
     group.throughput(Throughput::Bytes(HASHED as u64));
-    group
-        .bench_function("the hasher of the registry", |bencher| bencher.iter(|| digest(black_box(&content))));
+    group.bench_function("the hasher of the registry", |bencher| {
+        bencher.iter(|| registry_hash(black_box(&content)))
+    });
     group.bench_function("sha2", |bencher| bencher.iter(|| Sha256::digest(black_box(&content))));
     group.finish();
 }
@@ -107,20 +107,14 @@ async fn on_local(folder: &TempDir) -> Api {
 }
 
 /// Pushes an image of one layer as `app:latest`. Returns its manifest and the digest of the layer.
-async fn push_image(api: &Api) -> (Bytes, Digest) {
+async fn push_image(api: &Api) -> (Bytes, String) {
     let (configuration, layer) = (Bytes::from_static(b"{}"), Bytes::from(vec![7; BLOB]));
-    let described = |kind: &str, content: &Bytes| json!({"mediaType": kind, "digest": digest(content).to_string(), "size": content.len()});
-    let manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": described("application/vnd.oci.image.config.v1+json", &configuration),
-        "layers": [described("application/vnd.oci.image.layer.v1.tar", &layer)],
-    });
-    let (manifest, layer_digest) = (Bytes::from(manifest.to_string()), digest(&layer));
+    let described = [&configuration, &layer].map(|blob| (digest(blob), blob.len() as u64));
+    let (manifest, layer_digest) = (Bytes::from(v2::manifest(&described)), digest(&layer));
     for blob in [configuration, layer] {
         ask(api, push(blob), StatusCode::CREATED).await;
     }
-    let put = request(Method::PUT, "/v2/app/manifests/latest", MANIFEST, Some(manifest.clone()));
+    let put = request(Method::PUT, "/v2/app/manifests/latest", v2::MANIFEST, Some(manifest.clone()));
     ask(api, put, StatusCode::CREATED).await;
     (manifest, layer_digest)
 }
