@@ -2,12 +2,9 @@
 //!
 //! A [`Hasher`] can be saved and restored, so that an upload goes on in another process without a look
 //! back at its bytes. [`intake`] puts one beside a request's body: the body goes to the storage, the
-//! hash is there when it has ended, and the async runtime is held for at most 64 KiB of hashing at a
-//! time, or for one batch where more bodies come than there are processors. An idle body holds no thread
-//! and no bytes.
+//! hash is there when it has ended. When and where it is hashed, `hash_backlog.rs` decides.
 
 use std::{
-    future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
@@ -20,22 +17,12 @@ use sha2::{
     Digest as _, Sha256, Sha512,
     digest::common::hazmat::{SerializableState, SerializedState},
 };
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::runtime::Handle;
 
 use super::{
     digest::{Algorithm, Digest},
-    large_bodies::LargeBody,
+    hash_backlog::{BACKLOG_BYTES, HashBacklog, INLINE_BYTES, off_runtime, thread_died},
 };
-
-/// What may be hashed on the runtime itself: some 40 µs.
-const INLINE_BYTES: usize = 64 * 1024;
-/// From here on a batch goes to a blocking thread.
-const BATCH_BYTES: usize = 256 * 1024;
-/// What may wait for hashing before the body is held up: a batch beside the one that is hashed. More makes no push
-/// faster, and with many at once it is most of the memory.
-const BACKLOG_BYTES: usize = 512 * 1024;
-/// How many chunks may wait, whatever their size: each costs a handle, also when it holds one byte.
-const BACKLOG_CHUNKS: usize = 1024;
 
 /// A hash in the making.
 #[derive(Clone)]
@@ -205,7 +192,7 @@ pub fn intake(
     let receipt = Arc::new(Mutex::new(None));
     let stream = Intake {
         body,
-        pipe: hasher.map(|hasher| Pipe::new(hasher, Handle::current())),
+        backlog: hasher.map(|hasher| HashBacklog::new(hasher, Handle::current())),
         announced,
         on_break,
         bytes: 0,
@@ -217,7 +204,7 @@ pub fn intake(
 
 struct Intake {
     body: ByteStream,
-    pipe: Option<Pipe>,
+    backlog: Option<HashBacklog>,
     announced: Option<u64>,
     on_break: OnBreak,
     bytes: u64,
@@ -236,14 +223,13 @@ impl Stream for Intake {
             return Poll::Ready(None);
         }
         if this.ended.is_none() {
-            if let Some(pipe) = &mut this.pipe {
-                ready!(pipe.poll_ready(context))?;
+            if let Some(backlog) = &mut this.backlog {
+                ready!(backlog.poll_ready(context))?;
             }
             match this.body.as_mut().poll_next(context) {
                 Poll::Pending => {
-                    // The client is slower than the hash: nothing may lie around while it is idle.
-                    if let Some(pipe) = &mut this.pipe {
-                        pipe.flush();
+                    if let Some(backlog) = &mut this.backlog {
+                        backlog.pause(this.bytes, context);
                     }
                     return Poll::Pending;
                 }
@@ -251,8 +237,8 @@ impl Stream for Intake {
                     let bytes = this.bytes + chunk.len() as u64;
                     if this.announced.is_none_or(|announced| bytes <= announced) {
                         this.bytes = bytes;
-                        if let Some(pipe) = &mut this.pipe {
-                            pipe.push(chunk.clone());
+                        if let Some(backlog) = &mut this.backlog {
+                            backlog.push(chunk.clone());
                         }
                         return Poll::Ready(Some(Ok(chunk)));
                     }
@@ -267,8 +253,8 @@ impl Stream for Intake {
                 Poll::Ready(None) => this.ended = Some((Ending::Complete, None)),
             }
         }
-        let hasher = match &mut this.pipe {
-            Some(pipe) => Some(ready!(pipe.poll_finish(context))?),
+        let hasher = match &mut this.backlog {
+            Some(backlog) => Some(ready!(backlog.poll_finish(context))?),
             None => None,
         };
         let (ending, error) = this.ended.take().unwrap_or((Ending::Complete, None));
@@ -279,123 +265,6 @@ impl Stream for Intake {
         let keep = ending == Ending::Broken && this.on_break == OnBreak::Keep;
         Poll::Ready(error.filter(|_| !keep).map(Err))
     }
-}
-
-/// A hasher with a backlog. The hasher is either at home or out with a batch on a blocking thread.
-struct Pipe {
-    runtime: Handle,
-    /// Set from the first batch on.
-    large: Option<LargeBody>,
-    home: Option<Hasher>,
-    out: Option<JoinHandle<Hasher>>,
-    backlog: Vec<Bytes>,
-    backlog_bytes: usize,
-}
-
-impl Pipe {
-    fn new(hasher: Hasher, runtime: Handle) -> Self {
-        Self { runtime, large: None, home: Some(hasher), out: None, backlog: Vec::new(), backlog_bytes: 0 }
-    }
-
-    fn push(&mut self, chunk: Bytes) {
-        self.backlog_bytes += chunk.len();
-        self.backlog.push(chunk);
-        if self.is_batch() {
-            self.send_batch();
-        }
-    }
-
-    /// Whether enough waits to be worth a blocking thread.
-    fn is_batch(&self) -> bool {
-        self.backlog_bytes >= BATCH_BYTES || self.backlog.len() >= BACKLOG_CHUNKS / 2
-    }
-
-    /// Whether the hash has fallen so far behind that the body must wait.
-    fn is_full(&self) -> bool {
-        self.backlog_bytes >= BACKLOG_BYTES || self.backlog.len() >= BACKLOG_CHUNKS
-    }
-
-    /// Ready when another chunk may come: at once, unless the hash has fallen far behind.
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.out.is_some() {
-            match self.poll_home(context) {
-                Poll::Ready(result) => result?,
-                Poll::Pending if self.is_full() => return Poll::Pending,
-                Poll::Pending => return Poll::Ready(Ok(())),
-            }
-        }
-        if self.is_batch() {
-            self.send_batch();
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Hashes the backlog if the hasher is at home. What it cannot do now is done when it comes back:
-    /// the pending batch wakes whoever polls this.
-    fn flush(&mut self) {
-        if self.backlog_bytes > INLINE_BYTES {
-            self.send_batch();
-        } else {
-            self.hash_here();
-        }
-    }
-
-    fn hash_here(&mut self) {
-        if let Some(hasher) = &mut self.home {
-            self.backlog.drain(..).for_each(|chunk| hasher.update(&chunk));
-            self.backlog_bytes = 0;
-        }
-    }
-
-    fn poll_finish(&mut self, context: &mut Context<'_>) -> Poll<Result<Hasher>> {
-        loop {
-            ready!(self.poll_home(context))?;
-            self.flush();
-            if let Some(hasher) = self.home.take() {
-                return Poll::Ready(Ok(hasher));
-            }
-            if self.out.is_none() {
-                let message = "the hash was asked for twice";
-                return Poll::Ready(Err(Error::new(ErrorKind::Internal, message)));
-            }
-        }
-    }
-
-    fn poll_home(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
-        if let Some(out) = &mut self.out {
-            let finished = ready!(Pin::new(out).poll(context));
-            self.out = None;
-            self.home = Some(finished.map_err(|error| thread_died(&error))?);
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn send_batch(&mut self) {
-        if self.large.get_or_insert_with(LargeBody::begin).has_no_processor() {
-            return self.hash_here();
-        }
-        if let Some(mut hasher) = self.home.take() {
-            let batch = std::mem::take(&mut self.backlog);
-            self.backlog_bytes = 0;
-            self.out = Some(off_runtime(&self.runtime, move || {
-                batch.iter().for_each(|chunk| hasher.update(chunk));
-                hasher
-            }));
-        }
-    }
-}
-
-/// Runs `work` on a blocking thread of `runtime`. The handle is explicit because a stream may be polled
-/// on a driver's runtime, which the host's tokio knows nothing of.
-fn off_runtime<T: Send + 'static>(
-    runtime: &Handle,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> JoinHandle<T> {
-    runtime.spawn_blocking(work)
-}
-
-fn thread_died(error: &tokio::task::JoinError) -> Error {
-    Error::new(ErrorKind::Internal, "the hashing thread ended early").caused_by(error)
 }
 
 #[cfg(test)]

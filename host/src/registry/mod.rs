@@ -8,6 +8,7 @@ mod addresses;
 pub mod checked_body;
 pub mod digest;
 mod gathering;
+mod hash_backlog;
 pub mod hashing;
 mod large_bodies;
 mod recent;
