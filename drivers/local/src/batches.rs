@@ -8,7 +8,10 @@ use std::{
     fs::File,
     io::{self, IoSlice},
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,7 +26,7 @@ const BATCH_BYTES: usize = 512 * 1024;
 /// Most bytes of one system call. The kernel takes memory in one piece for what one call writes, and large pieces are
 /// dear where they are rare, such as in a virtual machine that gives memory back to its host: with calls of 1 MiB, 64
 /// bodies at once took half as long again.
-const CALL_BYTES: usize = 128 * 1024;
+const CALL_BYTES: usize = 64 * 1024;
 /// A batch of this many chunks is written: `pwritev(2)` takes no more.
 const BATCH_CHUNKS: usize = 1024;
 /// When nothing was written for so long, this many bytes are, without waiting for more, so that many slow clients do not
@@ -33,6 +36,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_BYTES: usize = 64 * 1024;
 /// Write-back begins after this many bytes, so that little is left for the last sync.
 const SYNC_BYTES: u64 = 16 * 1024 * 1024;
+/// Whether one is under way in this process. A second would make no disk faster, and each is a commit of the file
+/// system's journal.
+static WRITING_BACK: AtomicBool = AtomicBool::new(false);
 
 /// Where the batches go.
 pub(crate) trait Batches: Send + Sync + 'static {
@@ -159,16 +165,20 @@ impl<B: Batches> Writer<B> {
         Ok(())
     }
 
-    /// Starts write-back when enough has gathered, at most one at a time. Its result matters: the
-    /// kernel reports a failed write-back once.
+    /// Starts write-back when enough has gathered and nobody else's is under way. Its result matters: the kernel reports
+    /// a failed write-back once.
     async fn start_sync(&mut self) -> Result<()> {
-        if self.unsynced < SYNC_BYTES || self.sync.as_ref().is_some_and(|sync| !sync.is_finished()) {
+        if self.unsynced < SYNC_BYTES {
             return Ok(());
         }
+        let Some(turn) = WriteBack::begin() else { return Ok(()) };
         join(&mut self.sync).await?;
         self.unsynced = 0;
         let target = Arc::clone(&self.target);
-        self.sync = Some(tokio::task::spawn_blocking(move || Ok(target.file().sync_data()?)));
+        self.sync = Some(tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            Ok(target.file().sync_data()?)
+        }));
         Ok(())
     }
 
@@ -176,6 +186,21 @@ impl<B: Batches> Writer<B> {
     async fn settle(&mut self) -> Result<()> {
         let written = join(&mut self.write).await;
         written.and(join(&mut self.sync).await)
+    }
+}
+
+/// The turn of the one write-back.
+struct WriteBack(());
+
+impl WriteBack {
+    fn begin() -> Option<Self> {
+        (!WRITING_BACK.swap(true, Ordering::Acquire)).then_some(Self(()))
+    }
+}
+
+impl Drop for WriteBack {
+    fn drop(&mut self) {
+        WRITING_BACK.store(false, Ordering::Release);
     }
 }
 

@@ -92,6 +92,9 @@ impl Fixture {
     }
 }
 
+/// What these clients send in one chunk: Go copies a body through a buffer of this size.
+const CHUNK: usize = 32 * 1024;
+
 /// Pushes a blob in the three requests that docker, podman and skopeo make: POST, PATCH in chunks, PUT.
 pub(super) fn push(connection: &mut Connection, seed: u64, size: u64, digest: &str) -> io::Result<()> {
     let target = format!("/v2/{REPOSITORY}/blobs/uploads/");
@@ -100,8 +103,11 @@ pub(super) fn push(connection: &mut Connection, seed: u64, size: u64, digest: &s
     let mut content = Content::new(seed, size);
     loop {
         let piece = content.piece();
-        connection.write_chunk(piece)?;
+        for chunk in piece.chunks(CHUNK) {
+            connection.write_chunk(chunk)?;
+        }
         if piece.is_empty() {
+            connection.write_chunk(piece)?;
             break;
         }
     }

@@ -100,9 +100,9 @@ pub(super) const ROWS: &[Row] = &[
     recorded("1 MiB push, 64 clients", Load::Push(MIB, 256), 64, None),
     recorded("100 MiB push, 1 client", Load::Push(100 * MIB, 4), 1, Some(3)),
     recorded("100 MiB push, 8 clients", Load::Push(100 * MIB, 16), 8, Some(3)),
-    recorded("100 MiB push, 64 clients", Load::Push(100 * MIB, 64), 64, Some(1)),
+    recorded("100 MiB push, 64 clients", Load::Push(100 * MIB, 64), 64, Some(3)),
     Row { clients: Some(1), rounds: Some(3), ..always("1 GiB push", Load::Push(GIBIBYTE, 1), false) },
-    recorded("1 GiB push, 8 clients", Load::Push(GIBIBYTE, 8), 8, Some(1)),
+    recorded("1 GiB push, 8 clients", Load::Push(GIBIBYTE, 8), 8, Some(3)),
 ];
 
 impl Row {
