@@ -36,8 +36,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_BYTES: usize = 64 * 1024;
 /// Write-back begins after this many bytes, so that little is left for the last sync.
 const SYNC_BYTES: u64 = 16 * 1024 * 1024;
-/// Whether one is under way in this process. A second would make no disk faster, and each is a commit of the file
-/// system's journal.
+/// Whether one is under way in this process. A second seldom makes a disk faster, and each is a commit of the file system's
+/// journal.
 static WRITING_BACK: AtomicBool = AtomicBool::new(false);
 
 /// Where the batches go.
@@ -194,7 +194,9 @@ struct WriteBack(());
 
 impl WriteBack {
     fn begin() -> Option<Self> {
-        (!WRITING_BACK.swap(true, Ordering::Acquire)).then_some(Self(()))
+        let is_free = !WRITING_BACK.swap(true, Ordering::Acquire);
+        // Not `then_some`: that would make a turn, and give it back, also when it is somebody else's.
+        is_free.then(|| Self(()))
     }
 }
 
@@ -270,6 +272,14 @@ mod tests {
         let target = target();
         receive(&target, 0, chunks(vec![100_000; 3], PAUSE * 2)).await.unwrap();
         assert_eq!(*target.1.lock().unwrap(), [100_000; 3]);
+    }
+
+    #[test]
+    fn write_back_is_one_file_at_a_time() {
+        let turn = WriteBack::begin().expect("nobody else is at it");
+        assert!(WriteBack::begin().is_none() && WriteBack::begin().is_none());
+        drop(turn);
+        assert!(WriteBack::begin().is_some());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A hasher that bytes wait for: what of a body is hashed where, and when.
 //!
 //! A little is hashed where it comes in. More goes to a blocking thread in batches, unless there are more large bodies than
-//! processors. At most [`BACKLOG_BYTES`] wait; an idle body holds no thread, and after [`PAUSE`] no bytes.
+//! processors. At most [`BACKLOG_BYTES`] wait, and what is left of the chunk that exceeds them; an idle body holds no thread,
+//! and after twice [`PAUSE`] no bytes.
 
 use std::{
     future::Future,
@@ -74,7 +75,9 @@ impl HashBacklog {
             return;
         }
         if bytes <= BATCH_BYTES as u64 {
-            return self.flush();
+            self.flush();
+            self.large = None;
+            return;
         }
         if self.large.get_or_insert_with(|| self.bodies.begin()).has_no_processor() {
             self.flush();
@@ -233,10 +236,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn more_large_bodies_than_processors_are_hashed_at_each_pause() {
+    async fn more_large_bodies_than_processors_are_hashed_where_they_come_in() {
         static BODIES: LargeBodies = LargeBodies::on(1);
         let _other = BODIES.begin();
         let mut backlog = backlog(&BODIES);
+        for _ in 0..BATCH_BYTES / CHUNK.len() {
+            backlog.push(CHUNK);
+        }
+        assert!(backlog.backlog.is_empty() && backlog.out.is_none() && backlog.large.is_some());
         backlog.push(CHUNK);
         backlog.pause(BATCH_BYTES as u64 + 1, &mut Context::from_waker(noop_waker_ref()));
         assert!(backlog.backlog.is_empty() && backlog.out.is_none() && backlog.large.is_some());
@@ -249,5 +256,9 @@ mod tests {
         backlog.push(CHUNK);
         backlog.pause(CHUNK.len() as u64, &mut Context::from_waker(noop_waker_ref()));
         assert!(backlog.backlog.is_empty() && backlog.patience.is_none());
+        // More than is hashed here: to another thread, and yet it does not count.
+        (0..3).for_each(|_| backlog.push(CHUNK));
+        backlog.pause(4 * CHUNK.len() as u64, &mut Context::from_waker(noop_waker_ref()));
+        assert!(backlog.backlog.is_empty() && backlog.out.is_some() && backlog.large.is_none());
     }
 }

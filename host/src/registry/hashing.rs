@@ -181,7 +181,7 @@ pub enum OnBreak {
 /// Passes `body` on and hashes it on the way.
 ///
 /// `announced` is the length that the body must have. A longer one always makes the stream fail: what a
-/// client sends beyond its own word is not kept. Must be called inside a tokio runtime, which then runs
+/// client sends beyond its own word is not kept. Must be called inside a tokio runtime with timers, which then runs
 /// the hashing, wherever the stream itself is polled.
 pub fn intake(
     body: ByteStream,
@@ -343,6 +343,30 @@ mod tests {
         let (stream, receipt) = intake(broken(), hasher(), None, OnBreak::Fail);
         assert!(stream.collect::<Vec<_>>().await.last().unwrap().is_err());
         assert_eq!(receipt.take().unwrap().ending, Ending::Broken);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_body_whose_client_is_idle_holds_no_bytes() {
+        struct Owner(Vec<u8>, #[expect(dead_code, reason = "counted")] Arc<()>);
+        impl AsRef<[u8]> for Owner {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        let held = Arc::new(());
+        let chunks: Vec<_> =
+            (0..9).map(|_| Ok(Bytes::from_owner(Owner(vec![7; 40_000], Arc::clone(&held))))).collect();
+        let body = stream::iter(chunks).chain(stream::pending()).boxed();
+        let (stream, _) = intake(body, Some(Hasher::new(Algorithm::Sha256)), None, OnBreak::Fail);
+        let reading = tokio::spawn(stream.for_each(|_| async {}));
+        tokio::time::timeout(std::time::Duration::from_secs(5), async {
+            while Arc::strong_count(&held) > 1 {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        })
+        .await
+        .expect("what has come is hashed and let go");
+        reading.abort();
     }
 
     #[tokio::test]
