@@ -103,14 +103,14 @@ pub(super) fn push(connection: &mut Connection, seed: u64, size: u64, digest: &s
     let mut content = Content::new(seed, size);
     loop {
         let piece = content.piece();
+        if piece.is_empty() {
+            break;
+        }
         for chunk in piece.chunks(CHUNK) {
             connection.write_chunk(chunk)?;
         }
-        if piece.is_empty() {
-            connection.write_chunk(piece)?;
-            break;
-        }
     }
+    connection.write_chunk(b"")?;
     let location = connection.finish(false)?.expect(202).location();
     connection.send("PUT", &completion(&location, digest), &[OCTETS], b"")?.expect(201);
     Ok(())
